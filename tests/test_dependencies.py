@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 def by_name(lines: list[str]) -> dict[str, Requirement]:
     """Requirements under their canonical names; none may stand twice."""
     requirements = [Requirement(line) for line in lines]
-    named = {canonicalize_name(requirement.name): requirement for requirement in requirements}
+    named: dict[str, Requirement] = {canonicalize_name(each.name): each for each in requirements}
     assert len(named) == len(requirements), "a package is listed twice"
     return named
 
