@@ -1,8 +1,8 @@
 """How does a published file get here, whole and verified? One fetcher for all data sets and checkpoints.
 
 Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
-publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so a file under the data
-directory is either whole or absent. This module needs neither numpy nor torch.
+publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so a file under the
+data directory is either whole or absent. This module needs neither numpy nor torch.
 """
 
 import gzip
@@ -62,21 +62,21 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
         DataError: every mirror failed (with each reason and the place for a manual copy), or the disk refused.
     """
     target = Path(data_dir) / file.path
-    reasons = []
+    failures = []
     if target.exists():
         if (fault := _fault(target, file)) is None:
             return target
-        _log.warning("%s is damaged (%s): fetching it again.", target, fault)
-        reasons.append(f"{target} ({fault})")
+        failures.append(f"{target} ({fault})")
     for source in _sources(file):
         try:
             _copy(source, target, file)
         except _SourceError as error:
-            _log.warning("%s did not provide %s: %s.", source, file.path, error)
-            reasons.append(f"{source} ({error})")
+            failures.append(f"{source} ({error})")
         else:
+            if failures:
+                _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
             return target
-    raise DataError(_all_failed(file, target, reasons))
+    raise DataError(_all_failed(file, target, failures))
 
 
 def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -87,8 +87,10 @@ def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
     """
     assert file.unzipped_md5 is not None and file.path.endswith(".gz")
     target = Path(data_dir) / file.path.removesuffix(".gz")
-    if target.exists() and _md5(target) == file.unzipped_md5:
-        return target
+    if target.exists():
+        if _md5(target) == file.unzipped_md5:
+            return target
+        _log.warning("%s is damaged: extracting it again.", target)
     archive = fetch(file, data_dir)
     with _written_whole(target) as out, gzip.open(archive) as stream:
         shutil.copyfileobj(stream, out, _CHUNK_BYTES)
@@ -192,7 +194,7 @@ def _reason(error: BaseException) -> str:
     return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
-def _all_failed(file: RemoteFile, target: Path, reasons: list[str]) -> str:
-    unset = "" if os.environ.get(MIRROR_VARIABLE) else f", {MIRROR_VARIABLE} (not set)"
-    tried = ", ".join(reasons) + unset
-    return f"{file.path} could not be had (tried {tried}): put the file at {target} by hand and run again."
+def _all_failed(file: RemoteFile, target: Path, failures: list[str]) -> str:
+    unset = [] if os.environ.get(MIRROR_VARIABLE) else [f"{MIRROR_VARIABLE} (not set)"]
+    tried = ", ".join([*unset, *failures])
+    return f"{file.path} could not be had; tried {tried}; put the file at {target} by hand and run again."
