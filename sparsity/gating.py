@@ -72,7 +72,7 @@ class GatedPruning:
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0
-        target = self._settings.paper.sparsity
+        target = self._settings.gate.target_sparsity
         if target is not None and reaches(pruner.sparsity, target) and not reaches(before, target):
             self._phase.keep("paper_sparsity")
 

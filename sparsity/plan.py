@@ -58,7 +58,7 @@ def make_plan(settings: Settings, num_train: int) -> Plan:
     regularise = plan_phase(settings.regularise, num_train)
     has_baseline = settings.baseline.source == "train"
     fraction = settings.schedule.fraction if settings.pruner.prunes else 0.0
-    target = settings.gate.stop_at_sparsity or settings.paper.sparsity
+    target = settings.gate.stop_at_sparsity or settings.gate.target_sparsity
     needed = None if target is None or not settings.pruner.prunes else prunes_needed(target, fraction)
     plan = Plan(
         baseline=plan_phase(settings.baseline, num_train) if has_baseline else PhasePlan(0, 0),

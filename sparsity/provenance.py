@@ -34,9 +34,7 @@ class BusyError(ValueError):
 def fingerprint(settings: Settings) -> str:
     """The identity of a run apart from its seed: ten hexadecimal digits."""
     changed = _changed(settings)
-    identity = {path: value for path, value in changed.items() if not path.startswith(_NEVER_IDENTITY)}
-    # the paper's sparsity is scientific: it decides which state the final phase starts from
-    return _digest(identity | {"paper.sparsity": settings.paper.sparsity})
+    return _digest({path: value for path, value in changed.items() if not path.startswith(_NEVER_IDENTITY)})
 
 
 def baseline_fingerprint(settings: Settings) -> str:

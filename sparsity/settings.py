@@ -33,6 +33,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "schedule.fraction": (0.0, 1.0),
     "gate.bound": (0.0, 100.0),
     "gate.margin": (0.0, 100.0),
+    "gate.target_sparsity": (0.0, 1.0),
     "gate.stop_at_sparsity": (0.0, 1.0),
     "gate.plateau_epochs": (10, None),
     "pruner.penalty.strength": (0.0, None),
@@ -134,9 +135,13 @@ class ScheduleSettings:
 
 @dataclass
 class GateSettings:
-    """When a prune is allowed: validation metric strictly above `bound`, in the metric's unit (percent, BLEU)."""
+    """When a prune is allowed: validation metric strictly above `bound`, in the metric's unit (percent, BLEU).
+
+    The state that first reaches `target_sparsity` (the paper's) is kept for the final phase.
+    """
 
     bound: float = 0.0
+    target_sparsity: float | None = None
     policy: str = "fallback"
     margin: float = 0.3
     stop_at_sparsity: float | None = None
