@@ -10,7 +10,8 @@ from sparsity.settings import Settings
 def main(settings: Settings) -> None:
     """Run an experiment, resume it, or say that it is already done."""
     directory = provenance.run_directory(settings)
-    print(f"{settings.experiment} at scale={settings.scale}, pruner={settings.pruner.name}, seed={settings.seed}: {directory}")
+    names = f"pruner={settings.pruner.name}, seed={settings.seed}"
+    print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
     if settings.force:
         shutil.rmtree(directory, ignore_errors=True)
     if provenance.is_done(directory):

@@ -30,7 +30,7 @@ NUM_CLOSEST = 3
 
 
 def command(task: Callable[[Settings], None]) -> None:
-    """Run `task` as the train script: Hydra's command line, and one sentence instead of a traceback on a user's mistake.
+    """Run `task` behind Hydra's command line, with one sentence instead of a traceback on a user's mistake.
 
     HYDRA_FULL_ERROR=1 shows the traceback.
     """
@@ -156,18 +156,26 @@ def _unknown_key(key: str) -> str:
     parent = key.rpartition(".")[0]
     siblings = [path for path in known if path.rpartition(".")[0] == parent]
     near = difflib.get_close_matches(key, known, n=NUM_CLOSEST, cutoff=0.75) or siblings
-    return f"{key} is not a setting; did you mean {', '.join(near)}?" if near else f"{key} is not a setting; see --cfg job."
+    return (
+        f"{key} is not a setting; did you mean {', '.join(near)}?"
+        if near
+        else f"{key} is not a setting; see --cfg job."
+    )
 
 
 def _leaf(group: str, node: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Callable[[], Any]:
     """A call of the node's `_target_` with the node's other keys, its arguments checked against the signature."""
     if "_target_" not in node:
-        raise ValueError(f"{group}._target_ is missing: name the {group}'s constructor, e.g. sparsity.models.lenet.LeNet5.")
+        raise ValueError(
+            f"{group}._target_ is missing: name the {group}'s constructor, e.g. sparsity.models.lenet.LeNet5."
+        )
     module, _, name = str(node["_target_"]).rpartition(".")
     try:
         target = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{group}._target_={node['_target_']} cannot be imported ({error}); check its spelling.") from error
+        raise ValueError(
+            f"{group}._target_={node['_target_']} cannot be imported ({error}); check its spelling."
+        ) from error
     arguments = {key: value for key, value in node.items() if key != "_target_"} | dict(extra or {})
     allowed = list(inspect.signature(target).parameters)
     for key in arguments:

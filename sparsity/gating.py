@@ -41,7 +41,9 @@ class GatedPruning:
         self._num_evaluations_since_prune += 1
         if decision.prune:
             self._prune(evaluation.step, metric)
-        return Verdict(decision.prune, decision.reason, len(self.frontier), self._stop(), {"gate/bound": self._gate.bound})
+        return Verdict(
+            decision.prune, decision.reason, len(self.frontier), self._stop(), {"gate/bound": self._gate.bound}
+        )
 
     def record(self) -> dict[str, Any]:
         """The bound that was used and why, for summary.json."""

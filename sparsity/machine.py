@@ -68,7 +68,7 @@ def seeded(seed: int, purpose: str) -> Iterator[None]:
 
 
 def seed_everything(seed: int, purpose: str) -> None:
-    """Set the global random state (dropout) at the start of a phase, so that phases do not depend on each other's length."""
+    """Set the global random state (dropout) at a phase's start: no phase depends on the length of those before it."""
     import torch
 
     torch.manual_seed(mixed_seed(seed, purpose))

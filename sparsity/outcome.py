@@ -171,7 +171,9 @@ def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
 def _headline(summary: dict[str, Any]) -> dict[str, Any]:
     """The paper's row beside ours, flat, for the mirrors."""
     ours = {
-        f"ours/{row['start']}/{name}": row[name] for row in summary["rows"] for name in ("val", "test", "sparsity", "kept")
+        f"ours/{row['start']}/{name}": row[name]
+        for row in summary["rows"]
+        for name in ("val", "test", "sparsity", "kept")
     }
     return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
 

@@ -1,6 +1,6 @@
 """How is one phase run so that a crash loses nothing? Resume, best and last state, and the rows of the log.
 
-The same class carries all three phases; what a phase does at an evaluation (judge, prune, stop) is a function handed in.
+The same class carries all three phases; what a phase does at an evaluation (prune, stop) is a judge handed in.
 """
 
 import time
@@ -61,7 +61,7 @@ class Watch:
         """Nothing to restore."""
 
 
-class Interrupted(Exception):  # noqa: N818 - an event that was asked for, not an error
+class Interrupted(Exception):
     """The phase was asked to stop after so many evaluations; everything is saved."""
 
 
@@ -147,7 +147,7 @@ class Phase:
         return self.progress
 
     def keep(self, name: str, **record: Any) -> None:
-        """Save weights and masks as they stand under `name`, for a later phase to start from, with plain values beside."""
+        """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
         save_checkpoint(self._folder / f"{name}.pt", self._network() | record)
 
     def has(self, name: str) -> bool:

@@ -43,7 +43,7 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
 
 
 def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
-    """Step 1: a network to start from: trained here (and shared by all runs with the same baseline), from a file, or none.
+    """Step 1: a network to start from: trained here (shared by all runs with this baseline), from a file, or none.
 
     Raises:
         ValueError: if the file does not fit, or the gate's validation data may have been trained on.
@@ -56,7 +56,8 @@ def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
     if source == "file":
         return baseline_from_file(work, Path(work.settings.baseline.path or ""))
     raise ValueError(
-        f"No published checkpoint is known for {work.settings.experiment}; use baseline=train, baseline=file or baseline=none."
+        f"No published checkpoint is known for {work.settings.experiment}; "
+        "use baseline=train, baseline=file or baseline=none."
     )
 
 
@@ -93,8 +94,8 @@ def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
     saw = saved.get("saw")
     if saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
         raise ValueError(
-            f"{path} was trained on {saw or 'unknown data'}, so {work.data.val.identity} may be contaminated and cannot gate "
-            f"it; it should have seen {work.data.train.identity} only: set baseline.allow_contaminated=true to go on."
+            f"{path} was trained on {saw or 'unknown data'}, so {work.data.val.identity} may be contaminated and cannot "
+            f"gate it; it should have seen {work.data.train.identity} only: set baseline.allow_contaminated=true to go on."
         )
     model.load_state_dict(weights)
     val, test = work.score(model, work.data.val), work.score(model, work.data.test)
@@ -120,7 +121,7 @@ def starting_points(work: Workspace, regularised: Phase) -> list[str]:
 
 
 def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
-    """Step 4: train on without the penalty under a frozen mask; score the best checkpoint by validation once on test."""
+    """Step 4: train on without the penalty under a frozen mask; the best checkpoint by validation meets the test set."""
     settings, plan = work.settings, work.plan
     number = settings.finetune.start_from.index(start)
     offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps

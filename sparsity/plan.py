@@ -80,8 +80,10 @@ def uncut(settings: Settings) -> Settings:
 
 
 def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
-    """Steps and scheduled evaluations; the last partial batch of an epoch is dropped, and the evaluation counter restarts
-    with every epoch."""
+    """Steps and scheduled evaluations of a phase on `num_train` examples.
+
+    The last partial batch of an epoch is dropped, and the evaluation counter restarts with every epoch.
+    """
     steps_per_epoch = num_train // phase.batch_size
     num_steps = phase.num_epochs * steps_per_epoch
     if phase.max_steps is not None:
@@ -111,7 +113,7 @@ def reaches(sparsity: float, target: float) -> bool:
 
 
 def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: int) -> float | None:
-    """An upper bound of the fraction by which SGD and the penalty alone shrink a weight over a phase; None for Adam and l1.
+    """An upper bound of the fraction by which SGD and the penalty alone shrink a weight; None for Adam and l1.
 
     2 eta lambda steps / (1 - momentum), with I = 1 and no decay of lambda: below some percent relevance, L2 and plain
     magnitude pruning cannot differ.
@@ -127,14 +129,16 @@ def _warnings(plan: Plan, target: float | None) -> list[str]:
     if not plan.is_reachable:
         available = plan.regularise.num_evaluations
         found.append(
-            f"{plan.prunes_needed} prunes are needed for {100 * (target or 0):.2f} % sparsity, but there are only {available} "
-            f"evaluations: at most {100 * plan.highest_sparsity:.2f} % can be reached."
+            f"{plan.prunes_needed} prunes are needed for {100 * (target or 0):.2f} % sparsity, but there are only "
+            f"{available} evaluations: at most {100 * plan.highest_sparsity:.2f} % can be reached."
         )
     if plan.regularise.num_steps > 0 and plan.regularise.num_evaluations == 0:
-        found.append("The regularised phase has no scheduled evaluation, so nothing is pruned: lower evaluate_every_steps.")
+        found.append(
+            "The regularised phase has no scheduled evaluation, so nothing is pruned: lower evaluate_every_steps."
+        )
     if plan.shrinkage_bound is not None and plan.shrinkage_bound < NEGLIGIBLE_SHRINKAGE:
         found.append(
-            f"The penalty can shrink a weight by at most {100 * plan.shrinkage_bound:.1f} % over the phase: expect relevance, "
-            "L2 and magnitude to coincide."
+            f"The penalty can shrink a weight by at most {100 * plan.shrinkage_bound:.1f} % over the phase: "
+            "expect relevance, L2 and magnitude to coincide."
         )
     return found

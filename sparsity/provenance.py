@@ -1,7 +1,7 @@
 """Which run is this, and what made it? Fingerprints, run directories, manifests and locks; free of torch.
 
-A run's identity is its scientific settings and its seed. Device, workers, tracking and paths stay out of it, and so does
-every setting that has its default value: a new setting leaves old fingerprints unchanged.
+A run's identity is its scientific settings and its seed. Device, workers, tracking and paths stay out of it, and so
+does every setting that has its default value: a new setting leaves old fingerprints unchanged.
 """
 
 import contextlib

@@ -67,7 +67,7 @@ class OptimizerSettings:
 
 @dataclass
 class LrScheduleSettings:
-    """Learning rate as a factor of `optimizer.lr`: constant, divided at milestones (fractions of the phase), or cosine."""
+    """Factor on `optimizer.lr`: constant, multiplied at milestones (fractions of the phase), or cosine."""
 
     name: str = "constant"
     milestones: list[float] = field(default_factory=list)
@@ -158,7 +158,7 @@ class ProtocolSettings:
 
 @dataclass
 class PaperSettings:
-    """The paper's row of this experiment: metric in its own unit, sparsity in [0, 1], epochs of its regularised phase."""
+    """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase."""
 
     metric: float | None = None
     sparsity: float | None = None
@@ -227,9 +227,10 @@ def check(settings: Settings) -> None:
     for path, value in leaves(settings):
         _check_choice(path, value)
         _check_range(path, value)
-    source, path = settings.baseline.source, settings.baseline.path
-    if source == "file" and not path:
-        raise ValueError("baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt.")
+    if settings.baseline.source == "file" and not settings.baseline.path:
+        raise ValueError(
+            "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt."
+        )
     if not settings.finetune.start_from:
         raise ValueError(f"finetune.from=[] is empty; name at least one of {', '.join(STARTS)}.")
 

@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from sparsity.settings import TrackingSettings
 
@@ -96,7 +96,14 @@ class WandbWriter:
     """
 
     def __init__(
-        self, settings: TrackingSettings, directory: Path, name: str, group: str, tags: list[str], identity: str, config: Row
+        self,
+        settings: TrackingSettings,
+        directory: Path,
+        name: str,
+        group: str,
+        tags: list[str],
+        identity: str,
+        config: Row,
     ) -> None:
         import wandb
 
@@ -147,7 +154,12 @@ class ConsoleWriter:
         if sys.stdout.isatty():
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeRemainingColumn(), TextColumn("{task.description}"))
+            columns = (
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
             self._bar = Progress(*columns)
             self._task = self._bar.add_task("starting", total=num_steps)
             self._bar.start()
@@ -176,10 +188,9 @@ class ConsoleWriter:
         rate = (row[AXIS] - step) / max(self._before[0] - then, 1e-9)
         speed = f"{rate:6.1f} step/s  " if 0 <= step < row[AXIS] else ""
         needed = "" if self._needed is None else f"/{self._needed}"
-        return (
-            f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}val {self._metric} {row[f'val/{self._metric}']:.2f}  "
-            f"sparsity {100 * row['sparsity/total']:.2f} %  prunes {row['prune/count']}{needed}  {row['prune/reason']}"
-        )
+        metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
+        pruned = f"sparsity {100 * row['sparsity/total']:.2f} %  prunes {row['prune/count']}{needed}"
+        return f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {pruned}  {row['prune/reason']}"
 
 
 class Mirrors:
@@ -213,18 +224,17 @@ class Mirrors:
                 warnings.warn(f"{type(writer).__name__} failed and is dropped for this run: {error}", stacklevel=2)
 
 
-def wandb_mode(mode: str) -> str:
+def wandb_mode(mode: str) -> Literal["online", "offline"]:
     """What `tracking=auto` means here: online with a login present, else offline; never a prompt."""
-    if mode != "auto":
-        return mode
-    if os.environ.get("WANDB_MODE") in ("offline", "disabled"):
-        return "offline"
-    return "online" if _has_login() else "offline"
+    if mode == "online":
+        return "online"
+    is_refused = mode == "offline" or os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    return "online" if _has_login() and not is_refused else "offline"
 
 
 def _has_login() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     with suppress(OSError, netrc.NetrcParseError):
-        return netrc.netrc().authenticators("api.wandb.ai") is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
     return False

@@ -1,4 +1,4 @@
-"""What does a run hold while it runs? Its directory, device, data and writers, and how a phase is put together from them."""
+"""What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
 
 import resource
 import sys
@@ -37,7 +37,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Workspace:
-    """One run under way. `interrupt_after` evaluations of the regularised phase it stops, as if the machine were lost."""
+    """One run under way; `interrupt_after` evaluations of the regularised phase it stops, as if the machine were lost."""
 
     experiment: Experiment
     directory: Path
@@ -74,7 +74,12 @@ class Workspace:
         every = settings.evaluate_every_steps or batches.steps_per_epoch
         pruner = Pruner(model, pruner_settings, self.settings.schedule.fraction, batches.steps_per_epoch, every)
         trainer = Trainer(
-            model, self.experiment.task, batches, lambda: self.evaluate(model, self.data.val), settings, extensions(pruner)
+            model,
+            self.experiment.task,
+            batches,
+            lambda: self.evaluate(model, self.data.val),
+            settings,
+            extensions(pruner),
         )
         return Phase(
             name=name,
@@ -93,7 +98,7 @@ class Workspace:
         with machine.seeded(self.settings.seed, "initialisation"):
             model = self.experiment.build_model()
         # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
         """The task's metrics on a split, as tensors on the device."""
@@ -106,8 +111,11 @@ class Workspace:
 
 
 def extensions(pruner: Pruner) -> Extensions:
-    """What a pruner adds to the loop. Masks come first on gradients, so that the penalty sees kept weights only, and last on
-    weights, so that nothing revives a pruned one."""
+    """What a pruner adds to the loop.
+
+    Masks come first on gradients, so that the penalty sees kept weights only, and last on weights, so that nothing
+    revives a pruned one.
+    """
     penalty = () if pruner.penalty is None else (pruner.penalty,)
     return Extensions(
         observers=(pruner.probe,), gradient_edits=(pruner.masks, *penalty), after_steps=(*penalty, pruner.masks)
@@ -165,7 +173,5 @@ def _mirrors(settings: Settings, plan: Plan, directory: Path) -> list[MetricWrit
         identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
         config: dict[str, Any] = asdict(settings)
         tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
-        writers.append(
-            WandbWriter(settings.tracking, directory, identity, settings.experiment, tags, identity, config)
-        )
+        writers.append(WandbWriter(settings.tracking, directory, identity, settings.experiment, tags, identity, config))
     return writers

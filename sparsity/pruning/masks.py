@@ -1,6 +1,6 @@
 """What is kept? One mask per parameter, True = kept; masks only shrink, and masked weights are exactly zero."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,8 +10,8 @@ from torch import Tensor
 class Masks:
     """The masks of a network, applied to gradients before and to weights after every optimiser step.
 
-    Masking gradients alone would let momentum and Adam revive pruned weights; masking weights alone would let the moments
-    of pruned weights fill again. Masks live as 0/1 multipliers in the parameters' own dtype and layout.
+    Masking gradients alone would let momentum and Adam revive pruned weights; masking weights alone would let the
+    moments of pruned weights fill again. Masks live as 0/1 multipliers in the parameters' own dtype and layout.
 
     Args:
         parameters: name -> trainable parameter, each tensor once, in the order of `named_parameters()`.
@@ -47,13 +47,13 @@ class Masks:
         self._is_dense = False
         self.after_step(list(self._parameters.values()))
 
-    def edit(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Zero the gradients of pruned weights, before any penalty or clipping sees them."""
         if not self._is_dense:
             torch._foreach_mul_(gradients, list(self._multipliers.values()))
 
     @torch.no_grad()
-    def after_step(self, parameters: Sequence[Tensor], learning_rate: Tensor | None = None) -> None:
+    def after_step(self, parameters: list[Tensor], learning_rate: Tensor | None = None) -> None:
         """Zero the pruned weights."""
         if not self._is_dense:
             torch._foreach_mul_(parameters, list(self._multipliers.values()))

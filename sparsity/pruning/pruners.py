@@ -27,7 +27,12 @@ class Pruner:
     """
 
     def __init__(
-        self, model: nn.Module, settings: PrunerSettings, fraction: float, steps_per_epoch: int, steps_per_evaluation: int
+        self,
+        model: nn.Module,
+        settings: PrunerSettings,
+        fraction: float,
+        steps_per_epoch: int,
+        steps_per_evaluation: int,
     ) -> None:
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._parameters, self._fraction = parameters, fraction
@@ -49,12 +54,11 @@ class Pruner:
         return sparsity(sum(self.masks.count_kept().values()), sum(self.num_total.values()))
 
     @torch.no_grad()
-    def prune(self) -> int:
-        """Remove one fraction of the remaining weights, smallest magnitudes first, and restart lambda; returns the count."""
+    def prune(self) -> None:
+        """Remove one fraction of the remaining weights, smallest magnitudes first, and restart lambda."""
         kept = self.masks.kept
         count = num_to_prune(sum(self.masks.count_kept().values()), self._fraction)
         scores = {name: magnitude(p) for name, p in self._parameters.items()}
         self.masks.shrink(select_smallest(scores, kept, count))
         if self.penalty is not None:
             self.penalty.restart()
-        return count

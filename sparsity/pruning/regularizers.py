@@ -4,7 +4,6 @@ With the irrelevance I held constant, the gradient of eq. 5 is dL/dw + 2 lambda 
 goes through momentum and Adam's moments (coupled, as the authors do); decoupled it moves the weights directly.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,8 +17,8 @@ from sparsity.settings import PenaltySettings
 class Penalty:
     """A gradient edit (and, decoupled, an after-step) for `l1`, `l2` and `relevance`.
 
-    l1: lambda sum |w|. l2: lambda sum w^2. relevance: lambda sum I w^2, PAPER eq. 5. Every trainable parameter takes part:
-    biases and norms too, as in the authors' code.
+    l1: lambda sum |w|. l2: lambda sum w^2. relevance: lambda sum I w^2, PAPER eq. 5. Every trainable parameter takes
+    part: biases and norms too, as in the authors' code.
 
     Args:
         settings: kind, lambda, alpha, decay.
@@ -39,7 +38,7 @@ class Penalty:
         self._pull: list[Tensor] = []
         self.recorded = {"penalty/lambda": self._strength, "penalty/value": self._value}
 
-    def edit(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Add the penalty's gradient to `gradients` in place; lambda's counter moves on by one step."""
         factor = penalty_decay(self.settings, self._count, *self._steps)
         self._strength.copy_(factor * self.settings.strength)
@@ -50,7 +49,7 @@ class Penalty:
         if not self.settings.decoupled:
             torch._foreach_add_(gradients, self._pull)
 
-    def after_step(self, parameters: Sequence[Tensor], learning_rate: Tensor) -> None:
+    def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
         if self.settings.decoupled:
             torch._foreach_mul_(self._pull, learning_rate)
@@ -68,7 +67,7 @@ class Penalty:
         """Restore the steps since the last prune."""
         self._count.copy_(state["count"])
 
-    def _direction(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    def _direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """d(penalty)/dw at lambda = 1."""
         if self.settings.kind == "l1":
             return list(torch._foreach_sign(parameters))
@@ -76,7 +75,7 @@ class Penalty:
             return list(torch._foreach_mul(parameters, 2.0))
         return self._relevance_direction(parameters, gradients)
 
-    def _relevance_direction(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    def _relevance_direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """2 I w. The default form runs over all tensors at once: eq. 4 is on the hot path."""
         if self.settings.irrelevance == "exponential" and not self.settings.scale_free:
             pull = list(torch._foreach_abs(gradients))
@@ -89,8 +88,8 @@ class Penalty:
         torch._foreach_mul_(pull, 2.0)
         return pull
 
-    def _record_value(self, parameters: Sequence[Tensor]) -> None:
-        """lambda sum w * pull / degree, which is the penalty itself: its terms are of degree 1 (l1) or 2 in w."""
+    def _record_value(self, parameters: list[Tensor]) -> None:
+        """Lambda sum w * pull / degree, which is the penalty itself: its terms are of degree 1 (l1) or 2 in w."""
         degree = 1 if self.settings.kind == "l1" else 2
         dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(self._pull, parameters, strict=True)]
         self._value.copy_(torch.stack(dots).sum() * self._strength / degree)

@@ -1,7 +1,7 @@
 """When is a prune allowed, and how strongly does the penalty pull meanwhile?
 
 The gate of PAPER section 4: at each evaluation, prune if the validation metric is strictly above the bound. The printed
-bounds stand above some of the paper's own baselines; the policy says what to do when a baseline does not reach its bound.
+bounds stand above some of the paper's own baselines; the policy says what to do when a baseline falls short of its own.
 """
 
 from dataclasses import dataclass
@@ -81,9 +81,7 @@ class Gate:
     def _fall_short(self, reached: float, what: str) -> None:
         short = f"{what}, {reached:.2f}, does not exceed the configured bound {self.settings.bound:g}"
         if self.settings.policy == "error":
-            raise ValueError(
-                f"Nothing would ever be pruned: {short}; set gate.bound below it or gate.policy=fallback."
-            )
+            raise ValueError(f"Nothing would ever be pruned: {short}; set gate.bound below it or gate.policy=fallback.")
         if self.settings.policy == "fallback":
             self.bound = reached - self.settings.margin
             self.why = f"{short}; fell back to it minus the margin {self.settings.margin:g}"

@@ -8,9 +8,9 @@ def irrelevance(gradient: Tensor, alpha: float = 1.0, kind: str = "exponential",
     """The coefficient of irrelevance I of each weight: near 1 where the loss hardly depends on the weight.
 
     exponential: exp(-|g| / alpha) in (0, 1], PAPER eq. 4 with alpha = 1.
-    hyperbolic: 1 / (1 - alpha |g|), the authors' follow-up code. It has a pole at |g| = 1 / alpha and grows with |g| below
-    it: kept to reproduce that work, not recommended.
-    scale_free: g is first divided by its mean magnitude in the tensor, so that alpha does not depend on the loss's scale.
+    hyperbolic: 1 / (1 - alpha |g|), the authors' follow-up code. It has a pole at |g| = 1 / alpha and grows with |g|
+    below it: kept to reproduce that work, not recommended.
+    scale_free: g is first divided by its mean magnitude in the tensor: alpha is then free of the loss's scale.
 
     Args:
         gradient: dL/dw of one parameter, any shape.

@@ -19,8 +19,8 @@ def num_to_prune(num_kept: int, fraction: float) -> int:
 def select_smallest(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     """New masks in which the `count` kept weights of smallest score are gone, chosen globally over all tensors.
 
-    Equal scores at the threshold go in the order of the mapping, then of the flat row-major index, so that every machine
-    prunes the same weights.
+    Equal scores at the threshold go in the order of the mapping, then of the flat row-major index, so that every
+    machine prunes the same weights.
 
     Args:
         scores: name -> score of every weight.

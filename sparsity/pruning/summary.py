@@ -35,7 +35,7 @@ class IrrelevanceProbe:
         self._names, self._penalty, self._multipliers = tuple(names), penalty, multipliers
         self._figures: dict[str, Tensor] = {}
 
-    def observe(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def observe(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Measure the unedited gradients of one step."""
         p = self._penalty
         for name, gradient in zip(self._names, gradients, strict=True):

@@ -4,7 +4,7 @@ The order of a step is fixed: forward, objectives, backward, observers, gradient
 Every extension keeps its state in tensors changed in place, so that a step can be captured as a CUDA graph.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +26,7 @@ class Objective(Protocol):
 class Observer(Protocol):
     """Looks at the gradients of the last step before each evaluation and changes nothing."""
 
-    def observe(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def observe(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Read weights and their unedited gradients, both in the order of `named_parameters()`."""
         ...
 
@@ -34,7 +34,7 @@ class Observer(Protocol):
 class GradientEdit(Protocol):
     """Changes the gradients in place between the backward pass and the optimiser."""
 
-    def edit(self, parameters: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Edit `gradients`; both sequences are in the order of `named_parameters()`."""
         ...
 
@@ -42,7 +42,7 @@ class GradientEdit(Protocol):
 class AfterStep(Protocol):
     """Changes the weights in place after the optimiser has moved them."""
 
-    def after_step(self, parameters: Sequence[Tensor], learning_rate: Tensor) -> None:
+    def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Edit `parameters`, given the rate of the step just made (0-dim, on the device)."""
         ...
 

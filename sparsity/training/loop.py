@@ -1,7 +1,7 @@
 """How does a network learn? One loop for every phase: it steps, and yields at each evaluation.
 
-The caller decides at the yield what to do with the weights (prune them, save them) and goes on; the loop has never heard
-of pruning. Between two yields the host asks the device for nothing but one copy of the recorded rows.
+The caller decides at the yield what to do with the weights (prune them, save them) and goes on; the loop has never
+heard of pruning. Between two yields the host asks the device for nothing but one copy of the recorded rows.
 """
 
 import time
@@ -41,7 +41,7 @@ class NonFiniteLossError(ValueError):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the loop yields: where it stands, the metrics and the seconds they took, the per-step rows since the last yield.
+    """What the loop yields: where it stands, the metrics and the seconds they took, the rows since the last yield.
 
     `is_scheduled` is False for the one evaluation that closes a phase between two scheduled ones: it is on the record,
     but it is no occasion to prune.
@@ -83,7 +83,7 @@ class Trainer:
         self.num_steps = settings.num_epochs * batches.steps_per_epoch
         if settings.max_steps is not None:
             self.num_steps = min(self.num_steps, settings.max_steps)
-        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         device = self.parameters[0].device
         self._learning_rate = torch.tensor(settings.optimizer.lr, device=device)
         self._stop = torch.zeros((), device=device)
@@ -196,8 +196,8 @@ class Trainer:
         if bad_step >= 0:
             loss = rows[bad_step - first]["train/loss"]
             raise NonFiniteLossError(
-                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and the "
-                "last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
+                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and "
+                "the last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
             )
         return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
 
