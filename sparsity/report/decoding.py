@@ -1,14 +1,18 @@
 """Does a parsed JSON or YAML document have the shape we were promised? Plain values in, frozen dataclasses out.
 
-The dataclass is the schema: a field without a default must be there, a value must have the annotated type, and keys that
-the dataclass does not name are left alone, so that a later version may add some.
+The dataclass is the schema: a field without a default must be there, a value must have the annotated type, and keys
+that the dataclass does not name are left alone, so that a later version may add some.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
 from types import UnionType
+from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
 
 T = TypeVar("T")
 
@@ -26,7 +30,21 @@ def decode_document(kind: type[T], document: Any) -> T:
     declared = document.get("schema") if isinstance(document, dict) else None
     if declared != SCHEMA:
         raise ValueError(f"it declares schema {declared}, this version reads schema {SCHEMA}")
-    return decode(kind, document, "")
+    decoded: T = decode(kind, document, "")
+    return decoded
+
+
+def load_yaml(path: Path, read: Callable[[Any], T]) -> T:
+    """Read a YAML file of the repository and hand the parsed document to `read`.
+
+    Raises:
+        ValueError: one sentence with the file that is damaged and what is wrong in it.
+    """
+    try:
+        return read(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (ValueError, yaml.YAMLError) as error:
+        problem = " ".join(str(error).split())
+        raise ValueError(f"{path} cannot be used: {problem}; restore it from the repository.") from error
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
@@ -78,7 +96,7 @@ def _decode_union(kinds: tuple[Any, ...], value: Any, where: str) -> Any:
     return decode(kinds[-1], value, where)
 
 
-def _decode_plain(kind: type, value: Any, where: str) -> Any:
+def _decode_plain(kind: Any, value: Any, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind or (kind is float and not math.isfinite(value)):

@@ -39,4 +39,6 @@ def _group(model: str, parameter: str) -> str:
         if parameter.startswith(prefix):
             return group
     known = ", ".join(prefix + "*" for _, prefix in RULES[model])
-    raise ValueError(f"The parameter {parameter} of {model} belongs to no column of the paper's table ({known}); add a rule.")
+    raise ValueError(
+        f"{parameter} of {model} is in no column of the paper's table ({known}); add a rule to layer_groups.py."
+    )

@@ -3,9 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import yaml
-
-from sparsity.report.decoding import decode_document
+from sparsity.report.decoding import decode_document, load_yaml
 
 
 @dataclass(frozen=True)
@@ -17,8 +15,8 @@ class Tolerance:
 
     metric: float
     reason: str
-    sparsity: float | None = None
-    residual_ratio: float | None = None
+    sparsity: float = 0.0
+    residual_ratio: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -95,13 +93,6 @@ def load_paper(directory: Path) -> list[PaperExperiment]:
     Raises:
         ValueError: one sentence with the file that is damaged or of another schema, and what is wrong in it.
     """
-    experiments = [_load_experiment(path) for path in sorted(directory.glob("*.yaml"))]
+    files = sorted(directory.glob("*.yaml"))
+    experiments = [load_yaml(path, lambda document: decode_document(PaperExperiment, document)) for path in files]
     return sorted(experiments, key=lambda experiment: experiment.results.table)
-
-
-def _load_experiment(path: Path) -> PaperExperiment:
-    try:
-        return decode_document(PaperExperiment, yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (ValueError, yaml.YAMLError) as error:
-        problem = " ".join(str(error).split())
-        raise ValueError(f"{path} cannot be used: {problem}; restore it from the repository.") from error

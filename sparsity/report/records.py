@@ -75,8 +75,9 @@ class Row:
     num_epochs: int
 
     def __post_init__(self) -> None:
-        if not 0 <= self.kept <= self.total or abs(self.sparsity - (1 - self.kept / self.total)) > 1e-3:
-            raise ValueError(f"the row {self.start} says sparsity {self.sparsity} with {self.kept} of {self.total} kept")
+        counts = f"{self.kept} of {self.total} kept"
+        if not 0 <= self.kept <= self.total > 0 or abs(self.sparsity - (1 - self.kept / self.total)) > 1e-3:
+            raise ValueError(f"the row {self.start} says sparsity {self.sparsity} with {counts}")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class FrontierPoint:
 class Provenance:
     """How the run can be repeated."""
 
-    commit: str
+    commit: str | None
     dirty: bool
     command: str
     device: str
@@ -208,7 +209,8 @@ def _parse_layers(text: str) -> tuple[Layer, ...]:
 def _parse_layer(line: dict[str, str], number: int) -> Layer:
     try:
         counts = {"total": int(line["total"]), "kept": int(line["kept"]), "sparsity": float(line["sparsity"])}
-        return decode(Layer, {**line, **counts}, f"line {number}")
+        layer: Layer = decode(Layer, {**line, **counts}, f"line {number}")
+        return layer
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"line {number} is no layer ({error})") from error
 
