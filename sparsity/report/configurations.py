@@ -34,8 +34,9 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Pruner and the start of the fingerprint, as the tables call it."""
-        return f"{self.first.pruner} {self.first.fingerprint[:8]}"
+        """Pruner and the start of the fingerprint, as the tables call it, and a protocol that is not the sound one."""
+        protocol = "" if self.first.protocol == "sound" else f" ({self.first.protocol})"
+        return f"{self.first.pruner} {self.first.fingerprint[:8]}{protocol}"
 
     @property
     def seeds(self) -> tuple[int, ...]:

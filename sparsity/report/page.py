@@ -1,5 +1,6 @@
 """What does `results/README.md` say? The comparison with the paper, from the committed summaries alone."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from sparsity.report.cells import code
@@ -7,8 +8,8 @@ from sparsity.report.configurations import Configuration, collect
 from sparsity.report.decoding import decode, load_yaml
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.publish import write_atomically
-from sparsity.report.records import find_runs, load_run
-from sparsity.report.run_tables import frontier_table, runs_table
+from sparsity.report.records import Run, find_runs, load_run
+from sparsity.report.run_tables import frontier_table, moved_bounds, runs_table
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
 
 COMMAND = "python scripts/report.py"
@@ -23,17 +24,18 @@ Architectures* (Applied Intelligence 53, 2023). Its numbers and our tolerances, 
 LEGEND = """## How to read
 
 - Ours: mean ± sample standard deviation over n seeds, scored on the test data once, after the final phase. The gate and
-  the choice of the checkpoint saw validation data only, unless a row says `protocol authors`.
-- Each run ends with two final phases: *from the paper's sparsity* starts at the first state that was at least as sparse as
-  the paper's result, *from the last state* where pruning ended. Compare accuracies at equal sparsity: the first kind.
-- **matches**: metric and sparsity are both within the tolerance. **better**: one is beyond it and the other not below it.
+  the choice of the checkpoint saw validation data only, unless a run is called (authors).
+- Each run ends with two final phases: *from the paper's sparsity* starts at the first state at least as sparse as the
+  paper's result, *from the last state* where pruning ended. The first kind compares metrics at equal sparsity; the
+  overview shows it.
+- **matches**: metric and sparsity are both within the tolerance. **better**: one is beyond it, the other not below it.
   **short**: the metric is below it at equal sparsity, or a seed never reached the sparsity. **trade-off**: sparser, but
   with a lower metric. **differs**: a number of which neither more nor less is better. **not run**: there is no run.
-- Runs that were shortened or small, used stand-in data or came from uncommitted code keep their row, without a verdict."""
+- Runs that were shortened or small, used stand-in data or came from uncommitted code keep their row, without a verdict.
+  Rows that begin with *Paper* are as published; numbers in brackets are the paper's references."""
 
-
-FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that let the network be
-pruned further, so never below the bound."""
+FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
+let the network be pruned further, so never below the bound."""
 
 UNEXPLAINED = "No finished run at the paper's scale has been published yet."
 
@@ -44,9 +46,11 @@ def render_page(results: Path) -> str:
     Raises:
         ValueError: one sentence with the file that is damaged.
     """
-    sections = load_sections(results)
+    runs = [load_run(directory) for directory in find_runs(results)]
+    sections = [(paper, _configurations(runs, paper)) for paper in load_paper(results / "paper")]
     parts = [INTRODUCTION, "## Overview", overview_table(sections), LEGEND]
     parts += [_section(paper, ours) for paper, ours in sections if ours]
+    parts += _others(runs, sections)
     return "\n\n".join([*parts, _not_run_section(sections, _reasons(results / "not_run.yaml"))]) + "\n"
 
 
@@ -57,13 +61,16 @@ def write_page(results: Path) -> Path:
     return path
 
 
-def load_sections(results: Path) -> list[Section]:
-    """The paper's experiments in its order, each with the configurations of its published runs."""
-    runs = [load_run(directory) for directory in find_runs(results)]
-    return [
-        (paper, collect([run for run in runs if run.summary.experiment == paper.experiment], paper))
-        for paper in load_paper(results / "paper")
-    ]
+def _configurations(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
+    return collect([run for run in runs if run.summary.experiment == paper.experiment], paper)
+
+
+def _others(runs: Sequence[Run], sections: Sequence[Section]) -> list[str]:
+    """A line on runs that have no experiment of the paper to stand against."""
+    known = {paper.experiment for paper, _ in sections}
+    names = sorted({run.summary.experiment for run in runs} - known)
+    listed = ", ".join(code(name) for name in names)
+    return [f"Runs of experiments that the paper does not have are left out: {listed}."] if names else []
 
 
 def _section(paper: PaperExperiment, configurations: list[Configuration]) -> str:
@@ -78,12 +85,16 @@ def _section(paper: PaperExperiment, configurations: list[Configuration]) -> str
     frontier = frontier_table(configurations)
     if frontier:
         parts += ["### On the way there", FRONTIER_NOTE, frontier]
-    return "\n\n".join([*parts, "### Runs", runs_table(configurations)])
+    return "\n\n".join([*parts, "### Runs", runs_table(configurations), *moved_bounds(configurations)])
 
 
 def _settings(paper: PaperExperiment) -> str:
-    values = [f"{setting.name} {setting.value}" for setting in paper.settings]
+    values = [f"{setting.name} {_plain(setting.value)}" for setting in paper.settings]
     return f"The paper's settings: {', '.join(values)}."
+
+
+def _plain(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def _reasons(path: Path) -> dict[str, str]:
@@ -93,7 +104,7 @@ def _reasons(path: Path) -> dict[str, str]:
     return reasons
 
 
-def _not_run_section(sections: list[Section], reasons: dict[str, str]) -> str:
+def _not_run_section(sections: Sequence[Section], reasons: dict[str, str]) -> str:
     missing = [(paper, ours) for paper, ours in sections if not own_results(paper, ours)]
     lines = [
         f"- **{paper.title}** ({code(paper.experiment)}): {reasons.get(paper.experiment, UNEXPLAINED)}"

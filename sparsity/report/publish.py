@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from sparsity.report.records import RECORD_FILES, find_runs, load_run
+from sparsity.report.records import RECORD_FILES, find_runs, load_run, load_summary
 
 # Runs of these scales show that something works, they are no results.
 UNPUBLISHED_SCALES = ("smoke", "rehearsal")
@@ -12,7 +12,7 @@ UNPUBLISHED_SCALES = ("smoke", "rehearsal")
 def publish(results: Path) -> list[Path]:
     """Copy the records of finished runs from `results/runs` to the same path under `results`.
 
-    Files that are already equal are left alone; the summary is written last, so that it never stands without the others.
+    Files that are already equal are left alone. The summary is written last: it never stands without the others.
 
     Returns:
         The directories in which a file changed.
@@ -24,8 +24,10 @@ def publish(results: Path) -> list[Path]:
     changed = []
     for directory in find_runs(source):
         target = results / directory.relative_to(source)
-        published = load_run(directory).summary.scale not in UNPUBLISHED_SCALES
-        if published and _copy(directory, target):
+        if load_summary(directory).scale in UNPUBLISHED_SCALES:
+            continue
+        load_run(directory)  # a damaged run must not get among the published ones
+        if _copy(directory, target):
             changed.append(target)
     return changed
 

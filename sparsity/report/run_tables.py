@@ -53,11 +53,25 @@ def _run_row(ours: Configuration, run: Run) -> list[str]:
     ]
 
 
+def moved_bounds(configurations: Sequence[Configuration]) -> list[str]:
+    """Why a gate did not use the printed bound, each reason once."""
+    reasons = {
+        f"Bound of {ours.name}: {run.summary.gate.why}"
+        for ours in configurations
+        for run in ours.runs
+        if _is_moved(run)
+    }
+    return sorted(reasons)
+
+
 def _bound(run: Run) -> str:
     gate = run.summary.gate
     used = number(gate.bound_used, Kind.METRIC)
-    moved = gate.bound_used != gate.bound_printed
-    return f"{used} (printed {number(gate.bound_printed, Kind.METRIC)}: {gate.why})" if moved else used
+    return f"{used} (printed {number(gate.bound_printed, Kind.METRIC)})" if _is_moved(run) else used
+
+
+def _is_moved(run: Run) -> bool:
+    return run.summary.gate.bound_used != run.summary.gate.bound_printed
 
 
 def _last_prune(run: Run) -> str:

@@ -57,7 +57,7 @@ def comparison_tables(paper: PaperExperiment, configurations: Sequence[Configura
 
 def _caption(ours: Configuration) -> str:
     seeds = ", ".join(str(seed) for seed in ours.seeds)
-    return f"**{ours.name}**, seed {seeds}, protocol `{ours.first.protocol}`:"
+    return f"**{ours.name}**, seed {seeds}:"
 
 
 def _comparison_table(items: Sequence[Comparison]) -> str:
@@ -87,7 +87,7 @@ def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration
 def _published_row(row: PublishedRow, groups: Sequence[str]) -> list[str]:
     left = [number(row.residual.get(group), Kind.FRACTION) for group in groups]
     name = f"Paper: {row.printed} {row.citation or ''}".strip()
-    return [name, *left, number(row.metric, Kind.METRIC), number(row.sparsity, Kind.FRACTION), "", "as published"]
+    return [name, *left, number(row.metric, Kind.METRIC), number(row.sparsity, Kind.FRACTION), "", ""]
 
 
 def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str]:
@@ -100,6 +100,4 @@ def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str
 
 
 def _note(ours: Configuration) -> str:
-    protocol = [] if ours.first.protocol == "sound" else [f"protocol {ours.first.protocol}"]
-    marks = [*ours.marks, "no verdict"] if ours.marks else []
-    return "; ".join(protocol + marks)
+    return "; ".join([*ours.marks, "no verdict"]) if ours.marks else ""

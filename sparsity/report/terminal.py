@@ -6,7 +6,10 @@ from sparsity.report.cells import duration, number, plain_table
 from sparsity.report.comparison import Kind
 from sparsity.report.records import Row, Summary, find_runs, load_summary
 
-HEADER = "scale|experiment|data|pruner|seed|from|baseline|val|test|sparsity %|compression|time".split("|")
+HEADER = [
+    *("scale", "experiment", "data", "pruner", "seed", "from"),
+    *("baseline", "val", "test", "sparsity %", "compression", "time"),
+]
 
 
 def render_runs(runs: Path, scale: str | None = None) -> str:
