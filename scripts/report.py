@@ -1,0 +1,48 @@
+"""Publish finished runs and write results/README.md, or print the finished runs of one scale as a table."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sparsity.report.page import write_page
+from sparsity.report.publish import publish
+from sparsity.report.terminal import render_runs
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def main() -> None:
+    """Run the command line; a damaged file ends it with one sentence and exit status 1."""
+    arguments = parse_arguments()
+    try:
+        if arguments.runs:
+            print(render_runs(arguments.results / "runs", arguments.scale))
+        else:
+            report(arguments.results)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+def parse_arguments() -> argparse.Namespace:
+    """Read the command line; `--scale` without `--runs` is an error."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--runs", action="store_true", help="print the finished runs under results/runs and write nothing"
+    )
+    parser.add_argument("--scale", choices=("paper", "rehearsal", "smoke"), help="with --runs: only this scale")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
+    arguments = parser.parse_args()
+    if arguments.scale and not arguments.runs:
+        parser.error("--scale chooses among finished runs; add --runs.")
+    return arguments
+
+
+def report(results: Path) -> None:
+    """Copy new records out of results/runs, then write the page from all published ones."""
+    for directory in publish(results):
+        print(f"published {directory}")
+    print(f"wrote {write_page(results)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""How is a value written in a table? Percent, units and rounding happen here and nowhere else."""
+
+from collections.abc import Iterable, Sequence
+
+from sparsity.report.comparison import Comparison, Kind
+from sparsity.report.statistics import Statistic
+
+# What a value is multiplied by when printed, and its decimals.
+_PRINTED = {Kind.METRIC: (1.0, 2), Kind.FRACTION: (100.0, 2), Kind.BYTES: (1e-6, 1)}
+
+
+def number(value: float | None, kind: Kind, sign: str = "") -> str:
+    """A value in the printed unit of its kind; empty for None. `sign="+"` always shows the sign."""
+    if value is None:
+        return ""
+    factor, decimals = _PRINTED[kind]
+    # Adding 0.0 after rounding turns "-0.00" into "0.00".
+    return f"{round(value * factor, decimals) + 0.0:{sign}.{decimals}f}"
+
+
+def spread(statistic: Statistic | None, kind: Kind) -> str:
+    """Mean, and standard deviation where there is one."""
+    if statistic is None:
+        return ""
+    mean = number(statistic.mean, kind)
+    return mean if statistic.std is None else f"{mean} ± {number(statistic.std, kind)}"
+
+
+def comparison(item: Comparison) -> list[str]:
+    """Paper, tolerance, ours, n, difference, verdict of one printed number."""
+    count = "" if item.ours is None else str(item.ours.n)
+    return [
+        number(item.paper, item.kind),
+        "±" + number(item.tolerance, item.kind),
+        spread(item.ours, item.kind),
+        count,
+        number(item.difference, item.kind, sign="+"),
+        item.verdict.value,
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A wall time as one would say it: 35 s, 12 min, 2 h 05 min."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def code(text: str) -> str:
+    """Text in code type."""
+    return f"`{text}`"
+
+
+def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A markdown table; bars and line breaks inside cells are escaped."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
+
+
+def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table for a terminal: columns padded to their widest cell, two spaces between them."""
+    lines = [header, *rows]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(header))]
+    return "\n".join(
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -1,0 +1,183 @@
+"""Does our number match the paper's? One verdict per printed number, from means over seeds and tolerances set before.
+
+A metric is never judged without the sparsity it stands at: fewer weights at a lower metric, or more weights at a higher
+one, is another point of the same trade, not a better result.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from sparsity.report.configurations import STARTS, Configuration
+from sparsity.report.paper import PaperExperiment, PublishedRow, PublishedSizes, Tolerance
+from sparsity.report.statistics import Statistic
+
+AT_PAPER_SPARSITY = "paper_sparsity"
+
+
+class Verdict(StrEnum):
+    """The words of the report; its legend explains them."""
+
+    MATCHES = "matches"
+    BETTER = "better"
+    SHORT = "short"
+    TRADE_OFF = "trade-off"
+    DIFFERS = "differs"
+    NOT_RUN = "not run"
+
+
+class Kind(StrEnum):
+    """What a number is, which decides how it is printed."""
+
+    METRIC = "metric"
+    FRACTION = "fraction"
+    BYTES = "bytes"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One number that the paper prints for `method` against ours; `ours` is None where no run has it.
+
+    `paper`, `tolerance` and `ours` are in the unit of `kind`; `result` says which of our results it is.
+    """
+
+    method: str
+    result: str
+    number: str
+    table: int
+    kind: Kind
+    paper: float
+    tolerance: float
+    ours: Statistic | None
+    verdict: Verdict
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's."""
+        return None if self.ours is None else self.ours.mean - self.paper
+
+
+def judge(ours: Statistic | None, paper: float, tolerance: float) -> Verdict:
+    """Judge a number of which more is better."""
+    if ours is None:
+        return Verdict.NOT_RUN
+    difference = ours.mean - paper
+    if abs(difference) <= tolerance + 1e-9:
+        return Verdict.MATCHES
+    return Verdict.BETTER if difference > 0 else Verdict.SHORT
+
+
+def judge_pair(metric: Verdict, sparsity: Verdict) -> Verdict:
+    """Judge a metric together with the sparsity it stands at; `matches` only if both match."""
+    if sparsity is Verdict.BETTER:
+        return Verdict.TRADE_OFF if metric is Verdict.SHORT else Verdict.BETTER
+    return metric if sparsity is Verdict.MATCHES else sparsity
+
+
+def compare(paper: PaperExperiment, ours: Configuration) -> list[Comparison]:
+    """Hold one configuration against every number the paper prints for its method.
+
+    Returns:
+        An empty list for a marked configuration, and for a method without a row of the paper that has a tolerance.
+    """
+    printed = _judged_row(paper, ours.first.pruner, ours)
+    if ours.marks or printed is None:
+        return []
+    if printed.row.sparsity is None:
+        return _dense_from_scratch(printed, ours)
+    baseline = _judged_row(paper, "dense", ours)
+    comparisons = [baseline.metric("dense baseline", spread)] if baseline and (spread := ours.baseline()) else []
+    comparisons += printed.result(AT_PAPER_SPARSITY) + printed.residuals()
+    comparisons += printed.result("last") if "last" in ours.starts() else []
+    return comparisons + printed.sizes()
+
+
+def headline(paper: PaperExperiment, ours: Configuration) -> Comparison | None:
+    """The metric at the paper's sparsity, with the verdict on both; None where a configuration is not judged."""
+    return next((item for item in compare(paper, ours) if item.result == STARTS[AT_PAPER_SPARSITY]), None)
+
+
+def not_run(paper: PaperExperiment, done: Iterable[Comparison]) -> list[Comparison]:
+    """The numbers of the methods that have a tolerance and no comparison in `done`."""
+    methods = {item.method for item in done}
+    missing: list[Comparison] = []
+    for row in paper.results.rows:
+        printed = _judged_row(paper, row.method, None)
+        if printed is None or row.method in methods:
+            continue
+        if row.sparsity is None:
+            missing.append(printed.metric("dense baseline", None))
+        else:
+            missing += printed.result(AT_PAPER_SPARSITY) + printed.residuals() + printed.sizes()
+    return missing
+
+
+def _dense_from_scratch(printed: "_JudgedRow", ours: Configuration) -> list[Comparison]:
+    """A dense run is the paper's baseline only where the method starts from random weights too."""
+    if ours.baseline() is not None:
+        return []
+    return [printed.metric("dense baseline", ours.over_rows("last", lambda row: row.test))]
+
+
+def _judged_row(paper: PaperExperiment, method: str, ours: Configuration | None) -> "_JudgedRow | None":
+    row = paper.row(method)
+    return _JudgedRow(paper, row, row.tolerance, ours) if row and row.tolerance else None
+
+
+@dataclass(frozen=True)
+class _JudgedRow:
+    """One row of the paper with its tolerance, and the configuration held against it (None: nothing ran)."""
+
+    paper: PaperExperiment
+    row: PublishedRow
+    tolerance: Tolerance
+    ours: Configuration | None
+
+    def metric(self, result: str, ours: Statistic | None) -> Comparison:
+        """The metric alone, as the baseline is judged."""
+        number, tolerance = self.paper.metric_label, self.tolerance.metric
+        return self._compare(result, number, Kind.METRIC, self.row.metric, tolerance, ours)
+
+    def result(self, start: str) -> list[Comparison]:
+        """Metric (judged with its sparsity) and sparsity; short if a seed never reached the paper's sparsity."""
+        assert self.row.sparsity is not None, "a dense row has no result at a sparsity"
+        found = self.ours.over_rows(start, lambda row: row.sparsity) if self.ours else None
+        sparsity = self._compare(
+            STARTS[start], "Sparsity (%)", Kind.FRACTION, self.row.sparsity, self.tolerance.sparsity, found
+        )
+        if start == AT_PAPER_SPARSITY and self.ours and not self.ours.all_reached(self.row.sparsity):
+            sparsity = replace(sparsity, verdict=Verdict.SHORT)
+        metric = self.metric(STARTS[start], self.ours.over_rows(start, lambda row: row.test) if self.ours else None)
+        return [replace(metric, verdict=judge_pair(metric.verdict, sparsity.verdict)), sparsity]
+
+    def residuals(self) -> list[Comparison]:
+        """What each group keeps at the paper's sparsity, where neither more nor less is better."""
+        ours = self.ours.residual(AT_PAPER_SPARSITY) if self.ours else {}
+        result, ratio = STARTS[AT_PAPER_SPARSITY], self.tolerance.residual_ratio
+        return [
+            _either_way(self._compare(result, f"{group} left (%)", Kind.FRACTION, left, ratio * left, ours.get(group)))
+            for group, left in self.row.residual.items()
+        ]
+
+    def sizes(self) -> list[Comparison]:
+        """Sizes on disk, which the paper prints for its own method only."""
+        sizes = self.paper.sizes
+        if sizes is None or self.row.method != "relevance":
+            return []
+        return [_either_way(self._size(key, size, sizes)) for key, size in sizes.values.items()]
+
+    def _size(self, key: str, size: float, sizes: PublishedSizes) -> Comparison:
+        ours, tolerance = self.ours.size_bytes(key) if self.ours else None, sizes.tolerance_ratio * size
+        number = key.removesuffix("_bytes").replace("_", " ") + " (MB)"
+        return replace(self._compare("on disk", number, Kind.BYTES, size, tolerance, ours), table=sizes.table)
+
+    def _compare(
+        self, result: str, number: str, kind: Kind, paper: float, tolerance: float, ours: Statistic | None
+    ) -> Comparison:
+        table, verdict = self.paper.results.table, judge(ours, paper, tolerance)
+        return Comparison(self.row.method, result, number, table, kind, paper, tolerance, ours, verdict)
+
+
+def _either_way(comparison: Comparison) -> Comparison:
+    judged = comparison.verdict in (Verdict.BETTER, Verdict.SHORT)
+    return replace(comparison, verdict=Verdict.DIFFERS) if judged else comparison

@@ -1,0 +1,131 @@
+"""Which runs belong together, and which of them may be held against the paper?
+
+Runs of one configuration differ by their seed only. A run with a mark (small scale, shortened, other data, uncommitted
+code) keeps its row but gets no verdict.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sparsity.report.layer_groups import residual_by_group
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.records import Row, Run, Summary
+from sparsity.report.statistics import Statistic, describe
+
+# The states from which a final phase starts, and how the tables call the result.
+STARTS = {"paper_sparsity": "from the paper's sparsity", "last": "from the last state"}
+
+# In the tables the paper's method comes first and the unpruned control last.
+_ORDER = {"relevance": 0, "dense": 2}
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The runs of one pruner and fingerprint at one scale, in the order of their seeds, and what marks them."""
+
+    runs: tuple[Run, ...]
+    marks: tuple[str, ...]
+
+    @property
+    def first(self) -> Summary:
+        """The summary of the first seed; everything but the seed's results is the same in all."""
+        return self.runs[0].summary
+
+    @property
+    def name(self) -> str:
+        """Pruner and the start of the fingerprint, as the tables call it, and a protocol that is not the sound one."""
+        protocol = "" if self.first.protocol == "sound" else f" ({self.first.protocol})"
+        return f"{self.first.pruner} {self.first.fingerprint[:8]}{protocol}"
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds that ran."""
+        return tuple(run.summary.seed for run in self.runs)
+
+    def starts(self) -> list[str]:
+        """The starts of the final phase that any seed has a row for."""
+        return [start for start in STARTS if any(_row(run, start) for run in self.runs)]
+
+    def over_rows(self, start: str, value: Callable[[Row], float]) -> Statistic | None:
+        """One value per seed that has a row for `start`."""
+        rows = [_row(run, start) for run in self.runs]
+        return describe([value(row) for row in rows if row is not None])
+
+    def residual(self, start: str) -> dict[str, Statistic]:
+        """Fraction left in each column's group, over the seeds that have a row for `start`."""
+        fractions: dict[str, list[float]] = defaultdict(list)
+        for run in self.runs:
+            layers = [layer for layer in run.layers if layer.start == start]
+            for group, fraction in residual_by_group(run.summary.model, layers).items():
+                fractions[group].append(fraction)
+        return {group: spread for group, values in fractions.items() if (spread := describe(values))}
+
+    def baseline(self) -> Statistic | None:
+        """Test metric of the dense starting point; None for runs from random weights."""
+        return describe([run.summary.baseline.test for run in self.runs if run.summary.baseline.test is not None])
+
+    def size_bytes(self, key: str) -> Statistic | None:
+        """One size on disk per seed that measured it."""
+        sizes = [run.summary.sizes or {} for run in self.runs]
+        return describe([size[key] for size in sizes if key in size])
+
+    def all_reached(self, sparsity: float) -> bool:
+        """Whether every seed reached a sparsity in the regularised phase."""
+        return all(run.summary.regularise.sparsity >= sparsity for run in self.runs)
+
+
+def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
+    """Why a run must not be held against the paper, in words; empty for a run that may."""
+    provenance = summary.provenance
+    reasons = {
+        f"{summary.scale} scale": summary.scale != "paper",
+        "shortened": summary.shortened,
+        f"data: {summary.data_used}": summary.data_source != "real" or summary.dataset != paper.dataset,
+        f"model: {summary.model}": summary.model != paper.model,
+        "uncommitted code": provenance.dirty or not provenance.commit,
+    }
+    return tuple(reason for reason, holds in reasons.items() if holds)
+
+
+def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
+    """Group the runs of one experiment: the paper's method first, unmarked before marked, dense last."""
+    groups: dict[tuple[object, ...], list[Run]] = defaultdict(list)
+    for run in runs:
+        summary = run.summary
+        groups[(summary.scale, summary.pruner, summary.fingerprint, marks(summary, paper))].append(run)
+    found = [
+        Configuration(tuple(sorted(group, key=lambda run: run.summary.seed)), marks(group[0].summary, paper))
+        for group in groups.values()
+    ]
+    return sorted(found, key=lambda c: (bool(c.marks), _ORDER.get(c.first.pruner, 1), c.name, c.marks))
+
+
+def baselines(configurations: Sequence[Configuration]) -> list[tuple[str, Statistic]]:
+    """The different dense starting points of unmarked configurations, each named once although methods share it."""
+    found: dict[str, list[dict[int, float]]] = defaultdict(list)
+    for ours in configurations:
+        by_seed = {run.summary.seed: run.summary.baseline.test for run in ours.runs}
+        tests = {seed: test for seed, test in by_seed.items() if test is not None}
+        if tests and not ours.marks:
+            _merge(found[_baseline_name(ours.first)], tests)
+    return [(name, spread) for name, sets in found.items() for tests in sets if (spread := describe([*tests.values()]))]
+
+
+def _baseline_name(summary: Summary) -> str:
+    if summary.baseline.source == "train":
+        return f"dense baseline, {summary.baseline.num_epochs} epochs"
+    return f"dense baseline, {summary.baseline.source} checkpoint"
+
+
+def _merge(known: list[dict[int, float]], tests: dict[int, float]) -> None:
+    """Add the seeds to the baseline that they agree with, or as another baseline."""
+    for other in known:
+        if other.keys() & tests.keys() and all(other[seed] == tests[seed] for seed in other.keys() & tests.keys()):
+            other.update(tests)
+            return
+    known.append(tests)
+
+
+def _row(run: Run, start: str) -> Row | None:
+    return next((row for row in run.summary.rows if row.start == start), None)

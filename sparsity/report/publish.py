@@ -1,0 +1,58 @@
+"""Which results are kept with the code? The small records of finished full-size runs, copied from `results/runs`."""
+
+import os
+from pathlib import Path
+
+from sparsity.report.records import RECORD_FILES, find_runs, load_run, load_summary
+
+# Runs of these scales show that something works, they are no results.
+UNPUBLISHED_SCALES = ("smoke", "rehearsal")
+
+
+def publish(results: Path) -> list[Path]:
+    """Copy the records of finished runs from `results/runs` to the same path under `results`.
+
+    Files that are already equal are left alone. The summary is written last: it never stands without the others.
+
+    Returns:
+        The directories in which a file changed.
+
+    Raises:
+        ValueError: one sentence with the file of a run that is damaged.
+    """
+    source = results / "runs"
+    changed = []
+    for directory in find_runs(source):
+        target = results / directory.relative_to(source)
+        if load_summary(directory).scale in UNPUBLISHED_SCALES:
+            continue
+        load_run(directory)  # a damaged run must not get among the published ones
+        if _copy(directory, target):
+            changed.append(target)
+    return changed
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file by `content` in one step: a reader sees the old or the new file, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _copy(source: Path, target: Path) -> bool:
+    contents = {name: (source / name).read_bytes() for name in RECORD_FILES}
+    changed = {name: content for name, content in contents.items() if not _holds(target / name, content)}
+    for name, content in changed.items():
+        write_atomically(target / name, content)
+    return bool(changed)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content

@@ -1,0 +1,227 @@
+"""What did a run leave behind? `summary.json`, `layers.csv` and `curve.jsonl` as frozen dataclasses (schema 1).
+
+Sparsities are fractions in [0, 1]; metrics stand in their own unit, 0-100 (accuracy in percent, BLEU).
+"""
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from sparsity.report.decoding import decode, decode_document
+
+T = TypeVar("T")
+
+RECORD_FILES = ("layers.csv", "curve.jsonl", "summary.json")
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The dense starting point; `val` and `test` are None when the run started from random weights."""
+
+    source: str
+    num_epochs: int
+    val: float | None
+    test: float | None
+    saw: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The bound as printed and as used, and why they differ."""
+
+    bound_printed: float | None
+    bound_used: float | None
+    policy: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was known before training: evaluations offered, prunes needed for the paper's sparsity."""
+
+    num_steps: int
+    num_evaluations: int
+    prunes_needed: int | None
+    reachable: bool
+
+
+@dataclass(frozen=True)
+class Regularise:
+    """Where the regularised phase ended; `sparsity` and `val` before the final phase."""
+
+    num_steps: int
+    num_evaluations: int
+    num_prunes: int
+    sparsity: float
+    val: float | None
+    stopped: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result: the final phase run from one start, scored once on the test data."""
+
+    start: str
+    sparsity: float
+    kept: int
+    total: int
+    compression: float
+    val: float
+    test: float
+    epoch: int
+    num_epochs: int
+
+    def __post_init__(self) -> None:
+        counts = f"{self.kept} of {self.total} kept"
+        if not 0 <= self.kept <= self.total > 0 or abs(self.sparsity - (1 - self.kept / self.total)) > 1e-3:
+            raise ValueError(f"the row {self.start} says sparsity {self.sparsity} with {counts}")
+
+
+@dataclass(frozen=True)
+class FrontierPoint:
+    """The validation metric of the evaluation that allowed a prune, and the sparsity before that prune."""
+
+    prune: int
+    step: int
+    sparsity: float
+    val: float
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """How the run can be repeated."""
+
+    commit: str | None
+    dirty: bool
+    command: str
+    device: str
+    wall_seconds: float
+    finished: str
+    versions: dict[str, str]
+    data_checksums: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`summary.json` of a finished run."""
+
+    experiment: str
+    model: str
+    dataset: str
+    data_source: str
+    data_name: str
+    pruner: str
+    protocol: str
+    scale: str
+    shortened: bool
+    seed: int
+    fingerprint: str
+    metric: str
+    baseline: Baseline
+    gate: Gate
+    plan: Plan
+    regularise: Regularise
+    rows: tuple[Row, ...]
+    frontier: tuple[FrontierPoint, ...]
+    provenance: Provenance
+    sizes: dict[str, int] | None = None
+
+    @property
+    def data_used(self) -> str:
+        """The name of the data really used, marked where it stands in for the experiment's own."""
+        return self.data_name if self.data_source == "real" else f"{self.data_name} (stand-in)"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one parameter kept, for one row of the summary."""
+
+    start: str
+    parameter: str
+    shape: str
+    total: int
+    kept: int
+    sparsity: float
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One evaluation of a phase and whether it pruned."""
+
+    phase: str
+    step: int
+    epoch: int
+    val: float
+    sparsity: float
+    pruned: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run: the three files of one seed's directory."""
+
+    directory: Path
+    summary: Summary
+    layers: tuple[Layer, ...] = field(repr=False)
+    curve: tuple[CurvePoint, ...] = field(repr=False)
+
+
+def find_runs(root: Path) -> list[Path]:
+    """The directories under `root` that hold a finished run: `<experiment>/<configuration>/seed<n>/summary.json`."""
+    return sorted(path.parent for path in root.glob("*/*/seed*/summary.json"))
+
+
+def load_run(directory: Path) -> Run:
+    """Read and check the three files of a run.
+
+    Raises:
+        ValueError: one sentence with the file that is missing, damaged or of another schema, and what is wrong in it.
+    """
+    summary = load_summary(directory)
+    layers = _read(directory / "layers.csv", _parse_layers)
+    curve = _read(directory / "curve.jsonl", _parse_curve)
+    return Run(directory, summary, layers, curve)
+
+
+def load_summary(directory: Path) -> Summary:
+    """Read and check `summary.json` alone. Raises as `load_run`."""
+    return _read(directory / "summary.json", lambda text: decode_document(Summary, json.loads(text)))
+
+
+def _read(path: Path, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        problem = "it is missing"
+    except (ValueError, csv.Error) as error:
+        problem = str(error)
+    raise ValueError(f"{path} cannot be used: {problem}; repeat that run with force=true or delete its directory.")
+
+
+def _parse_layers(text: str) -> tuple[Layer, ...]:
+    lines = csv.DictReader(text.splitlines())
+    return tuple(_parse_layer(line, number) for number, line in enumerate(lines, start=2))
+
+
+def _parse_layer(line: dict[str, str], number: int) -> Layer:
+    try:
+        counts = {"total": int(line["total"]), "kept": int(line["kept"]), "sparsity": float(line["sparsity"])}
+        layer: Layer = decode(Layer, {**line, **counts}, f"line {number}")
+        return layer
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"line {number} is no layer ({error})") from error
+
+
+def _parse_curve(text: str) -> tuple[CurvePoint, ...]:
+    lines = enumerate(text.splitlines(), start=1)
+    return tuple(decode(CurvePoint, _parse_line(line, number), f"line {number}") for number, line in lines)
+
+
+def _parse_line(line: str, number: int) -> object:
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number} is not JSON ({error.msg})") from error

@@ -1,0 +1,80 @@
+"""How was a result made? The way to the sparsity that a configuration reached, and the command of each run."""
+
+from collections.abc import Sequence
+
+from sparsity.report.cells import code, duration, markdown_table, number, spread
+from sparsity.report.comparison import Kind
+from sparsity.report.configurations import Configuration
+from sparsity.report.records import Run
+from sparsity.report.statistics import describe
+
+FRONTIER_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+
+
+def frontier_table(configurations: Sequence[Configuration]) -> str:
+    """Validation metric where the pruning first passed each of a few sparsities; empty where nothing was pruned."""
+    reached = [
+        level for level in FRONTIER_SPARSITIES if any(_at(run, level) for ours in configurations for run in ours.runs)
+    ]
+    rows = [[ours.name, *[_frontier_cell(ours, level) for level in reached]] for ours in configurations]
+    pruned = [row for row in rows if any(row[1:])]
+    return markdown_table(["Run", *[f"{100 * level:g} %" for level in reached]], pruned) if pruned else ""
+
+
+def _frontier_cell(ours: Configuration, level: float) -> str:
+    values = [value for run in ours.runs if (value := _at(run, level)) is not None]
+    some = f" ({len(values)} of {len(ours.runs)} seeds)" if 0 < len(values) < len(ours.runs) else ""
+    return spread(describe(values), Kind.METRIC) + some
+
+
+def _at(run: Run, level: float) -> float | None:
+    return next((point.val for point in run.summary.frontier if point.sparsity >= level), None)
+
+
+def runs_table(configurations: Sequence[Configuration]) -> str:
+    """One line per seed: gate, prunes, stop, commit, device, time and the command that repeats it."""
+    header = ["Run", "Seed", "Bound", "Prunes", "Last prune", "Stopped", "Commit", "Device", "Time", "Command"]
+    return markdown_table(header, [_run_row(ours, run) for ours in configurations for run in ours.runs])
+
+
+def _run_row(ours: Configuration, run: Run) -> list[str]:
+    summary, provenance = run.summary, run.summary.provenance
+    return [
+        ours.name,
+        str(summary.seed),
+        _bound(run),
+        f"{summary.regularise.num_prunes} in {summary.regularise.num_evaluations} evaluations",
+        _last_prune(run),
+        summary.regularise.stopped,
+        code((provenance.commit or "none")[:10]) + (" with changes" if provenance.dirty else ""),
+        provenance.device,
+        duration(provenance.wall_seconds),
+        code(provenance.command),
+    ]
+
+
+def moved_bounds(configurations: Sequence[Configuration]) -> list[str]:
+    """Why a gate did not use the printed bound, each reason once."""
+    reasons = {
+        f"Bound of {ours.name}: {run.summary.gate.why}"
+        for ours in configurations
+        for run in ours.runs
+        if _is_moved(run)
+    }
+    return sorted(reasons)
+
+
+def _bound(run: Run) -> str:
+    gate = run.summary.gate
+    used = number(gate.bound_used, Kind.METRIC)
+    return f"{used} (printed {number(gate.bound_printed, Kind.METRIC)})" if _is_moved(run) else used
+
+
+def _is_moved(run: Run) -> bool:
+    return run.summary.gate.bound_used != run.summary.gate.bound_printed
+
+
+def _last_prune(run: Run) -> str:
+    """The epoch in which the last prune fell, counted from 1."""
+    epochs = [point.epoch for point in run.curve if point.pruned]
+    return f"epoch {epochs[-1] + 1}" if epochs else "never"

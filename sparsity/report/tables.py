@@ -1,0 +1,103 @@
+"""Where do we stand against the paper? The overview, each printed number against ours, and all methods side by side."""
+
+from collections.abc import Sequence
+
+from sparsity.report.cells import comparison, markdown_table, number, spread
+from sparsity.report.comparison import AT_PAPER_SPARSITY, Comparison, Kind, compare, headline, not_run
+from sparsity.report.configurations import STARTS, Configuration, baselines
+from sparsity.report.paper import PaperExperiment, PublishedRow
+
+Section = tuple[PaperExperiment, list[Configuration]]
+
+
+def own_results(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Configuration]:
+    """The configurations of the paper's method that are judged."""
+    return [ours for ours in configurations if ours.first.pruner == "relevance" and headline(paper, ours)]
+
+
+def overview_table(sections: Sequence[Section]) -> str:
+    """One line per experiment and judged configuration of the paper's method, at the paper's sparsity."""
+    header = ["Experiment", "Paper: metric at sparsity", "Ours at the paper's sparsity", "n", "Verdict", "Run"]
+    rows = []
+    for paper, configurations in sections:
+        results = [_overview_row(paper, ours) for ours in own_results(paper, configurations)]
+        rows += results or [[paper.title, _target(paper), "", "", "not run", ""]]
+    return markdown_table(header, rows)
+
+
+def _overview_row(paper: PaperExperiment, ours: Configuration) -> list[str]:
+    metric = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
+    sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
+    reached = f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %" if metric else "never reached"
+    item = headline(paper, ours)
+    verdict = item.verdict.value if item else ""
+    link = f"[{paper.title}](#{paper.title.lower().replace(' ', '-')})"
+    return [link, _target(paper), reached, str(metric.n if metric else 0), verdict, ours.name]
+
+
+def _target(paper: PaperExperiment) -> str:
+    row = paper.row("relevance")
+    assert row is not None, "every experiment has a row of the paper's own method"
+    return f"{paper.metric_label} {number(row.metric, Kind.METRIC)} at {number(row.sparsity, Kind.FRACTION)} %"
+
+
+def comparison_tables(paper: PaperExperiment, configurations: Sequence[Configuration]) -> str:
+    """Each number of the paper against ours: a table per judged configuration, one more for what was not run."""
+    blocks, done = [], []
+    for ours in configurations:
+        items = compare(paper, ours)
+        done += items
+        if items:
+            blocks.append(f"{_caption(ours)}\n\n{_comparison_table(items)}")
+    missing = not_run(paper, done)
+    if missing:
+        blocks.append(f"Not run:\n\n{_comparison_table(missing)}")
+    return "\n\n".join(blocks)
+
+
+def _caption(ours: Configuration) -> str:
+    seeds = ", ".join(str(seed) for seed in ours.seeds)
+    return f"**{ours.name}**, seed {seeds}:"
+
+
+def _comparison_table(items: Sequence[Comparison]) -> str:
+    header = ["Result", "Number", "Table", "Paper", "Tolerance", "Ours", "n", "Difference", "Verdict"]
+    rows = [[_result(item), item.number, str(item.table), *comparison(item)] for item in items]
+    return markdown_table(header, rows)
+
+
+def _result(item: Comparison) -> str:
+    return item.result if item.ours else f"{item.method}, {item.result}"
+
+
+def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration]) -> str:
+    """The paper's result table as printed, then our rows in the same columns; marked rows say why they do not count."""
+    groups = list(paper.results.groups)
+    header = ["Method", *groups, paper.metric_label, "Sparsity (%)", "n", "Note"]
+    rows = [_published_row(row, groups) for row in paper.results.rows]
+    rows += [
+        [f"Ours: {name}", *[""] * len(groups), spread(metric, Kind.METRIC), "", str(metric.n), ""]
+        for name, metric in baselines(configurations)
+    ]
+    for ours in configurations:
+        rows += [_our_row(ours, start, groups) for start in ours.starts()]
+    return markdown_table(header, rows)
+
+
+def _published_row(row: PublishedRow, groups: Sequence[str]) -> list[str]:
+    left = [number(row.residual.get(group), Kind.FRACTION) for group in groups]
+    name = f"Paper: {row.printed} {row.citation or ''}".strip()
+    return [name, *left, number(row.metric, Kind.METRIC), number(row.sparsity, Kind.FRACTION), "", ""]
+
+
+def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str]:
+    residual = ours.residual(start)
+    left = [spread(residual.get(group), Kind.FRACTION) for group in groups]
+    metric, sparsity = ours.over_rows(start, lambda row: row.test), ours.over_rows(start, lambda row: row.sparsity)
+    count = str(metric.n) if metric else ""
+    name = f"Ours: {ours.name}, {STARTS[start]}"
+    return [name, *left, spread(metric, Kind.METRIC), spread(sparsity, Kind.FRACTION), count, _note(ours)]
+
+
+def _note(ours: Configuration) -> str:
+    return "; ".join([*ours.marks, "no verdict"]) if ours.marks else ""

@@ -1,0 +1,43 @@
+"""What came out just now? A plain table of the finished runs under `results/runs`, for a terminal."""
+
+from pathlib import Path
+
+from sparsity.report.cells import duration, number, plain_table
+from sparsity.report.comparison import Kind
+from sparsity.report.records import Row, Summary, find_runs, load_summary
+
+HEADER = [
+    *("scale", "experiment", "data", "pruner", "seed", "from"),
+    *("baseline", "val", "test", "sparsity %", "compression", "time"),
+]
+
+
+def render_runs(runs: Path, scale: str | None = None) -> str:
+    """One line per run and start of the final phase; of one scale, or of all.
+
+    Raises:
+        ValueError: one sentence with the summary that is damaged.
+    """
+    summaries = [load_summary(directory) for directory in find_runs(runs)]
+    chosen = [summary for summary in summaries if scale in (None, summary.scale)]
+    if not chosen:
+        return f"No finished runs{f' of scale {scale}' if scale else ''} under {runs}."
+    lines = [_line(summary, row) for summary in chosen for row in summary.rows]
+    return plain_table(HEADER, lines)
+
+
+def _line(summary: Summary, row: Row) -> list[str]:
+    return [
+        summary.scale,
+        summary.experiment,
+        summary.data_used,
+        summary.pruner,
+        str(summary.seed),
+        row.start,
+        number(summary.baseline.test, Kind.METRIC) or "-",
+        number(row.val, Kind.METRIC),
+        number(row.test, Kind.METRIC),
+        number(row.sparsity, Kind.FRACTION),
+        f"{row.compression:.1f}x",
+        duration(summary.provenance.wall_seconds),
+    ]

@@ -1,0 +1,193 @@
+"""Verdicts against the paper: at equal sparsity, within tolerances, and only for runs that may be compared."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import TOTAL, AddRun, row, summary
+
+from sparsity.report.comparison import Comparison, Verdict, compare, headline, judge, judge_pair, not_run
+from sparsity.report.configurations import Configuration, collect, marks
+from sparsity.report.paper import PaperExperiment, load_paper
+from sparsity.report.records import find_runs, load_run
+from sparsity.report.statistics import Statistic
+
+MATCHES, BETTER, SHORT = Verdict.MATCHES, Verdict.BETTER, Verdict.SHORT
+
+
+@pytest.fixture
+def paper(results: Path) -> PaperExperiment:
+    return load_paper(results / "paper")[0]
+
+
+def configurations(results: Path, paper: PaperExperiment) -> list[Configuration]:
+    return collect([load_run(directory) for directory in find_runs(results)], paper)
+
+
+def only(results: Path, paper: PaperExperiment) -> list[Comparison]:
+    (configuration,) = configurations(results, paper)
+    return compare(paper, configuration)
+
+
+def verdict(items: list[Comparison], result: str, number: str) -> Verdict:
+    (found,) = [item.verdict for item in items if (item.result, item.number) == (result, number)]
+    return found
+
+
+@pytest.mark.parametrize(("ours", "expected"), [(99.13, MATCHES), (99.33, MATCHES), (99.12, SHORT), (99.34, BETTER)])
+def test_a_number_is_judged_by_its_distance_from_the_papers(ours: float, expected: Verdict) -> None:
+    assert judge(Statistic(ours, None, 1), 99.23, 0.1) is expected
+
+
+@pytest.mark.parametrize(
+    ("metric", "sparsity", "expected"),
+    [
+        (MATCHES, MATCHES, MATCHES),
+        (BETTER, MATCHES, BETTER),
+        (SHORT, MATCHES, SHORT),
+        (MATCHES, SHORT, SHORT),
+        (BETTER, SHORT, SHORT),
+        (MATCHES, BETTER, BETTER),
+        (BETTER, BETTER, BETTER),
+        (SHORT, BETTER, Verdict.TRADE_OFF),
+    ],
+)
+def test_a_metric_is_judged_with_the_sparsity_it_stands_at(
+    metric: Verdict, sparsity: Verdict, expected: Verdict
+) -> None:
+    assert judge_pair(metric, sparsity) is expected
+
+
+def test_seeds_are_averaged_before_the_verdict(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    for seed, test in enumerate((99.0, 99.2, 99.4)):
+        add_run(seed=seed, rows=[row(test=test)])
+    item = only(results, paper)[0]
+    assert item.ours == Statistic(pytest.approx(99.2), pytest.approx(0.2), 3)
+    assert item.difference == pytest.approx(-0.03)
+    assert item.verdict is MATCHES
+
+
+def test_layers_are_compared_with_the_columns_of_the_table(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    directory = add_run()
+    table = (directory / "layers.csv").read_text().replace(",25050,456,", ",25050,4560,")
+    (directory / "layers.csv").write_text(table)
+    items = only(results, paper)
+    assert verdict(items, "from the paper's sparsity", "Conv1 left (%)") is MATCHES
+    assert verdict(items, "from the paper's sparsity", "Conv2 left (%)") is Verdict.DIFFERS
+
+
+def test_a_seed_that_never_reached_the_papers_sparsity_makes_the_result_short(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(seed=0)
+    add_run(seed=1, rows=[row("last", kept=4000)], regularise={**summary()["regularise"], "sparsity": 0.99})
+    items = only(results, paper)
+    assert verdict(items, "from the paper's sparsity", "Accuracy (%)") is SHORT
+    assert verdict(items, "from the paper's sparsity", "Sparsity (%)") is SHORT
+
+
+def test_a_sparser_last_state_that_lost_accuracy_is_a_trade_off(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(rows=[row(), row("last", test=98.0, kept=500)])
+    assert verdict(only(results, paper), "from the last state", "Accuracy (%)") is Verdict.TRADE_OFF
+
+
+def test_the_headline_is_at_the_papers_sparsity(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_run(rows=[row(test=99.25), row("last", test=90.0, kept=500)])
+    (configuration,) = configurations(results, paper)
+    found = headline(paper, configuration)
+    assert found is not None
+    assert (found.verdict, found.paper) == (MATCHES, 99.23)
+
+
+@pytest.mark.parametrize(
+    ("change", "mark"),
+    [
+        ({"scale": "smoke"}, "smoke scale"),
+        ({"shortened": True}, "shortened"),
+        ({"data_source": "embedded", "data_name": "digits"}, "data: digits (stand-in)"),
+        ({"dataset": "fashion_mnist", "data_name": "fashion_mnist"}, "data: fashion_mnist"),
+        ({"model": "resnet32"}, "model: resnet32"),
+        ({"provenance": {**summary()["provenance"], "dirty": True}}, "uncommitted code"),
+        ({"provenance": {**summary()["provenance"], "commit": None}}, "uncommitted code"),
+    ],
+)
+def test_a_run_that_is_no_reproduction_is_marked_and_gets_no_verdict(
+    results: Path, paper: PaperExperiment, add_run: AddRun, change: dict[str, Any], mark: str
+) -> None:
+    add_run(**change)
+    (configuration,) = configurations(results, paper)
+    assert configuration.marks == (mark,)
+    assert compare(paper, configuration) == []
+    assert headline(paper, configuration) is None
+
+
+def test_a_full_run_on_the_papers_data_has_no_mark(paper: PaperExperiment, add_run: AddRun) -> None:
+    assert marks(load_run(add_run()).summary, paper) == ()
+
+
+def test_a_marked_seed_does_not_enter_the_mean_of_the_others(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(seed=0)
+    add_run(seed=1, provenance={**summary()["provenance"], "dirty": True})
+    assert [configuration.seeds for configuration in configurations(results, paper)] == [(0,), (1,)]
+
+
+def test_fingerprints_of_one_pruner_stay_apart(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_run(fingerprint="aaaa")
+    add_run(fingerprint="bbbb")
+    assert [item.name for item in configurations(results, paper)] == ["relevance aaaa", "relevance bbbb"]
+
+
+def test_a_pruner_without_a_judged_row_of_the_paper_gets_no_verdict(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(pruner="magnitude")
+    assert only(results, paper) == []
+
+
+def test_a_dense_run_from_scratch_is_the_baseline(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_run(pruner="dense", rows=[row("last", test=99.3, kept=TOTAL)])
+    (item,) = only(results, paper)
+    assert (item.result, item.verdict, item.paper) == ("dense baseline", MATCHES, 99.32)
+
+
+def test_a_dense_run_after_a_baseline_is_a_control_and_not_the_papers_baseline(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    trained = {"source": "train", "num_epochs": 21, "val": 99.0, "test": 99.3, "saw": []}
+    add_run(pruner="dense", baseline=trained, rows=[row("last", kept=TOTAL)])
+    assert only(results, paper) == []
+
+
+def test_a_trained_baseline_is_compared_with_the_papers(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_run(baseline={"source": "train", "num_epochs": 21, "val": 99.0, "test": 99.0, "saw": []})
+    assert verdict(only(results, paper), "dense baseline", "Accuracy (%)") is SHORT
+
+
+def test_numbers_without_a_run_are_listed_as_not_run(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    missing = not_run(paper, [])
+    assert {item.verdict for item in missing} == {Verdict.NOT_RUN}
+    assert [item.number for item in missing] == [
+        *("Accuracy (%)", "Accuracy (%)", "Sparsity (%)"),
+        *("Conv1 left (%)", "Conv2 left (%)", "FC1 left (%)", "FC2 left (%)"),
+    ]
+    add_run()
+    assert [item.method for item in not_run(paper, only(results, paper))] == ["dense"]
+
+
+def test_sizes_on_disk_are_compared_with_their_own_table(results: Path, add_run: AddRun) -> None:
+    taskmaster = load_paper(results / "paper")[-1]
+    assert taskmaster.experiment == "transformer_taskmaster1"
+    add_run(
+        experiment="transformer_taskmaster1", model="transformer", dataset="taskmaster1", data_name="taskmaster1",
+        rows=[row(test=6.2, kept=42700)], sizes={"dense_bytes": 43_500_000, "pruned_gzip_9_bytes": 9_000_000},
+    )  # fmt: skip
+    items = [item for item in only(results, taskmaster) if item.result == "on disk"]
+    found = {item.number: item.verdict for item in items if item.ours}
+    assert found == {"dense (MB)": MATCHES, "pruned gzip 9 (MB)": Verdict.DIFFERS}
+    assert {item.table for item in items} == {12}

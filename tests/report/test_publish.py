@@ -1,0 +1,60 @@
+"""Finished full-size runs are copied next to the code, once and whole."""
+
+from pathlib import Path
+
+import pytest
+from conftest import AddRun
+
+from sparsity.report.publish import publish, write_atomically
+
+
+def test_the_three_records_are_copied_and_nothing_else(results: Path, add_finished: AddRun) -> None:
+    source = add_finished()
+    (source / "metrics.jsonl").write_text("{}")
+    (target,) = publish(results)
+    assert target == results / "lenet5_mnist" / "paper-relevance-ab12cd34ef56" / "seed0"
+    assert sorted(path.name for path in target.iterdir()) == ["curve.jsonl", "layers.csv", "summary.json"]
+    assert (target / "summary.json").read_bytes() == (source / "summary.json").read_bytes()
+
+
+@pytest.mark.parametrize("scale", ["smoke", "rehearsal"])
+def test_small_scales_are_not_published(results: Path, add_finished: AddRun, scale: str) -> None:
+    add_finished(scale=scale)
+    assert publish(results) == []
+
+
+def test_publishing_twice_changes_nothing(results: Path, add_finished: AddRun) -> None:
+    add_finished()
+    (target,) = publish(results)
+    before = {path: path.stat().st_mtime_ns for path in target.iterdir()}
+    assert publish(results) == []
+    assert {path: path.stat().st_mtime_ns for path in target.iterdir()} == before
+
+
+def test_a_repeated_run_replaces_what_was_published(results: Path, add_finished: AddRun) -> None:
+    source = add_finished()
+    publish(results)
+    (source / "curve.jsonl").write_text("")
+    (target,) = publish(results)
+    assert (target / "curve.jsonl").read_text() == ""
+
+
+def test_a_damaged_run_is_not_published(results: Path, add_finished: AddRun) -> None:
+    (add_finished() / "layers.csv").write_text("start\nlast\n")
+    with pytest.raises(ValueError, match=r"layers.csv cannot be used"):
+        publish(results)
+    assert not (results / "lenet5_mnist").exists()
+
+
+def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

@@ -1,0 +1,69 @@
+"""The three files of a run are read whole, or the damaged one is named in one sentence."""
+
+from pathlib import Path
+
+import pytest
+from conftest import AddRun, row
+
+from sparsity.report.records import find_runs, load_run
+
+
+def test_a_run_is_read_with_its_layers_and_curve(add_run: AddRun) -> None:
+    run = load_run(add_run(seed=7))
+    assert run.summary.seed == 7
+    assert run.summary.baseline.test is None
+    assert run.layers[0].parameter == "conv1.weight"
+    assert (run.layers[0].total, run.layers[0].kept) == (520, 150)
+    assert [point.pruned for point in run.curve] == [False, True, False]
+
+
+def test_only_directories_with_a_summary_are_finished_runs(results: Path, add_run: AddRun) -> None:
+    finished = add_run(seed=0)
+    (add_run(seed=1) / "summary.json").unlink()
+    assert find_runs(results) == [finished]
+
+
+def test_unpublished_runs_are_not_found_among_the_published(results: Path, add_finished: AddRun) -> None:
+    add_finished()
+    assert find_runs(results) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("summary.json", '{"schema": 1,', "Expecting"),
+        ("summary.json", '{"schema": 9}', "it declares schema 9, this version reads schema 1"),
+        ("layers.csv", "start,parameter\nlast,conv1.weight\n", "line 2 is no layer"),
+        ("layers.csv", "start,parameter,shape,total,kept,sparsity\nlast,a,1,1,1\n", "line 2 is no layer"),
+        ("curve.jsonl", '{"phase": "regularise"', "line 1 is not JSON"),
+        ("curve.jsonl", '{"phase": "regularise"}', "line 1.step is missing"),
+    ],
+)
+def test_a_damaged_file_is_named_in_one_sentence(add_run: AddRun, name: str, content: str, problem: str) -> None:
+    directory = add_run()
+    (directory / name).write_text(content)
+    with pytest.raises(ValueError, match=problem) as caught:
+        load_run(directory)
+    assert str(caught.value).startswith(f"{directory / name} cannot be used: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["layers.csv", "curve.jsonl"])
+def test_a_missing_file_is_named(add_run: AddRun, name: str) -> None:
+    directory = add_run()
+    (directory / name).unlink()
+    with pytest.raises(ValueError, match=rf"{name} cannot be used: it is missing; repeat"):
+        load_run(directory)
+
+
+@pytest.mark.parametrize("change", [{"sparsity": 99.7}, {"kept": -1}, {"total": 0}])
+def test_a_row_that_contradicts_its_own_counts_is_damaged(add_run: AddRun, change: dict[str, float]) -> None:
+    directory = add_run(rows=[{**row(), **change}])
+    with pytest.raises(ValueError, match="the row paper_sparsity says sparsity"):
+        load_run(directory)
+
+
+def test_stand_in_data_is_never_called_by_the_real_name(add_run: AddRun) -> None:
+    assert load_run(add_run(seed=0)).summary.data_used == "mnist"
+    stand_in = load_run(add_run(seed=1, data_source="embedded", data_name="digits"))
+    assert stand_in.summary.data_used == "digits (stand-in)"

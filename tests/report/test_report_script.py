@@ -1,0 +1,68 @@
+"""`python scripts/report.py` as a user calls it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from conftest import REPOSITORY, AddRun, row
+
+
+def report(*arguments: str) -> subprocess.CompletedProcess[str]:
+    script = [sys.executable, str(REPOSITORY / "scripts" / "report.py"), *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    return subprocess.run(script, capture_output=True, text=True, env=environment, check=False)
+
+
+def test_the_script_publishes_and_writes_the_page(results: Path, add_finished: AddRun) -> None:
+    add_finished()
+    done = report("--results", str(results))
+    assert done.returncode == 0, done.stderr
+    assert (results / "lenet5_mnist" / "paper-relevance-ab12cd34ef56" / "seed0" / "summary.json").is_file()
+    assert "relevance ab12cd34" in (results / "README.md").read_text()
+
+
+def test_runs_of_one_scale_are_printed_as_a_plain_table(results: Path, add_finished: AddRun) -> None:
+    add_finished(scale="smoke", data_source="embedded", data_name="digits", rows=[row("last", test=97.5)])
+    add_finished(seed=3)
+    done = report("--results", str(results), "--runs", "--scale", "smoke")
+    header, line = done.stdout.splitlines()
+    assert header.split() == [
+        *("scale", "experiment", "data", "pruner", "seed", "from"),
+        *("baseline", "val", "test", "sparsity", "%", "compression", "time"),
+    ]
+    assert line.split() == [
+        *("smoke", "lenet5_mnist", "digits", "(stand-in)", "relevance", "0", "last"),
+        *("-", "97.60", "97.50", "99.72", "355.1x", "40", "min"),
+    ]
+    assert not (results / "README.md").exists()
+
+
+def test_without_finished_runs_the_table_says_so(results: Path) -> None:
+    done = report("--results", str(results), "--runs", "--scale", "smoke")
+    assert (done.returncode, done.stdout) == (0, f"No finished runs of scale smoke under {results / 'runs'}.\n")
+
+
+def test_a_damaged_run_ends_the_script_with_one_sentence(results: Path, add_finished: AddRun) -> None:
+    (add_finished() / "summary.json").write_text("{")
+    done = report("--results", str(results))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "summary.json cannot be used" in done.stderr
+
+
+def test_a_scale_without_runs_is_an_error(results: Path) -> None:
+    done = report("--results", str(results), "--scale", "smoke")
+    assert done.returncode == 2
+    assert "add --runs" in done.stderr
+
+
+def test_reports_import_neither_torch_nor_hydra_nor_wandb() -> None:
+    code = (
+        "import sys, pkgutil, importlib, sparsity.report as room\n"
+        "for module in pkgutil.iter_modules(room.__path__): importlib.import_module('sparsity.report.' + module.name)\n"
+        "sys.exit(', '.join({'torch', 'hydra', 'omegaconf', 'wandb'} & set(sys.modules)) or None)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
