@@ -94,8 +94,9 @@ def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
     saw = saved.get("saw")
     if saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
         raise ValueError(
-            f"{path} was trained on {saw or 'unknown data'}, so {work.data.val.identity} may be contaminated and cannot "
-            f"gate it; it should have seen {work.data.train.identity} only: set baseline.allow_contaminated=true to go on."
+            f"{path} was trained on {saw or 'unknown data'}, so {work.data.val.identity} may be contaminated and "
+            f"cannot gate it; it should have seen {work.data.train.identity} only: "
+            "set baseline.allow_contaminated=true to go on."
         )
     model.load_state_dict(weights)
     val, test = work.score(model, work.data.val), work.score(model, work.data.test)
@@ -121,7 +122,7 @@ def starting_points(work: Workspace, regularised: Phase) -> list[str]:
 
 
 def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
-    """Step 4: train on without the penalty under a frozen mask; the best checkpoint by validation meets the test set."""
+    """Step 4: train on without the penalty under a frozen mask, and score the best checkpoint by validation on test."""
     settings, plan = work.settings, work.plan
     number = settings.finetune.start_from.index(start)
     offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps

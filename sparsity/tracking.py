@@ -190,7 +190,9 @@ class ConsoleWriter:
         needed = "" if self._needed is None else f"/{self._needed}"
         metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
         pruned = f"sparsity {100 * row['sparsity/total']:.2f} %  prunes {row['prune/count']}{needed}"
-        return f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {pruned}  {row['prune/reason']}"
+        return (
+            f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {pruned}  {row['prune/reason']}"
+        )
 
 
 class Mirrors:

@@ -37,7 +37,7 @@ class Experiment:
 
 @dataclass(frozen=True)
 class Workspace:
-    """One run under way; `interrupt_after` evaluations of the regularised phase it stops, as if the machine were lost."""
+    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given."""
 
     experiment: Experiment
     directory: Path

@@ -14,7 +14,8 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """An optimiser that reads its rate from `learning_rate` and does nothing while `stop` is 1.
 
-    Both are 0-dim tensors, changed in place.    `stop` is torch's `found_inf`, which the fused kernels test on the device: no value is asked for by the host.
+    Both are 0-dim tensors, changed in place. `stop` is torch's `found_inf`, which the fused kernels test on the device:
+    no value is asked for by the host.
 
     Raises:
         ValueError: if the optimiser's name is unknown.
