@@ -8,7 +8,7 @@ from sparsity.data.download import DataError, fetch_unzipped
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Fetch the data sets named on the command line; returns the exit status, and failure is one sentence on stderr."""
+    """Fetch the data sets named on the command line; the exit status. A failure is one sentence on stderr."""
     parser = argparse.ArgumentParser(description="Fetch published data sets and verify their checksums.")
     parser.add_argument("datasets", nargs="+", choices=[*FILES, "all"], help="data sets to fetch")
     parser.add_argument("--data-dir", default="data", help="folder to keep them in (default: %(default)s)")

@@ -1,8 +1,8 @@
 """How does a published file get here, whole and verified? One fetcher for all data sets and checkpoints.
 
 Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
-publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so a file under
-the data directory is either whole or absent. This module needs neither numpy nor torch.
+publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so that nothing
+half-written is ever taken for data. This module needs neither numpy nor torch.
 """
 
 import gzip
