@@ -4,6 +4,7 @@ import shutil
 import sys
 
 from sparsity import config, provenance
+from sparsity.report.terminal import render_runs
 from sparsity.settings import Settings
 
 
@@ -21,7 +22,12 @@ def main(settings: Settings) -> None:
         print(f"warning: {warning}", file=sys.stderr)
     from sparsity import pipeline  # imports torch: only now, so that what is done answers at once
 
-    pipeline.run(config.build(settings))
+    experiment = config.build(settings)
+    summary = pipeline.rehearse(experiment) if settings.scale == "rehearsal" else pipeline.run(experiment)
+    print(render_runs([directory]))
+    if settings.scale == "rehearsal":
+        memory, hours = summary["cost"]["peak_memory_bytes"] / 2**30, summary["cost"]["projected_hours"]
+        print(f"peak memory {memory:.2f} GiB; the whole experiment would take {hours:.2f} h at this pace on this device")
 
 
 if __name__ == "__main__":

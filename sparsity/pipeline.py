@@ -4,6 +4,7 @@
 crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from torch import nn
 from sparsity import provenance
 from sparsity.gating import GatedPruning
 from sparsity.outcome import Baseline, Row, write_outcome
-from sparsity.phase import Phase, State, Watch
+from sparsity.phase import Interrupted, Phase, State, Watch
 from sparsity.pruning.schedules import Gate
 from sparsity.pruning.summary import sparsity
 from sparsity.tracking import JsonlWriter
@@ -40,6 +41,13 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
         if work.settings.protocol.report == "any_phase":
             rows.append(best_of_all(work, regularised, rows))
         return write_outcome(work, baseline, regularised, gated, rows)
+
+
+def rehearse(experiment: Experiment) -> Summary:
+    """Run a short experiment as if the machine were lost after its first evaluation, and resume it."""
+    with suppress(Interrupted):
+        run(experiment, interrupt_after=1)
+    return run(experiment)
 
 
 def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:

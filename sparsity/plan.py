@@ -40,6 +40,12 @@ class Plan:
         return self.baseline.num_steps + self.regularise.num_steps + self.num_starts * self.finetune.num_steps
 
     @property
+    def num_evaluations(self) -> int:
+        """Scheduled evaluations of all phases together."""
+        phases = (self.baseline, self.regularise, *[self.finetune] * self.num_starts)
+        return sum(phase.num_evaluations for phase in phases)
+
+    @property
     def is_reachable(self) -> bool:
         """Whether there are evaluations enough for the prunes needed."""
         return self.prunes_needed is None or self.prunes_needed <= self.regularise.num_evaluations

@@ -64,6 +64,23 @@ def read_manifest(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def state_of(directory: Path) -> tuple[str, str]:
+    """(done, running, failed, interrupted or missing; the reason of a failure or nothing) of a run directory."""
+    manifest = read_manifest(directory)
+    if is_done(directory):
+        return "done", ""
+    if not manifest:
+        return "missing", ""
+    try:
+        with locked(directory, wait=False):
+            pass
+    except BusyError:
+        return "running", ""
+    if manifest.get("status") == "failed":
+        return "failed", str(manifest.get("reason", ""))
+    return "interrupted", ""
+
+
 def is_done(directory: Path) -> bool:
     """Whether the run in `directory` has finished and left its summary."""
     return read_manifest(directory).get("status") == "done" and (directory / "summary.json").is_file()
