@@ -58,7 +58,7 @@ def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
     """
     source = work.settings.baseline.source
     if source == "none":
-        return Baseline(source), None
+        return Baseline(source, saw=[]), None
     if source == "train":
         return train_baseline(work)
     if source == "file":
