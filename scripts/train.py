@@ -18,7 +18,7 @@ def main(settings: Settings) -> None:
     if provenance.is_done(directory):
         print("already done; force=true runs it again")
         return
-    for warning in config.ignored_overrides(settings):
+    for warning in config.ignored(settings, config.overrides()):
         print(f"warning: {warning}", file=sys.stderr)
     from sparsity import pipeline  # imports torch: only now, so that what is done answers at once
 
