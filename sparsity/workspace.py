@@ -1,5 +1,6 @@
 """What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
 
+import logging
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,8 @@ from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Task
 
 EVALUATION_BATCH_SIZE = 500
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         try:
             data = experiment.build_data().to(device)
             plan = make_plan(settings, len(data.train))
+            _announce(plan, data)
             mirrors = Mirrors(_mirrors(settings, plan, directory))
             log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
             yield Workspace(experiment, directory, device, data, plan, log, mirrors, interrupt_after)
@@ -165,6 +169,15 @@ def peak_memory_bytes(device: torch.device) -> int:
 def dense(settings: PrunerSettings) -> PrunerSettings:
     """The null object: same measure of irrelevance, no penalty, nothing removed."""
     return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
+
+
+def _announce(plan: Plan, data: ImageData) -> None:
+    """Say before training what will happen and what cannot be reached."""
+    split = f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test):,} test"
+    logger.info("data: %s (%s)", data.name, split)
+    logger.info("plan: %s", plan.describe())
+    for warning in plan.warnings:
+        logger.warning("warning: %s", warning)
 
 
 def _mirrors(settings: Settings, plan: Plan, directory: Path) -> list[MetricWriter]:
