@@ -54,8 +54,8 @@ class Plan:
         """The plan in one line, for the terminal."""
         needed = "" if self.prunes_needed is None else f"prunes needed {self.prunes_needed}, "
         return (
-            f"{self.num_steps:,} steps (baseline {self.baseline.num_steps:,}, regularised {self.regularise.num_steps:,}, "
-            f"final {self.num_starts} x {self.finetune.num_steps:,}); {needed}"
+            f"{self.num_steps:,} steps (baseline {self.baseline.num_steps:,}, "
+            f"regularised {self.regularise.num_steps:,}, final {self.num_starts} x {self.finetune.num_steps:,}); {needed}"
             f"evaluations available {self.regularise.num_evaluations}"
         )
 
