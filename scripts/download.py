@@ -1,0 +1,31 @@
+"""Fetch and verify published data: `python scripts/download.py all --data-dir data`. Needs no torch."""
+
+import argparse
+import sys
+
+from sparsity.data.catalogue import FILES
+from sparsity.data.download import DataError, fetch_unzipped
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Fetch the data sets named on the command line; the exit status. A failure is one sentence on stderr."""
+    parser = argparse.ArgumentParser(description="Fetch published data sets and verify their checksums.")
+    parser.add_argument("datasets", nargs="+", choices=[*FILES, "all"], help="data sets to fetch")
+    parser.add_argument("--data-dir", default="data", help="folder to keep them in (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    try:
+        for dataset in FILES if "all" in options.datasets else options.datasets:
+            _fetch_dataset(dataset, options.data_dir)
+    except DataError as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def _fetch_dataset(dataset: str, data_dir: str) -> None:
+    for file in FILES[dataset].values():
+        print(f"{dataset}: {fetch_unzipped(file, data_dir)} is there and verified", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Which files make up each published data set, where do they stand, and what are their checksums?
+
+Addresses and md5s of the .gz files are torchvision's (torchvision.datasets.MNIST and FashionMNIST, 0.29); sizes and the
+md5s of the unzipped bytes were taken from files that matched those.
+"""
+
+from sparsity.data.download import RemoteFile
+
+_IDX_NAMES = {
+    "train_images": "train-images-idx3-ubyte.gz",
+    "train_labels": "train-labels-idx1-ubyte.gz",
+    "test_images": "t10k-images-idx3-ubyte.gz",
+    "test_labels": "t10k-labels-idx1-ubyte.gz",
+}
+
+
+def _idx_files(folder: str, urls: tuple[str, ...], marks: dict[str, tuple[str, str, int]]) -> dict[str, RemoteFile]:
+    """Files by role, from the folder's mirrors and each role's (md5, md5 unzipped, size in bytes)."""
+    return {
+        role: RemoteFile(f"{folder}/{name}", tuple(f"{url}/{name}" for url in urls), *marks[role])
+        for role, name in _IDX_NAMES.items()
+    }
+
+
+FILES: dict[str, dict[str, RemoteFile]] = {
+    "mnist": _idx_files(
+        "mnist",
+        ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist"),
+        {
+            "train_images": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb", 9_912_422),
+            "train_labels": ("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624", 28_881),
+            "test_images": ("9fb629c4189551a2d022fa330f9573f3", "2646ac647ad5339dbf082846283269ea", 1_648_877),
+            "test_labels": ("ec29112dd5afa0611ce80d1b7f02629c", "27ae3e4e09519cfbb04c329615203637", 4_542),
+        },
+    ),
+    "fashion_mnist": _idx_files(
+        "fashion-mnist",
+        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
+        {
+            "train_images": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "f4a8712d7a061bf5bd6d2ca38dc4d50a", 26_421_880),
+            "train_labels": ("25c81989df183df01b3e8a0aad5dffbe", "9018921c3c673c538a1fc5bad174d6f9", 29_515),
+            "test_images": ("bef4ecab320f06d8554ea6380940ec79", "8181f5470baa50b63fa0f6fddb340f0a", 4_422_102),
+            "test_labels": ("bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965", 5_148),
+        },
+    ),
+}

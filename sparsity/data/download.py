@@ -1,0 +1,200 @@
+"""How does a published file get here, whole and verified? One fetcher for all data sets and checkpoints.
+
+Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
+publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so that nothing
+half-written is ever taken for data. This module needs neither numpy nor torch.
+"""
+
+import gzip
+import hashlib
+import http.client
+import logging
+import os
+import shutil
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+MIRROR_VARIABLE = "SPARSITY_DATA_MIRROR"
+TIMEOUT_SECONDS = 30.0
+_CHUNK_BYTES = 1 << 20
+_log = logging.getLogger(__name__)
+
+
+class DataError(ValueError):
+    """Data could not be had, read or written; the message is one sentence for the user."""
+
+
+class _SourceError(Exception):
+    """One mirror did not provide the file; the message is the reason. Never leaves this module."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A published file and the marks by which it is known.
+
+    Attributes:
+        path: place below the data directory and below a mirror folder, such as `mnist/train-images-idx3-ubyte.gz`.
+        urls: the publisher's addresses, best first.
+        md5: of the file as published.
+        unzipped_md5: of the bytes inside a `.gz`; a file that was packed anew (other gzip header) passes by it.
+        size_bytes: of the file as published, where known: a longer answer is cut off instead of filling the disk.
+    """
+
+    path: str
+    urls: tuple[str, ...]
+    md5: str
+    unzipped_md5: str | None = None
+    size_bytes: int | None = None
+
+
+def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
+    """Place of `file` below `data_dir`, where it stands whole and verified on return.
+
+    A damaged file found there is replaced, with a warning.
+
+    Raises:
+        DataError: every mirror failed (with each reason and the place for a manual copy), or the disk refused.
+    """
+    target = Path(data_dir) / file.path
+    failures = []
+    if target.exists():
+        if (fault := _fault(target, file)) is None:
+            return target
+        failures.append(f"{target} ({fault})")
+    for source in _sources(file):
+        try:
+            _copy(source, target, file)
+        except _SourceError as error:
+            failures.append(f"{source} ({error})")
+        else:
+            if failures:
+                _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
+            return target
+    raise DataError(_all_failed(file, target, failures))
+
+
+def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
+    """Place of the bytes inside the `.gz` called `file`: fetched and extracted once, verified at each call.
+
+    Raises:
+        DataError: as `fetch`.
+    """
+    assert file.unzipped_md5 is not None and file.path.endswith(".gz")
+    target = Path(data_dir) / file.path.removesuffix(".gz")
+    if target.exists():
+        if _md5(target) == file.unzipped_md5:
+            return target
+        _log.warning("%s is damaged: extracting it again.", target)
+    archive = fetch(file, data_dir)
+    with _written_whole(target) as out, gzip.open(archive) as stream:
+        shutil.copyfileobj(stream, out, _CHUNK_BYTES)
+    return target
+
+
+def _sources(file: RemoteFile) -> list[str | Path]:
+    mirror = os.environ.get(MIRROR_VARIABLE)
+    folder: list[str | Path] = [Path(mirror) / file.path] if mirror else []
+    return [*folder, *file.urls]
+
+
+def _copy(source: str | Path, target: Path, file: RemoteFile) -> None:
+    """Writes `target` from `source`, or leaves it alone and raises _SourceError."""
+    with _opened(source) as stream, _written_whole(target) as out:
+        for chunk in _chunks(stream, file.size_bytes):
+            out.write(chunk)
+        out.flush()
+        if (fault := _fault(Path(out.name), file)) is not None:
+            raise _SourceError(fault)
+
+
+@contextmanager
+def _opened(source: str | Path) -> Iterator[BinaryIO]:
+    try:
+        stream = (
+            source.open("rb") if isinstance(source, Path) else urllib.request.urlopen(source, timeout=TIMEOUT_SECONDS)
+        )
+    except (OSError, http.client.HTTPException) as error:
+        raise _SourceError(_reason(error)) from error
+    with stream:
+        yield stream
+
+
+def _chunks(stream: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
+    """What `stream` holds, in pieces; its errors, and more bytes than were published by far, as _SourceError."""
+    # A file packed anew may differ in length, but not by half.
+    limit_bytes = None if size_bytes is None else size_bytes * 3 // 2 + _CHUNK_BYTES
+    received_bytes = 0
+    while True:
+        try:
+            chunk = stream.read(_CHUNK_BYTES)
+        except (OSError, http.client.HTTPException) as error:
+            raise _SourceError(_reason(error)) from error
+        if not chunk:
+            return
+        received_bytes += len(chunk)
+        if limit_bytes is not None and received_bytes > limit_bytes:
+            raise _SourceError(f"it sends more than {limit_bytes} bytes, but the file has {size_bytes}")
+        yield chunk
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[BinaryIO]:
+    """A file to write that appears as `target` when the block ends well, and leaves nothing behind when it does not."""
+    part = target.with_name(f"{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with part.open("wb") as out:
+            yield out
+            out.flush()
+            os.fsync(out.fileno())
+        part.replace(target)
+    except OSError as error:
+        raise DataError(
+            f"{target} could not be written ({_reason(error)}): free some space there or choose another data directory."
+        ) from error
+    finally:
+        with suppress(OSError):  # gone already when all went well
+            part.unlink()
+
+
+def _fault(path: Path, file: RemoteFile) -> str | None:
+    """Why the bytes at `path` are not those of `file`, or None when they are."""
+    found = _md5(path)
+    if found == file.md5:
+        return None
+    if file.unzipped_md5 is None:
+        return f"its md5 is {found}, expected {file.md5}"
+    try:
+        inside = _md5(path, unzip=True)
+    except (OSError, EOFError, zlib.error) as error:
+        return f"it is a truncated or damaged .gz of {path.stat().st_size} bytes: {_reason(error)}"
+    return None if inside == file.unzipped_md5 else f"its md5 is {found}, expected {file.md5}; its contents differ too"
+
+
+def _md5(path: Path, unzip: bool = False) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    with gzip.open(path) if unzip else path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _reason(error: BaseException) -> str:
+    """The error in a few words: `HTTP 404 Not Found`, `Connection refused`, `No space left on device`."""
+    if isinstance(error, urllib.error.HTTPError):
+        return f"HTTP {error.code} {error.reason}"
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, BaseException):
+        return _reason(error.reason)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _all_failed(file: RemoteFile, target: Path, failures: list[str]) -> str:
+    unset = [] if os.environ.get(MIRROR_VARIABLE) else [f"{MIRROR_VARIABLE} (not set)"]
+    tried = ", ".join([*unset, *failures])
+    return f"{file.path} could not be had; tried {tried}; put the file at {target} by hand and run again."

@@ -1,0 +1,78 @@
+"""How many examples does each split of each data set hold? Facts for the planner, readable without torch.
+
+Three sources feed the same builders: `real` (the published files), `embedded` (scikit-learn's handwritten digits,
+enlarged, for `scale=smoke`) and `generated` (random images of the real shape and number, for `scale=rehearsal`). Two
+protocols split them: `sound` holds validation images out of the training images; `authors` does what the authors' code
+did, which for MNIST is to validate on the test set itself.
+"""
+
+from dataclasses import dataclass
+
+SOURCES = ("real", "embedded", "generated")
+PROTOCOLS = ("sound", "authors")
+
+
+@dataclass(frozen=True)
+class SplitSizes:
+    """Number of examples trained on, validated on, and tested on."""
+
+    train: int
+    val: int
+    test: int
+
+
+@dataclass(frozen=True)
+class PublishedSizes:
+    """Number of training and test examples before any hold-out, and how many the hold-out takes from training."""
+
+    train: int
+    test: int
+    held_out: int
+
+
+_MNIST_LIKE = {
+    "real": PublishedSizes(train=60_000, test=10_000, held_out=5_000),
+    "embedded": PublishedSizes(train=1_497, test=300, held_out=297),
+    "generated": PublishedSizes(train=60_000, test=10_000, held_out=5_000),
+}
+_PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE}
+_AUTHORS_VALIDATE_ON_TEST = ("mnist",)
+
+
+def published_sizes(dataset: str, source: str) -> PublishedSizes:
+    """Sizes of `dataset` as its `source` provides it, before a protocol splits it.
+
+    Raises:
+        ValueError: an unknown data set or source, with the known ones.
+    """
+    _check_word("dataset", dataset, tuple(_PUBLISHED))
+    _check_word("source", source, SOURCES)
+    return _PUBLISHED[dataset][source]
+
+
+def validates_on_test(dataset: str, protocol: str) -> bool:
+    """Whether `protocol` takes the test set itself for validation (the authors' flaw on MNIST).
+
+    Raises:
+        ValueError: an unknown data set or protocol, with the known ones.
+    """
+    _check_word("dataset", dataset, tuple(_PUBLISHED))
+    _check_word("protocol", protocol, PROTOCOLS)
+    return protocol == "authors" and dataset in _AUTHORS_VALIDATE_ON_TEST
+
+
+def split_sizes(dataset: str, source: str, protocol: str) -> SplitSizes:
+    """Sizes of the three splits of `dataset` from `source` under `protocol`.
+
+    Raises:
+        ValueError: an unknown data set, source or protocol, with the known ones.
+    """
+    published = published_sizes(dataset, source)
+    if validates_on_test(dataset, protocol):
+        return SplitSizes(published.train, published.test, published.test)
+    return SplitSizes(published.train - published.held_out, published.held_out, published.test)
+
+
+def _check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:
+    if got not in allowed:
+        raise ValueError(f"{what} is {got!r}, but it must be one of {', '.join(allowed)}: correct it in the config.")

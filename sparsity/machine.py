@@ -1,0 +1,80 @@
+"""Where does it run? The device, the threads and the random state: the only place where torch is set globally."""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from sparsity.provenance import cpu_name
+from sparsity.settings import MachineSettings
+
+if TYPE_CHECKING:
+    import torch
+
+
+def has_cuda() -> bool:
+    """Whether the driver offers at least one GPU; asks the driver itself, which takes no import of torch."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return False
+    count = ctypes.c_int(0)
+    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+
+
+def prepare(settings: MachineSettings) -> "torch.device":
+    """Set threads, determinism and denormals for this process and return the device.
+
+    Raises:
+        ValueError: if CUDA is asked for and there is none.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
+    import torch
+
+    # Adam's moments of pruned weights decay into denormals, which take many times longer on a CPU. The mode is
+    # inherited by worker threads when they start: it must be set before the first parallel operation.
+    torch.set_flush_denormal(True)
+    if settings.num_threads is not None:
+        torch.set_num_threads(settings.num_threads)
+    torch.use_deterministic_algorithms(True)
+    # deterministic mode also fills every new tensor with NaN, 4 % of a LeNet step, to expose reads of unwritten memory
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cudnn.benchmark = False
+    if settings.device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto.")
+    name = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
+    return torch.device(name)
+
+
+def describe(device: "torch.device") -> str:
+    """The device in words, for the record."""
+    import torch
+
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    return f"cpu: {cpu_name()}, {torch.get_num_threads()} threads"
+
+
+@contextlib.contextmanager
+def seeded(seed: int, purpose: str) -> Iterator[None]:
+    """Run a block (initialisation, say) under its own random state, derived from the seed and its purpose."""
+    import torch
+
+    with torch.random.fork_rng():
+        torch.manual_seed(mixed_seed(seed, purpose))
+        yield
+
+
+def seed_everything(seed: int, purpose: str) -> None:
+    """Set the global random state (dropout) at a phase's start: no phase depends on the length of those before it."""
+    import torch
+
+    torch.manual_seed(mixed_seed(seed, purpose))
+
+
+def mixed_seed(seed: int, purpose: str) -> int:
+    """A 63-bit seed for one purpose; neighbouring run seeds give unrelated streams."""
+    digest = hashlib.sha256(f"{seed}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,1 @@
+"""The networks of the paper; VGG-16 is torchvision's."""

@@ -1,0 +1,181 @@
+"""What is written down at the end? summary.json, layers.csv and curve.jsonl: the only doors from runs to reports."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sparsity import machine, provenance
+from sparsity.gating import GatedPruning
+from sparsity.phase import Phase
+from sparsity.plan import make_plan, uncut
+from sparsity.workspace import Workspace, peak_memory_bytes
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Where the run started. `saw` names the data it was trained on, None if nobody knows."""
+
+    source: str
+    num_epochs: int = 0
+    val: float | None = None
+    test: float | None = None
+    saw: list[str] | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Row:
+    """One result: where the final phase started, and what its best checkpoint by validation reaches.
+
+    `layers` maps a parameter to (shape, weights in all, weights kept).
+    """
+
+    start: str
+    sparsity: float
+    layers: dict[str, tuple[tuple[int, ...], int, int]]
+    val: float
+    test: float
+    epoch: int
+    seconds: float
+
+    def record(self, num_epochs: int) -> dict[str, Any]:
+        """The row as it stands in summary.json."""
+        total = sum(layer[1] for layer in self.layers.values())
+        kept = sum(layer[2] for layer in self.layers.values())
+        return {
+            "start": self.start,
+            "sparsity": self.sparsity,
+            "kept": kept,
+            "total": total,
+            "compression": total / max(kept, 1),
+            "val": self.val,
+            "test": self.test,
+            "epoch": self.epoch,
+            "num_epochs": num_epochs,
+        }
+
+
+def write_outcome(
+    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row]
+) -> dict[str, Any]:
+    """Write the three files into the run directory, tell the mirrors, and return the summary."""
+    summary = _summary(work, baseline, regularised, gated, rows)
+    _write_layers(work.directory / "layers.csv", rows)
+    _write_curve(work.directory, f"val/{work.settings.metric}")
+    provenance.write_json(work.directory / "summary.json", summary)
+    work.mirrors.write_summary(_headline(summary))
+    return summary
+
+
+def _summary(
+    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row]
+) -> dict[str, Any]:
+    settings, progress = work.settings, regularised.progress
+    seconds = baseline.seconds + progress.seconds + sum(row.seconds for row in rows)
+    missing = [name for name in settings.finetune.start_from if name not in [row.start for row in rows]]
+    return {
+        "schema": SCHEMA,
+        "experiment": settings.experiment,
+        "model": _leaf(settings.model),
+        "dataset": _leaf(settings.dataset),
+        "data_source": settings.dataset.get("source"),
+        "data_name": work.data.name,
+        "pruner": settings.pruner.name,
+        "protocol": settings.protocol.name,
+        "scale": settings.scale,
+        "shortened": settings.is_shortened,
+        "seed": settings.seed,
+        "fingerprint": provenance.fingerprint(settings),
+        "metric": settings.metric,
+        "baseline": {name: getattr(baseline, name) for name in ("source", "num_epochs", "val", "test", "saw")},
+        "gate": gated.record(),
+        "plan": work.plan.record(),
+        "regularise": {
+            "num_steps": regularised.trainer.step,
+            "num_evaluations": progress.num_evaluations,
+            "num_prunes": len(gated.frontier),
+            "sparsity": regularised.pruner.sparsity,
+            "val": progress.last_metric,
+            "stopped": progress.stopped,
+        },
+        "rows": [row.record(settings.finetune.num_epochs) for row in rows],
+        "missing_starts": missing,
+        "frontier": gated.frontier,
+        "paper": {name: getattr(settings.paper, name) for name in ("metric", "sparsity", "baseline")},
+        "cost": _cost(work, regularised),
+        "provenance": _provenance(work, seconds),
+    }
+
+
+def _cost(work: Workspace, regularised: Phase) -> dict[str, Any]:
+    """Time and memory of this run, and the hours that the uncut run would take on this device at this pace."""
+    progress, steps = regularised.progress, max(regularised.trainer.step, 1)
+    step_seconds = (progress.seconds - progress.evaluation_seconds) / steps
+    evaluation_seconds = progress.evaluation_seconds / max(progress.num_evaluations, 1)
+    full = make_plan(uncut(work.settings), len(work.data.train))
+    seconds = full.num_steps * step_seconds + full.num_evaluations * evaluation_seconds
+    return {
+        "step_seconds": step_seconds,
+        "evaluation_seconds": evaluation_seconds,
+        "peak_memory_bytes": peak_memory_bytes(work.device),
+        "projected_hours": seconds / 3600,
+    }
+
+
+def _provenance(work: Workspace, seconds: float) -> dict[str, Any]:
+    return provenance.origin() | {
+        "device": machine.describe(work.device),
+        "wall_seconds": seconds,
+        "finished": provenance.now(),
+        "data_checksums": work.data.checksums,
+    }
+
+
+def _write_layers(path: Path, rows: list[Row]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["start", "parameter", "shape", "total", "kept", "sparsity"])
+        for row in rows:
+            for name, (shape, total, kept) in row.layers.items():
+                writer.writerow([row.start, name, "x".join(map(str, shape)), total, kept, f"{1 - kept / total:.6f}"])
+
+
+def _write_curve(directory: Path, metric: str) -> None:
+    """One line per evaluation of this run, thinned from the record."""
+    lines = []
+    for line in (directory / "metrics.jsonl").read_text().splitlines():
+        row = json.loads(line)
+        if row["kind"] == "evaluation":
+            lines.append(json.dumps(_thinned(row, metric)))
+    (directory / "curve.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
+    means = [value for name, value in row.items() if name.startswith("irrelevance/") and name.endswith("/mean")]
+    return {
+        "phase": row["phase"],
+        "step": row["step"],
+        "epoch": row["epoch"],
+        "val": row[metric],
+        "sparsity": round(row["sparsity/total"], 6),
+        "pruned": row["prune/done"],
+        "lowest_mean_irrelevance": round(min(means), 6),
+    }
+
+
+def _headline(summary: dict[str, Any]) -> dict[str, Any]:
+    """The paper's row beside ours, flat, for the mirrors."""
+    ours = {
+        f"ours/{row['start']}/{name}": row[name]
+        for row in summary["rows"]
+        for name in ("val", "test", "sparsity", "kept")
+    }
+    return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
+
+
+def _leaf(node: dict[str, Any]) -> str:
+    return str(node["_target_"]).rpartition(".")[2].lower()

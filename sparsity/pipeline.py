@@ -1,0 +1,178 @@
+"""What does the paper do? Baseline, then regularise and prune, then fine-tune without the penalty.
+
+`run` is the algorithm of PAPER section 4 on one page; what it calls stands in a file of its own: how a phase survives a
+crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
+"""
+
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from sparsity import provenance
+from sparsity.gating import GatedPruning
+from sparsity.outcome import Baseline, Row, write_outcome
+from sparsity.phase import Interrupted, Phase, State, Watch
+from sparsity.pruning.schedules import Gate
+from sparsity.pruning.summary import sparsity
+from sparsity.tracking import JsonlWriter
+from sparsity.training.checkpoints import CheckpointError, load_checkpoint
+from sparsity.workspace import Experiment, Workspace, dense, opened
+
+Summary = dict[str, Any]
+
+
+def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
+    """Run an experiment to its end, from wherever an earlier call stopped, and write its summary.
+
+    Args:
+        experiment: what to run.
+        interrupt_after: raise `Interrupted` after so many evaluations of the regularised phase (rehearsals, tests).
+
+    Returns:
+        The content of summary.json.
+    """
+    with opened(experiment, interrupt_after) as work:
+        baseline, start = take_baseline(work)
+        regularised, gated = regularise_and_prune(work, baseline, start)
+        rows = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
+        if work.settings.protocol.report == "any_phase":
+            rows.append(best_of_all(work, regularised, rows))
+        return write_outcome(work, baseline, regularised, gated, rows)
+
+
+def rehearse(experiment: Experiment) -> Summary:
+    """Run a short experiment as if the machine were lost after its first evaluation, and resume it."""
+    with suppress(Interrupted):
+        run(experiment, interrupt_after=1)
+    return run(experiment)
+
+
+def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
+    """Step 1: a network to start from: trained here (shared by all runs with this baseline), from a file, or none.
+
+    Raises:
+        ValueError: if the file does not fit, or the gate's validation data may have been trained on.
+    """
+    source = work.settings.baseline.source
+    if source == "none":
+        return Baseline(source, saw=[]), None
+    if source == "train":
+        return train_baseline(work)
+    if source == "file":
+        return baseline_from_file(work, Path(work.settings.baseline.path or ""))
+    raise ValueError(
+        f"No published checkpoint is known for {work.settings.experiment}; "
+        "use baseline=train, baseline=file or baseline=none."
+    )
+
+
+def train_baseline(work: Workspace) -> tuple[Baseline, State]:
+    """Train the dense network, or reuse the one that a run with the same baseline has trained."""
+    settings = work.settings
+    directory = provenance.baseline_directory(settings)
+    with provenance.locked(directory, wait=True):
+        log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
+        phase = work.phase("baseline", settings.baseline, dense(settings.pruner), 0, directory, log)
+        if not phase.has("scored"):
+            progress = phase.run(Watch())
+            phase.restore(phase.load("best"))
+            record = Baseline(
+                source="train",
+                num_epochs=settings.baseline.num_epochs,
+                val=progress.best_metric,
+                test=work.score(phase.model, work.data.test),
+                saw=[work.data.train.identity],
+                seconds=progress.seconds,
+            )
+            phase.keep("scored", **asdict(record))
+        log.finish(0)
+        state = phase.load("scored")
+    return Baseline(**{field.name: state[field.name] for field in fields(Baseline)}), state
+
+
+def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
+    """Load a dense network and measure it; refuse it if it may have seen the images that are to gate it."""
+    saved = load_checkpoint(path)
+    weights = saved.get("weights", saved)
+    model = work.new_model()
+    _check_fits(path, weights, model)
+    saw = saved.get("saw")
+    if saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
+        raise ValueError(
+            f"{path} was trained on {saw or 'unknown data'}, so {work.data.val.identity} may be contaminated and "
+            f"cannot gate it; it should have seen {work.data.train.identity} only: "
+            "set baseline.allow_contaminated=true to go on."
+        )
+    model.load_state_dict(weights)
+    val, test = work.score(model, work.data.val), work.score(model, work.data.test)
+    return Baseline("file", val=val, test=test, saw=saw), {"weights": weights, "masks": {}}
+
+
+def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | None) -> tuple[Phase, GatedPruning]:
+    """Steps 2 and 3: train with the penalty; at each evaluation prune if the gate allows it."""
+    settings, plan = work.settings, work.plan.regularise
+    phase = work.phase("regularise", settings.regularise, settings.pruner, work.plan.baseline.num_steps)
+    if start is not None:
+        phase.restore(start)
+    gate = Gate(settings.gate, plan.num_evaluations, baseline.val)
+    gated = GatedPruning(phase, gate, settings, plan.num_evaluations // max(1, settings.regularise.num_epochs))
+    phase.run(gated, work.interrupt_after)
+    phase.keep("last_network")
+    return phase, gated
+
+
+def starting_points(work: Workspace, regularised: Phase) -> list[str]:
+    """Where the final phase starts: of those asked for, the ones that were reached."""
+    return [name for name in work.settings.finetune.start_from if name == "last" or regularised.has(name)]
+
+
+def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
+    """Step 4: train on without the penalty under a frozen mask, and score the best checkpoint by validation on test."""
+    settings, plan = work.settings, work.plan
+    number = settings.finetune.start_from.index(start)
+    offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps
+    phase = work.phase(f"finetune/{start}", settings.finetune, dense(settings.pruner), offset)
+    phase.restore(regularised.load("last_network" if start == "last" else start))
+    if plan.finetune.num_steps == 0:
+        phase.keep("best")
+    progress = phase.run(Watch())
+    phase.restore(phase.load("best"))
+    val = work.score(phase.model, work.data.val)
+    return _row(work, phase, start, val, progress.best_epoch + 1, progress.seconds)
+
+
+def best_of_all(work: Workspace, regularised: Phase, rows: list[Row]) -> Row:
+    """The authors' protocol: the best validation metric over all phases and sparsities, whatever its sparsity."""
+    best = max(rows, key=lambda row: row.val)
+    if best.val >= regularised.progress.best_metric:
+        return replace(best, start="best_of_all")
+    regularised.restore(regularised.load("best"))
+    progress = regularised.progress
+    return _row(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
+
+
+def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:
+    kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
+    return Row(
+        start=start,
+        sparsity=sparsity(sum(kept.values()), sum(total.values())),
+        layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
+        val=val,
+        test=work.score(phase.model, work.data.test),
+        epoch=epoch,
+        seconds=seconds,
+    )
+
+
+def _check_fits(path: Path, weights: State, model: nn.Module) -> None:
+    ours = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    theirs = {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+    if ours != theirs:
+        differing = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
+        raise CheckpointError(
+            f"{path} is a checkpoint of another model: {differing} has shape {theirs.get(differing, 'none')} there and "
+            f"{ours.get(differing, 'none')} in {type(model).__name__}; give a checkpoint of this model."
+        )

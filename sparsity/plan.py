@@ -1,0 +1,150 @@
+"""Can the run reach the paper's sparsity, and how long is it? Arithmetic on the settings, free of torch."""
+
+import math
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sparsity.settings import PenaltySettings, PhaseSettings, Settings
+
+NEGLIGIBLE_SHRINKAGE = 0.1
+PRINTED_PRECISION = 5e-5  # the paper prints sparsities in percent with two decimals
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """Optimiser steps and scheduled evaluations of one phase."""
+
+    num_steps: int
+    num_evaluations: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will do: its phases, and the prunes it needs against the evaluations it has.
+
+    `prunes_needed` is None without a target sparsity, or when the fraction can never reach it.
+    """
+
+    baseline: PhasePlan
+    regularise: PhasePlan
+    finetune: PhasePlan
+    num_starts: int
+    prunes_needed: int | None
+    highest_sparsity: float
+    shrinkage_bound: float | None
+    warnings: tuple[str, ...]
+
+    @property
+    def num_steps(self) -> int:
+        """Steps of all phases together."""
+        return self.baseline.num_steps + self.regularise.num_steps + self.num_starts * self.finetune.num_steps
+
+    @property
+    def num_evaluations(self) -> int:
+        """Scheduled evaluations of all phases together."""
+        phases = (self.baseline, self.regularise, *[self.finetune] * self.num_starts)
+        return sum(phase.num_evaluations for phase in phases)
+
+    @property
+    def is_reachable(self) -> bool:
+        """Whether there are evaluations enough for the prunes needed."""
+        return self.prunes_needed is None or self.prunes_needed <= self.regularise.num_evaluations
+
+    def record(self) -> dict[str, Any]:
+        """The plan for summary.json."""
+        return asdict(self) | {
+            "num_steps": self.regularise.num_steps,
+            "num_evaluations": self.regularise.num_evaluations,
+            "reachable": self.is_reachable,
+        }
+
+
+def make_plan(settings: Settings, num_train: int) -> Plan:
+    """The plan of a run on `num_train` training examples."""
+    regularise = plan_phase(settings.regularise, num_train)
+    has_baseline = settings.baseline.source == "train"
+    fraction = settings.schedule.fraction if settings.pruner.prunes else 0.0
+    target = settings.gate.stop_at_sparsity or settings.gate.target_sparsity
+    needed = None if target is None or not settings.pruner.prunes else prunes_needed(target, fraction)
+    plan = Plan(
+        baseline=plan_phase(settings.baseline, num_train) if has_baseline else PhasePlan(0, 0),
+        regularise=regularise,
+        finetune=plan_phase(settings.finetune, num_train),
+        num_starts=len(settings.finetune.start_from),
+        prunes_needed=needed,
+        highest_sparsity=1 - (1 - fraction) ** regularise.num_evaluations,
+        shrinkage_bound=shrinkage_bound(settings.pruner.penalty, settings.regularise, regularise.num_steps),
+        warnings=(),
+    )
+    return replace(plan, warnings=tuple(_warnings(plan, target)))
+
+
+def uncut(settings: Settings) -> Settings:
+    """The same settings without `max_steps`: what a shortened or rehearsed run stands for."""
+    phases = ("baseline", "regularise", "finetune")
+    return replace(settings, **{name: replace(getattr(settings, name), max_steps=None) for name in phases})
+
+
+def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
+    """Steps and scheduled evaluations of a phase on `num_train` examples.
+
+    The last partial batch of an epoch is dropped, and the evaluation counter restarts with every epoch.
+    """
+    steps_per_epoch = num_train // phase.batch_size
+    num_steps = phase.num_epochs * steps_per_epoch
+    if phase.max_steps is not None:
+        num_steps = min(num_steps, phase.max_steps)
+    every = phase.evaluate_every_steps or steps_per_epoch
+    if steps_per_epoch == 0:
+        return PhasePlan(0, 0)
+    epochs, rest = divmod(num_steps, steps_per_epoch)
+    return PhasePlan(num_steps, epochs * (steps_per_epoch // every) + rest // every)
+
+
+def prunes_needed(target_sparsity: float, fraction: float) -> int | None:
+    """Prunes of `fraction` of the remaining weights after which at least `target_sparsity` is gone; None if never."""
+    if reaches(0.0, target_sparsity):
+        return 0
+    if fraction <= 0.0:
+        return None
+    if fraction >= 1.0:
+        return 1
+    remaining = 1 - target_sparsity + PRINTED_PRECISION
+    return math.ceil(math.log(remaining) / math.log(1 - fraction))
+
+
+def reaches(sparsity: float, target: float) -> bool:
+    """Whether a sparsity is the target or more, to the precision with which targets are printed."""
+    return sparsity >= target - PRINTED_PRECISION
+
+
+def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: int) -> float | None:
+    """An upper bound of the fraction by which SGD and the penalty alone shrink a weight; None for Adam and l1.
+
+    2 eta lambda steps / (1 - momentum), with I = 1 and no decay of lambda: below some percent relevance, L2 and plain
+    magnitude pruning cannot differ.
+    """
+    optimizer = phase.optimizer
+    if optimizer.name != "sgd" or penalty.kind in ("none", "l1") or optimizer.momentum >= 1.0:
+        return None
+    return 2 * optimizer.lr * penalty.strength * num_steps / (1 - optimizer.momentum)
+
+
+def _warnings(plan: Plan, target: float | None) -> list[str]:
+    found = []
+    if not plan.is_reachable:
+        available = plan.regularise.num_evaluations
+        found.append(
+            f"{plan.prunes_needed} prunes are needed for {100 * (target or 0):.2f} % sparsity, but there are only "
+            f"{available} evaluations: at most {100 * plan.highest_sparsity:.2f} % can be reached."
+        )
+    if plan.regularise.num_steps > 0 and plan.regularise.num_evaluations == 0:
+        found.append(
+            "The regularised phase has no scheduled evaluation, so nothing is pruned: lower evaluate_every_steps."
+        )
+    if plan.shrinkage_bound is not None and plan.shrinkage_bound < NEGLIGIBLE_SHRINKAGE:
+        found.append(
+            f"The penalty can shrink a weight by at most {100 * plan.shrinkage_bound:.1f} % over the phase: "
+            "expect relevance, L2 and magnitude to coincide."
+        )
+    return found

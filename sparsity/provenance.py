@@ -1,0 +1,172 @@
+"""Which run is this, and what made it? Fingerprints, run directories, manifests and locks; free of torch.
+
+A run's identity is its scientific settings and its seed. Device, workers, tracking and paths stay out of it, and so
+does every setting that has its default value: a new setting leaves old fingerprints unchanged.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from sparsity.settings import Settings, leaves
+
+IDENTITY_LENGTH = 10
+_NEVER_IDENTITY = ("machine.", "tracking.", "paper.", "experiment", "scale", "seed", "data_dir", "results_dir", "force")
+_OF_BASELINE = ("model", "dataset", "baseline.", "protocol.name", "metric")
+_PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
+
+
+class BusyError(ValueError):
+    """Another process holds the run directory."""
+
+
+def fingerprint(settings: Settings) -> str:
+    """The identity of a run apart from its seed: ten hexadecimal digits."""
+    changed = _changed(settings)
+    return _digest({path: value for path, value in changed.items() if not path.startswith(_NEVER_IDENTITY)})
+
+
+def baseline_fingerprint(settings: Settings) -> str:
+    """The identity of a baseline apart from its seed: runs that share it share the trained network."""
+    changed = _changed(settings)
+    return _digest({path: value for path, value in changed.items() if path.startswith(_OF_BASELINE)})
+
+
+def run_directory(settings: Settings) -> Path:
+    """results/runs/<experiment>/<scale>-<pruner>-<fingerprint>/seed<seed>."""
+    name = f"{settings.scale}-{settings.pruner.name}-{fingerprint(settings)}"
+    return _runs(settings) / settings.experiment / name / f"seed{settings.seed}"
+
+
+def baseline_directory(settings: Settings) -> Path:
+    """results/runs/baselines/<scale>-<fingerprint>/seed<seed>, shared by all runs with this baseline."""
+    name = f"{settings.scale}-{baseline_fingerprint(settings)}"
+    return _runs(settings) / "baselines" / name / f"seed{settings.seed}"
+
+
+def read_manifest(directory: Path) -> dict[str, Any]:
+    """The manifest of a run directory, empty if there is none or it is damaged."""
+    try:
+        manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
+    except (OSError, ValueError):
+        return {}
+    return manifest
+
+
+def state_of(directory: Path) -> tuple[str, str]:
+    """(done, running, failed, interrupted or missing; the reason of a failure or nothing) of a run directory."""
+    manifest = read_manifest(directory)
+    if is_done(directory):
+        return "done", ""
+    if not manifest:
+        return "missing", ""
+    try:
+        with locked(directory, wait=False):
+            pass
+    except BusyError:
+        return "running", ""
+    if manifest.get("status") == "failed":
+        return "failed", str(manifest.get("reason", ""))
+    return "interrupted", ""
+
+
+def is_done(directory: Path) -> bool:
+    """Whether the run in `directory` has finished and left its summary."""
+    return read_manifest(directory).get("status") == "done" and (directory / "summary.json").is_file()
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def locked(directory: Path, wait: bool) -> Iterator[None]:
+    """Hold a directory for this process alone; the lock goes with the process, however it ends.
+
+    Raises:
+        BusyError: if another process holds it and `wait` is False.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            file.seek(0)
+            owner = file.read().strip() or "unknown"
+            raise BusyError(
+                f"Process {owner} is already running in {directory}; wait for it, or change a setting or the seed."
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def origin() -> dict[str, Any]:
+    """Commit, command, versions and time, as recorded in a manifest."""
+    return {
+        "commit": _git("rev-parse", "HEAD"),
+        # results are written by runs themselves: they do not make the code dirty
+        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")),
+        "command": shlex.join([Path(sys.executable).stem, *sys.argv]) if sys.argv[0] else "python",
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
+        "started": now(),
+    }
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def cpu_name() -> str:
+    """The processor's name, for the record."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _runs(settings: Settings) -> Path:
+    return Path(settings.results_dir) / "runs"
+
+
+def _changed(settings: Settings) -> dict[str, Any]:
+    """Dotted path -> value of every setting that differs from its default."""
+    defaults = dict(leaves(Settings()))
+    return {path: value for path, value in leaves(settings) if value != defaults[path]}
+
+
+def _digest(identity: dict[str, Any]) -> str:
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:IDENTITY_LENGTH]
+
+
+def _git(*arguments: str) -> str | None:
+    here = Path(__file__).parent
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+    return None
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None

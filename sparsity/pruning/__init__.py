@@ -1,0 +1,1 @@
+"""The science: pure functions and small classes over named tensors."""

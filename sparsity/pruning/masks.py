@@ -1,0 +1,87 @@
+"""What is kept? One mask per parameter, True = kept; masks only shrink, and masked weights are exactly zero."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Masks:
+    """The masks of a network, applied to gradients before and to weights after every optimiser step.
+
+    Masking gradients alone would let momentum and Adam revive pruned weights; masking weights alone would let the
+    moments of pruned weights fill again. Masks live as 0/1 multipliers in the parameters' own dtype and layout.
+
+    Args:
+        parameters: name -> trainable parameter, each tensor once, in the order of `named_parameters()`.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]) -> None:
+        self._parameters = dict(parameters)
+        self._multipliers = {name: torch.ones_like(p).detach() for name, p in self._parameters.items()}
+        self._is_dense = True
+
+    @property
+    def kept(self) -> dict[str, Tensor]:
+        """Name -> boolean mask, True = kept."""
+        return {name: multiplier != 0 for name, multiplier in self._multipliers.items()}
+
+    @property
+    def multipliers(self) -> dict[str, Tensor]:
+        """Name -> 0/1 mask in the parameter's dtype and layout (not a copy)."""
+        return self._multipliers
+
+    def count_kept(self) -> dict[str, int]:
+        """Name -> number of weights kept."""
+        return {name: int(torch.count_nonzero(multiplier)) for name, multiplier in self._multipliers.items()}
+
+    def shrink(self, kept: Mapping[str, Tensor]) -> None:
+        """Remove what `kept` does not hold, in place, and zero those weights.
+
+        Args:
+            kept: name -> boolean mask; what is already pruned stays pruned, whatever it says.
+        """
+        for name, keep in kept.items():
+            self._multipliers[name].mul_(keep)
+        self._is_dense = False
+        self.after_step(list(self._parameters.values()))
+
+    def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Zero the gradients of pruned weights, before any penalty or clipping sees them."""
+        if not self._is_dense:
+            torch._foreach_mul_(gradients, list(self._multipliers.values()))
+
+    @torch.no_grad()
+    def after_step(self, parameters: list[Tensor], learning_rate: Tensor | None = None) -> None:
+        """Zero the pruned weights."""
+        if not self._is_dense:
+            torch._foreach_mul_(parameters, list(self._multipliers.values()))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Masks as bits, eight weights to a byte, in row-major order; the shapes are the parameters'."""
+        return {name: pack_bits(keep) for name, keep in self.kept.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the bits and zero the weights they prune."""
+        for name, bits in state.items():
+            multiplier = self._multipliers[name]
+            multiplier.copy_(unpack_bits(bits, multiplier.shape).to(multiplier))
+        self._is_dense = all(bool(multiplier.all()) for multiplier in self._multipliers.values())
+        self.after_step(list(self._parameters.values()))
+
+
+def pack_bits(keep: Tensor) -> Tensor:
+    """A boolean tensor as uint8 [ceil(n / 8)] on the CPU, first weight in the highest bit."""
+    flat = keep.flatten().to("cpu", torch.uint8)
+    padded = torch.nn.functional.pad(flat, (0, -len(flat) % 8)).view(-1, 8)
+    return (padded << _SHIFTS).sum(1, dtype=torch.uint8)
+
+
+def unpack_bits(bits: Tensor, shape: torch.Size) -> Tensor:
+    """The boolean tensor of `shape` that `pack_bits` packed."""
+    flat = ((bits.unsqueeze(1) >> _SHIFTS) & 1).flatten()[: shape.numel()]
+    return flat.view(shape).bool()
+
+
+_SHIFTS = torch.arange(7, -1, -1, dtype=torch.uint8)

@@ -1,0 +1,100 @@
+"""How are weights pushed down? Penalties as in-place edits of the gradient, one backward pass and no host round trip.
+
+With the irrelevance I held constant, the gradient of eq. 5 is dL/dw + 2 lambda I w. Handed to the ordinary optimiser it
+goes through momentum and Adam's moments (coupled, as the authors do); decoupled it moves the weights directly.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsity.pruning.schedules import penalty_decay
+from sparsity.pruning.scores import irrelevance
+from sparsity.settings import PenaltySettings
+
+
+class Penalty:
+    """A gradient edit (and, decoupled, an after-step) for `l1`, `l2` and `relevance`.
+
+    l1: lambda sum |w|. l2: lambda sum w^2. relevance: lambda sum I w^2, PAPER eq. 5. Every trainable parameter takes
+    part: biases and norms too, as in the authors' code.
+
+    Args:
+        settings: kind, lambda, alpha, decay.
+        steps_per_epoch: steps after which the linear decay reaches zero.
+        steps_per_evaluation: unit of the exponential decay's half-life.
+        device: where lambda and its counter live.
+    """
+
+    def __init__(
+        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, device: torch.device
+    ) -> None:
+        self.settings = settings
+        self._steps = (steps_per_epoch, steps_per_evaluation)
+        self._count = torch.zeros((), device=device)
+        self._strength = torch.zeros((), device=device)
+        self._value = torch.zeros((), device=device)
+        self._pull: list[Tensor] = []
+        self.recorded = {"penalty/lambda": self._strength, "penalty/value": self._value}
+
+    def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Add the penalty's gradient to `gradients` in place; lambda's counter moves on by one step."""
+        factor = penalty_decay(self.settings, self._count, *self._steps)
+        self._strength.copy_(factor * self.settings.strength)
+        self._count.add_(1)
+        self._pull = self._direction(parameters, gradients)
+        self._record_value(parameters)
+        torch._foreach_mul_(self._pull, self._strength)
+        if not self.settings.decoupled:
+            torch._foreach_add_(gradients, self._pull)
+
+    def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
+        """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
+        if self.settings.decoupled:
+            torch._foreach_mul_(self._pull, learning_rate)
+            torch._foreach_sub_(parameters, self._pull)
+
+    def restart(self) -> None:
+        """Set lambda back to its full strength, as after each prune."""
+        self._count.zero_()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Steps since the last prune."""
+        return {"count": self._count.clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore the steps since the last prune."""
+        self._count.copy_(state["count"])
+
+    def _direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """d(penalty)/dw at lambda = 1."""
+        if self.settings.kind == "l1":
+            return list(torch._foreach_sign(parameters))
+        if self.settings.kind == "l2":
+            return list(torch._foreach_mul(parameters, 2.0))
+        return self._relevance_direction(parameters, gradients)
+
+    def _relevance_direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        """2 I w. The default form runs over all tensors at once: eq. 4 is on the hot path."""
+        if self.settings.irrelevance == "exponential" and not self.settings.scale_free:
+            pull = list(torch._foreach_abs(gradients))
+            torch._foreach_mul_(pull, -1.0 / self.settings.alpha)
+            torch._foreach_exp_(pull)
+        else:
+            kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
+            pull = [irrelevance(gradient, alpha, kind, scale_free) for gradient in gradients]
+        torch._foreach_mul_(pull, parameters)
+        torch._foreach_mul_(pull, 2.0)
+        return pull
+
+    def _record_value(self, parameters: list[Tensor]) -> None:
+        """Lambda sum w * pull / degree, which is the penalty itself: its terms are of degree 1 (l1) or 2 in w."""
+        degree = 1 if self.settings.kind == "l1" else 2
+        dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(self._pull, parameters, strict=True)]
+        self._value.copy_(torch.stack(dots).sum() * self._strength / degree)
+
+
+def _flat(tensor: Tensor) -> Tensor:
+    """A 1-D view in memory order; a dense tensor has one in any memory format."""
+    return tensor.as_strided((tensor.numel(),), (1,))

@@ -1,0 +1,89 @@
+"""When is a prune allowed, and how strongly does the penalty pull meanwhile?
+
+The gate of PAPER section 4: at each evaluation, prune if the validation metric is strictly above the bound. The printed
+bounds stand above some of the paper's own baselines; the policy says what to do when a baseline falls short of its own.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sparsity.settings import GateSettings, PenaltySettings
+
+
+def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int, steps_per_evaluation: int) -> Tensor:
+    """The factor on lambda, in [0, 1], `count` steps after the last prune; computed on the device.
+
+    linear: max(0, 1 - count / steps_per_epoch), as the authors' code. exponential: halved every
+    `half_life_evaluations`, PAPER section 4 gives no rate. none: 1.
+    """
+    if settings.decay == "linear":
+        return (1 - count / steps_per_epoch).clamp_min(0.0)
+    if settings.decay == "exponential":
+        return torch.exp2(-count / (settings.half_life_evaluations * steps_per_evaluation))
+    return torch.ones_like(count)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether to prune now, and why or why not, in a few words."""
+
+    prune: bool
+    reason: str
+
+
+class Gate:
+    """Allows at most one prune an evaluation, while the validation metric is strictly above the bound.
+
+    Args:
+        settings: bound, policy, margin.
+        num_evaluations: evaluations planned for the whole phase.
+        baseline_metric: the starting point's validation metric, None when training starts from scratch.
+
+    Raises:
+        ValueError: under `policy: error`, if the baseline does not stand above the bound.
+    """
+
+    def __init__(self, settings: GateSettings, num_evaluations: int, baseline_metric: float | None) -> None:
+        self.settings = settings
+        self.bound = settings.bound
+        self.why = "the configured bound"
+        self._patience = None if baseline_metric is not None else num_evaluations // 4
+        self._num_seen = 0
+        self._best = float("-inf")
+        if baseline_metric is not None and baseline_metric <= settings.bound:
+            self._fall_short(baseline_metric, "the baseline's validation metric")
+
+    def decide(self, metric: float) -> Decision:
+        """The verdict on one evaluation's validation metric, in its own unit."""
+        self._num_seen += 1
+        self._best = max(self._best, metric)
+        if self._patience is not None and self._num_seen > self._patience:
+            self._patience = None
+            if self._best <= self.bound:
+                self._fall_short(self._best, "the best validation metric of the phase's first quarter")
+        if metric > self.bound:
+            return Decision(True, f"{metric:.2f} is above the bound {self.bound:.2f}")
+        return Decision(False, f"{metric:.2f} is not above the bound {self.bound:.2f}")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        names = ("bound", "why", "_patience", "_num_seen", "_best")
+        return {name: getattr(self, name) for name in names}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def _fall_short(self, reached: float, what: str) -> None:
+        short = f"{what}, {reached:.2f}, does not exceed the configured bound {self.settings.bound:g}"
+        if self.settings.policy == "error":
+            raise ValueError(f"Nothing would ever be pruned: {short}; set gate.bound below it or gate.policy=fallback.")
+        if self.settings.policy == "fallback":
+            self.bound = reached - self.settings.margin
+            self.why = f"{short}; fell back to it minus the margin {self.settings.margin:g}"
+        else:
+            self.why = f"the configured bound, although {short}"

@@ -1,0 +1,29 @@
+"""How irrelevant is a weight? Pure functions of weights and gradients, one tensor at a time."""
+
+import torch
+from torch import Tensor
+
+
+def irrelevance(gradient: Tensor, alpha: float = 1.0, kind: str = "exponential", scale_free: bool = False) -> Tensor:
+    """The coefficient of irrelevance I of each weight: near 1 where the loss hardly depends on the weight.
+
+    exponential: exp(-|g| / alpha) in (0, 1], PAPER eq. 4 with alpha = 1.
+    hyperbolic: 1 / (1 - alpha |g|), the authors' follow-up code. It has a pole at |g| = 1 / alpha and grows with |g|
+    below it: kept to reproduce that work, not recommended.
+    scale_free: g is first divided by its mean magnitude in the tensor: alpha is then free of the loss's scale.
+
+    Args:
+        gradient: dL/dw of one parameter, any shape.
+        alpha: scale of the gradient, > 0.
+    """
+    size = gradient.abs()
+    if scale_free:
+        size = size / size.mean().clamp_min(torch.finfo(size.dtype).tiny)
+    if kind == "hyperbolic":
+        return 1 / (1 - alpha * size)
+    return torch.exp(-size / alpha)
+
+
+def magnitude(weight: Tensor) -> Tensor:
+    """|w|: what is small goes first (Han et al. 2015; PAPER section 4)."""
+    return weight.detach().abs()

@@ -1,0 +1,269 @@
+"""Which numbers and names may vary? The typed settings of every room, and the ranges they are held to.
+
+Free of torch and of Hydra: the planner, the status page and the schema of `conf/` read these classes in milliseconds.
+A default stands here once; a YAML file holds only what differs from it.
+"""
+
+from dataclasses import dataclass, field, fields, is_dataclass
+from typing import Any
+
+SCALES = ("paper", "rehearsal", "smoke")
+STARTS = ("paper_sparsity", "last")
+
+# What a textual setting may say, by its dotted path ("*" matches one level).
+CHOICES: dict[str, tuple[str, ...]] = {
+    "scale": SCALES,
+    "baseline.source": ("train", "file", "published", "none"),
+    "finetune.start_from": STARTS,
+    "pruner.penalty.kind": ("none", "l1", "l2", "relevance"),
+    "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
+    "pruner.penalty.decay": ("linear", "exponential", "none"),
+    "gate.policy": ("printed", "fallback", "error"),
+    "protocol.name": ("sound", "authors"),
+    "protocol.report": ("final_phase", "any_phase"),
+    "machine.device": ("auto", "cpu", "cuda"),
+    "tracking.mode": ("auto", "offline", "online", "none"),
+    "*.optimizer.name": ("adam", "sgd"),
+    "*.lr_schedule.name": ("constant", "step", "cosine"),
+}
+
+# Closed intervals; None leaves a side open.
+RANGES: dict[str, tuple[float | None, float | None]] = {
+    "seed": (0, None),
+    "schedule.fraction": (0.0, 1.0),
+    "gate.bound": (0.0, 100.0),
+    "gate.margin": (0.0, 100.0),
+    "gate.target_sparsity": (0.0, 1.0),
+    "gate.stop_at_sparsity": (0.0, 1.0),
+    "gate.plateau_epochs": (10, None),
+    "pruner.penalty.strength": (0.0, None),
+    "pruner.penalty.half_life_evaluations": (1e-9, None),
+    "pruner.penalty.alpha": (1e-30, None),
+    "machine.num_threads": (1, None),
+    "machine.checkpoint_every_seconds": (0.0, None),
+    "tracking.every_steps": (1, None),
+    "*.num_epochs": (0, None),
+    "*.max_steps": (1, None),
+    "*.batch_size": (1, None),
+    "*.evaluate_every_steps": (1, None),
+    "*.optimizer.lr": (0.0, None),
+    "*.optimizer.momentum": (0.0, 1.0),
+    "*.optimizer.weight_decay": (0.0, None),
+    "*.lr_schedule.final_factor": (0.0, 1.0),
+}
+
+
+@dataclass
+class OptimizerSettings:
+    """The ordinary optimiser of a phase; its weight decay is torch's own and independent of the penalty."""
+
+    name: str = "adam"
+    lr: float = 1e-3
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    momentum: float = 0.0
+    weight_decay: float = 0.0
+
+
+@dataclass
+class LrScheduleSettings:
+    """Factor on `optimizer.lr`: constant, multiplied at milestones (fractions of the phase), or cosine."""
+
+    name: str = "constant"
+    milestones: list[float] = field(default_factory=list)
+    step_factor: float = 0.1
+    final_factor: float = 0.0
+
+
+@dataclass
+class PhaseSettings:
+    """One stretch of training; without `evaluate_every_steps` it is evaluated at the end of each epoch."""
+
+    num_epochs: int = 0
+    batch_size: int = 100
+    evaluate_every_steps: int | None = None
+    max_steps: int | None = None
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    lr_schedule: LrScheduleSettings = field(default_factory=LrScheduleSettings)
+
+
+@dataclass
+class BaselineSettings(PhaseSettings):
+    """Where the dense starting point comes from. `path` names the file of `source: file`."""
+
+    source: str = "none"
+    path: str | None = None
+    allow_contaminated: bool = False
+
+
+@dataclass
+class FinetuneSettings(PhaseSettings):
+    """The final phase without penalty. `start_from` is spelt `finetune.from` on the command line."""
+
+    start_from: list[str] = field(default_factory=lambda: list(STARTS))
+
+
+@dataclass
+class PenaltySettings:
+    """The pull towards zero: lambda is `strength`, alpha scales the gradient inside the irrelevance (PAPER eq. 4)."""
+
+    kind: str = "none"
+    strength: float = 0.0
+    alpha: float = 1.0
+    irrelevance: str = "exponential"
+    scale_free: bool = False
+    decoupled: bool = False
+    decay: str = "linear"
+    half_life_evaluations: float = 1.0
+
+
+@dataclass
+class PrunerSettings:
+    """Which method: a kind of penalty, and whether weights are removed at all."""
+
+    name: str = "dense"
+    prunes: bool = False
+    penalty: PenaltySettings = field(default_factory=PenaltySettings)
+
+
+@dataclass
+class ScheduleSettings:
+    """How many weights one prune removes: a fraction of those that remain."""
+
+    fraction: float = 0.04
+
+
+@dataclass
+class GateSettings:
+    """When a prune is allowed: validation metric strictly above `bound`, in the metric's unit (percent, BLEU).
+
+    The state that first reaches `target_sparsity` (the paper's) is kept for the final phase.
+    """
+
+    bound: float = 0.0
+    target_sparsity: float | None = None
+    policy: str = "fallback"
+    margin: float = 0.3
+    stop_at_sparsity: float | None = None
+    plateau_epochs: int | None = None
+
+
+@dataclass
+class ProtocolSettings:
+    """What the gate may look at and which checkpoint is reported (results/deviations.md)."""
+
+    name: str = "sound"
+    report: str = "final_phase"
+
+
+@dataclass
+class PaperSettings:
+    """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase."""
+
+    metric: float | None = None
+    sparsity: float | None = None
+    baseline: float | None = None
+    num_epochs: int | None = None
+
+
+@dataclass
+class MachineSettings:
+    """Where and how fast; never part of a run's identity."""
+
+    device: str = "auto"
+    num_threads: int | None = None
+    checkpoint_every_seconds: float = 30.0
+
+
+@dataclass
+class TrackingSettings:
+    """The mirror of the record: online with a W&B login, else offline; never part of a run's identity."""
+
+    mode: str = "auto"
+    project: str = "sparsity"
+    entity: str | None = None
+    every_steps: int = 1
+
+
+@dataclass
+class Settings:
+    """Everything one run depends on. `model` and `dataset` name a callable (`_target_`) and its arguments."""
+
+    experiment: str = "unnamed"
+    scale: str = "paper"
+    seed: int = 0
+    metric: str = "accuracy"
+    model: dict[str, Any] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)
+    baseline: BaselineSettings = field(default_factory=BaselineSettings)
+    regularise: PhaseSettings = field(default_factory=PhaseSettings)
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    pruner: PrunerSettings = field(default_factory=PrunerSettings)
+    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
+    gate: GateSettings = field(default_factory=GateSettings)
+    protocol: ProtocolSettings = field(default_factory=ProtocolSettings)
+    paper: PaperSettings = field(default_factory=PaperSettings)
+    machine: MachineSettings = field(default_factory=MachineSettings)
+    tracking: TrackingSettings = field(default_factory=TrackingSettings)
+    data_dir: str = "data"
+    results_dir: str = "results"
+    force: bool = False
+
+    @property
+    def is_shortened(self) -> bool:
+        """Whether the regularised phase is cut below the paper's length, so that its figures are no reproduction."""
+        phases = (self.baseline, self.regularise, self.finetune)
+        full = self.paper.num_epochs or 0
+        cut = any(phase.max_steps for phase in phases) or self.gate.stop_at_sparsity is not None
+        return cut or self.regularise.num_epochs < full
+
+
+def check(settings: Settings) -> None:
+    """Hold every setting to its range and its choices.
+
+    Raises:
+        ValueError: naming the first setting outside, what was got and what is allowed.
+    """
+    for path, value in leaves(settings):
+        _check_choice(path, value)
+        _check_range(path, value)
+    if settings.baseline.source == "file" and not settings.baseline.path:
+        raise ValueError(
+            "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt."
+        )
+    if not settings.finetune.start_from:
+        raise ValueError(f"finetune.from=[] is empty; name at least one of {', '.join(STARTS)}.")
+
+
+def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
+    """All (dotted path, value) pairs of a tree of dataclasses, in declaration order; dicts and lists are leaves."""
+    pairs: list[tuple[str, Any]] = []
+    for entry in fields(node):
+        path, value = f"{prefix}{entry.name}", getattr(node, entry.name)
+        pairs += leaves(value, f"{path}.") if is_dataclass(value) else [(path, value)]
+    return pairs
+
+
+def _rule(rules: dict[str, Any], path: str) -> Any:
+    return rules.get(path, rules.get("*." + path.partition(".")[2]))
+
+
+def _check_choice(path: str, value: Any) -> None:
+    allowed = _rule(CHOICES, path)
+    for word in value if isinstance(value, list) else [value]:
+        if allowed and word not in allowed:
+            raise ValueError(f"{spelling(path)}={word} is unknown; choose one of {', '.join(allowed)}.")
+
+
+def _check_range(path: str, value: Any) -> None:
+    low, high = _rule(RANGES, path) or (None, None)
+    if value is None or isinstance(value, (str, list, dict)):
+        return
+    if (low is not None and not value >= low) or (high is not None and not value <= high):
+        allowed = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
+        raise ValueError(f"{spelling(path)}={value:g} is out of range; it must be {allowed}.")
+
+
+def spelling(path: str) -> str:
+    """The setting's name as a user types it."""
+    return path.replace("finetune.start_from", "finetune.from")

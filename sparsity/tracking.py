@@ -1,0 +1,242 @@
+"""Who is told what happens? A JSONL file, which is the record; W&B, a mirror of it; and the terminal.
+
+Each writer receives rows of plain values under the names of the log: `train/loss`, `val/accuracy`, `penalty/lambda`,
+`sparsity/total`, `sparsity/layer/<parameter>`, `irrelevance/layer/<parameter>/...`. Rows carry `phase`, `step` (in the
+phase) and `global_step` (over all phases), the axis of every plot.
+"""
+
+import json
+import netrc
+import os
+import sys
+import time
+import warnings
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from sparsity.settings import TrackingSettings
+
+Row = dict[str, Any]
+AXIS = "global_step"
+
+
+class MetricWriter(Protocol):
+    """Takes what a run reports; must never make the run fail."""
+
+    def write_steps(self, rows: list[Row]) -> None:
+        """Per-step figures, oldest first."""
+        ...
+
+    def write_evaluation(self, row: Row) -> None:
+        """One evaluation: metrics, sparsities, and what the gate said."""
+        ...
+
+    def write_summary(self, summary: Row) -> None:
+        """The run's summary, once, at its end."""
+        ...
+
+    def finish(self, exit_code: int) -> None:
+        """Close; 0 means that the run ended well."""
+        ...
+
+
+class JsonlWriter:
+    """The record: one JSON object a line, cut back to a checkpoint when a run resumes.
+
+    Args:
+        path: of the file, created with its folder.
+        every_steps: keep one per-step row in so many.
+    """
+
+    def __init__(self, path: Path, every_steps: int) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._every_steps = every_steps
+        self._file = path.open("ab")
+
+    def position(self) -> int:
+        """The length of the record in bytes, all of it handed to the system."""
+        self._file.flush()
+        return os.fstat(self._file.fileno()).st_size
+
+    def cut(self, position: int) -> None:
+        """Forget everything written after `position`."""
+        self._file.truncate(position)
+
+    def write_steps(self, rows: list[Row]) -> None:
+        """Append the rows that `every_steps` keeps."""
+        self._append({"kind": "step", **row} for row in rows if row["step"] % self._every_steps == 0)
+
+    def write_evaluation(self, row: Row) -> None:
+        """Append one evaluation."""
+        self._append([{"kind": "evaluation", **row}])
+
+    def write_summary(self, summary: Row) -> None:
+        """Nothing: summary.json is written by the pipeline."""
+
+    def finish(self, exit_code: int) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, rows: Iterable[Row]) -> None:
+        self._file.writelines(json.dumps(row).encode() + b"\n" for row in rows)
+        self._file.flush()
+
+
+class WandbWriter:
+    """The mirror on Weights & Biases, offline unless a login is there.
+
+    Args:
+        settings: mode, project, entity, cadence.
+        directory: where W&B keeps its files.
+        name: of the run; group: the runs it is compared with; tags: for filtering.
+        identity: W&B's run id, the same whenever the run is resumed.
+        config: the resolved settings.
+    """
+
+    def __init__(
+        self,
+        settings: TrackingSettings,
+        directory: Path,
+        name: str,
+        group: str,
+        tags: list[str],
+        identity: str,
+        config: Row,
+    ) -> None:
+        import wandb
+
+        self._every_steps = settings.every_steps
+        mode = wandb_mode(settings.mode)
+        self._run = wandb.init(
+            mode=mode,
+            project=settings.project,
+            entity=settings.entity,
+            dir=str(directory),
+            name=name,
+            group=group,
+            tags=tags,
+            id=identity,
+            resume="allow" if mode == "online" else None,
+            config=config,
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+        )
+        self._run.define_metric(AXIS)
+        self._run.define_metric("*", step_metric=AXIS)
+
+    def write_steps(self, rows: list[Row]) -> None:
+        """Log the rows that `every_steps` keeps, on the run's own axis."""
+        for row in rows:
+            if row["step"] % self._every_steps == 0:
+                self._run.log(row)
+
+    def write_evaluation(self, row: Row) -> None:
+        """Log one evaluation."""
+        self._run.log(row)
+
+    def write_summary(self, summary: Row) -> None:
+        """Put the summary, the paper's row beside ours, on the run's page."""
+        self._run.summary.update(summary)
+
+    def finish(self, exit_code: int) -> None:
+        """Close the run and mark how it ended."""
+        self._run.finish(exit_code=exit_code)
+
+
+class ConsoleWriter:
+    """The terminal: a progress bar where there is one, else one plain line per evaluation."""
+
+    def __init__(self, num_steps: int, metric: str, prunes_needed: int | None) -> None:
+        self._num_steps, self._metric, self._needed = num_steps, metric, prunes_needed
+        self._before: tuple[float, int] = (time.monotonic(), -1)
+        self._bar: Any = None
+        if sys.stdout.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+            columns = (
+                BarColumn(),
+                TextColumn("{task.percentage:>3.0f} %"),
+                TimeRemainingColumn(),
+                TextColumn("{task.description}"),
+            )
+            self._bar = Progress(*columns)
+            self._task = self._bar.add_task("starting", total=num_steps)
+            self._bar.start()
+
+    def write_steps(self, rows: list[Row]) -> None:
+        """Nothing: a line per step helps nobody."""
+
+    def write_evaluation(self, row: Row) -> None:
+        """Say where the run stands."""
+        line = self._line(row)
+        if self._bar is None:
+            print(line, flush=True)
+        else:
+            self._bar.update(self._task, completed=row[AXIS], description=line)
+
+    def write_summary(self, summary: Row) -> None:
+        """Nothing: the train script prints the table."""
+
+    def finish(self, exit_code: int) -> None:
+        """Give the terminal back."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _line(self, row: Row) -> str:
+        (then, step), self._before = self._before, (time.monotonic(), row[AXIS])
+        rate = (row[AXIS] - step) / max(self._before[0] - then, 1e-9)
+        speed = f"{rate:6.1f} step/s  " if 0 <= step < row[AXIS] else ""
+        needed = "" if self._needed is None else f"/{self._needed}"
+        metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
+        pruned = f"sparsity {100 * row['sparsity/total']:.2f} %  prunes {row['prune/count']}{needed}"
+        return (
+            f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {pruned}  {row['prune/reason']}"
+        )
+
+
+class Mirrors:
+    """Several writers as one; a mirror that fails is named once, dropped, and the run goes on."""
+
+    def __init__(self, writers: Iterable[MetricWriter]) -> None:
+        self._writers = list(writers)
+
+    def write_steps(self, rows: list[Row]) -> None:
+        """Hand on per-step figures."""
+        self._each("write_steps", rows)
+
+    def write_evaluation(self, row: Row) -> None:
+        """Hand on one evaluation."""
+        self._each("write_evaluation", row)
+
+    def write_summary(self, summary: Row) -> None:
+        """Hand on the summary."""
+        self._each("write_summary", summary)
+
+    def finish(self, exit_code: int) -> None:
+        """Close all."""
+        self._each("finish", exit_code)
+
+    def _each(self, method: str, argument: Any) -> None:
+        for writer in list(self._writers):
+            try:
+                getattr(writer, method)(argument)
+            except Exception as error:
+                self._writers.remove(writer)
+                warnings.warn(f"{type(writer).__name__} failed and is dropped for this run: {error}", stacklevel=2)
+
+
+def wandb_mode(mode: str) -> Literal["online", "offline"]:
+    """What `tracking=auto` means here: online with a login present, else offline; never a prompt."""
+    if mode == "online":
+        return "online"
+    is_refused = mode == "offline" or os.environ.get("WANDB_MODE") in ("offline", "disabled")
+    return "online" if _has_login() and not is_refused else "offline"
+
+
+def _has_login() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    with suppress(OSError, netrc.NetrcParseError):
+        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
+    return False

@@ -1,0 +1,1 @@
+"""How a network learns; has never heard of pruning."""

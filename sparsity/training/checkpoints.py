@@ -1,0 +1,86 @@
+"""What survives a crash? Files of tensors and plain values, written whole or not at all, verified when read."""
+
+import errno
+import os
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged or belongs to another model."""
+
+
+def save_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
+    """Write `state` to a temporary file, fsync it and rename it over `path`.
+
+    Args:
+        keep_previous: leave the file that stood at `path` beside it as `<stem>.previous.pt`.
+
+    Raises:
+        OSError: if the disk is full or not writable; what stood at `path` before is untouched.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    try:
+        with temporary.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        temporary.unlink(missing_ok=True)
+        raise OSError(
+            errno.EIO, f"cannot write the checkpoint {path}: {error}; free some space and run the same command again"
+        ) from error
+    if keep_previous and path.exists():
+        os.replace(path, previous_path(path))
+    os.replace(temporary, path)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU, its checksums verified first.
+
+    Raises:
+        CheckpointError: if the file is missing or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"There is no checkpoint at {path}; check the path.")
+    try:
+        with zipfile.ZipFile(path) as archive:  # torch's reader skips the checksums that its writer stores
+            damaged = archive.testzip()
+        if damaged is None:
+            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            return state
+    except Exception as error:
+        raise CheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {error}).") from error
+    raise CheckpointError(f"The checkpoint {path} is damaged (the record {damaged} fails its checksum).")
+
+
+def previous_path(path: Path) -> Path:
+    """Where `save_checkpoint(keep_previous=True)` leaves the file that it replaces."""
+    return path.with_suffix(".previous.pt")
+
+
+def load_newest(path: Path) -> tuple[dict[str, Any] | None, str | None]:
+    """The state at `path`, or the one before it if that is damaged, or None if there is none.
+
+    Returns:
+        (state, a sentence naming the damaged file or None).
+
+    Raises:
+        CheckpointError: if every file there is damaged.
+    """
+    candidates = [candidate for candidate in (path, previous_path(path)) if candidate.exists()]
+    problems: list[str] = []
+    for candidate in candidates:
+        try:
+            state = load_checkpoint(candidate)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        return state, f"{problems[0]} The one before it is used." if problems else None
+    if problems:
+        raise CheckpointError(" ".join(problems) + f" Remove {path.parent} to start this phase again.")
+    return None, None

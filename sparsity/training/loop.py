@@ -1,0 +1,215 @@
+"""How does a network learn? One loop for every phase: it steps, and yields at each evaluation.
+
+The caller decides at the yield what to do with the weights (prune them, save them) and goes on; the loop has never
+heard of pruning. Between two yields the host asks the device for nothing but one copy of the recorded rows.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from sparsity.settings import PhaseSettings
+from sparsity.training.extensions import Extensions, Recorded, Stateful
+from sparsity.training.lr_schedules import lr_factor
+from sparsity.training.optimizers import build_optimizer
+from sparsity.training.recorder import StepRecorder
+from sparsity.training.tasks import Batch, Task
+
+RECORDER_CAPACITY = 1000
+
+
+class Batches(Protocol):
+    """Training batches, a pure function of (epoch, position)."""
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one epoch."""
+        ...
+
+    def batch(self, epoch: int, step: int) -> Batch:
+        """The batch at `step` in [0, steps_per_epoch) of `epoch`, on the device."""
+        ...
+
+
+class NonFiniteLossError(ValueError):
+    """The loss became infinite or NaN; no update has been made from that step on."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What the loop yields: where it stands, the metrics and the seconds they took, the rows since the last yield.
+
+    `is_scheduled` is False for the one evaluation that closes a phase between two scheduled ones: it is on the record,
+    but it is no occasion to prune.
+    """
+
+    step: int
+    epoch: int
+    is_scheduled: bool
+    metrics: dict[str, float]
+    seconds: float
+    rows: list[dict[str, float]]
+
+
+class Trainer:
+    """One phase of training: the network, its optimiser, its place in the data, all of it resumable bit for bit.
+
+    Args:
+        model: trained in place; all parameters that require a gradient take part.
+        task: loss and metrics.
+        batches: the training data.
+        evaluate: gives the metrics to be yielded, as 0-dim tensors.
+        settings: lengths, optimiser and learning rate of this phase.
+        extensions: what a method adds.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        task: Task,
+        batches: Batches,
+        evaluate: Callable[[], dict[str, Tensor]],
+        settings: PhaseSettings,
+        extensions: Extensions | None = None,
+    ) -> None:
+        self.model, self.task, self.batches = model, task, batches
+        self.settings, self.extensions = settings, extensions or Extensions()
+        self._evaluate = evaluate
+        self.step = 0
+        self.num_steps = settings.num_epochs * batches.steps_per_epoch
+        if settings.max_steps is not None:
+            self.num_steps = min(self.num_steps, settings.max_steps)
+        self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
+        device = self.parameters[0].device
+        self._learning_rate = torch.tensor(settings.optimizer.lr, device=device)
+        self._stop = torch.zeros((), device=device)
+        self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
+        self._device_step = torch.zeros((), dtype=torch.int64, device=device)
+        own = [p for objective in self.extensions.objectives for p in objective.parameters()]
+        self.optimizer = build_optimizer(settings.optimizer, [*self.parameters, *own], self._learning_rate, self._stop)
+        self._recorded = [r.recorded for r in self.extensions.distinct() if isinstance(r, Recorded)]
+        names = [name for recorded in self._recorded for name in recorded]
+        self._recorder = StepRecorder(["train/loss", "train/learning_rate", *names], RECORDER_CAPACITY, device)
+
+    def run(self) -> Iterator[Evaluation]:
+        """Train to the end of the phase, yielding after each evaluation; may be resumed after `load_state_dict`.
+
+        Raises:
+            NonFiniteLossError: naming the first step whose loss was not finite.
+        """
+        self.model.train()
+        rows: list[dict[str, float]] = []
+        while self.step < self.num_steps:
+            epoch, position = divmod(self.step, self.batches.steps_per_epoch)
+            is_due = self._is_due(position + 1)
+            is_yield = is_due or self.step + 1 == self.num_steps
+            self._train_step(self.batches.batch(epoch, position), observe=is_yield)
+            self.step += 1
+            if is_yield or self._recorder.is_full:
+                rows += self._drain()
+            if is_yield:
+                started = time.monotonic()
+                metrics = {name: float(value) for name, value in self._evaluate().items()}
+                yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
+                rows = []
+
+    def reset_state(self, kept: dict[str, Tensor]) -> None:
+        """Multiply the optimiser's state of each named parameter by its mask, so that no momentum survives a cut.
+
+        Args:
+            kept: parameter name -> mask of the parameter's shape, non-zero = kept.
+        """
+        for name, parameter in self.model.named_parameters():
+            if name in kept:
+                for value in self.optimizer.state[parameter].values():
+                    if isinstance(value, Tensor) and value.shape == parameter.shape:
+                        value.mul_(kept[name].to(value.dtype))
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the next step depends on beside the weights: tensors and plain values."""
+        return {
+            "step": self.step,
+            "optimizer": self.optimizer.state_dict()["state"],
+            "extensions": [e.state_dict() for e in self.extensions.distinct() if isinstance(e, Stateful)],
+            "generators": _generator_states(self.parameters[0].device),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Stand again where `state_dict` was taken; the weights are the caller's to restore."""
+        self.step = state["step"]
+        self._device_step.fill_(self.step)
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
+        for extension, saved in zip(stateful, state["extensions"], strict=True):
+            extension.load_state_dict(saved)
+        _restore_generators(state["generators"])
+
+    def _is_due(self, steps_into_epoch: int) -> bool:
+        every = self.settings.evaluate_every_steps or self.batches.steps_per_epoch
+        return steps_into_epoch % every == 0
+
+    def _train_step(self, batch: Batch, observe: bool) -> None:
+        self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, outputs = self.task.forward(self.model, batch)
+        for objective in self.extensions.objectives:
+            loss = loss + objective.term(outputs)
+        loss.backward()
+        self._update(loss.detach(), observe)
+
+    @torch.no_grad()
+    def _update(self, loss: Tensor, observe: bool) -> None:
+        self._watch(loss)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        assert len(gradients) == len(self.parameters), "a parameter took no part in the loss"
+        for observer in self.extensions.observers if observe else ():
+            observer.observe(self.parameters, gradients)
+        for gradient_edit in self.extensions.gradient_edits:
+            gradient_edit.edit(self.parameters, gradients)
+        self.optimizer.step()
+        for after in self.extensions.after_steps:
+            after.after_step(self.parameters, self._learning_rate)
+        figures = [value for recorded in self._recorded for value in recorded.values()]
+        self._recorder.write([loss, self._learning_rate, *figures])
+
+    def _watch(self, loss: Tensor) -> None:
+        """Remember the first non-finite step and stop all updates from it on, without asking the device."""
+        is_bad = ~torch.isfinite(loss)
+        is_first = is_bad & (self._first_bad_step < 0)
+        self._first_bad_step.copy_(torch.where(is_first, self._device_step, self._first_bad_step))
+        self._stop.copy_(torch.maximum(self._stop, is_bad.to(self._stop)))
+        self._device_step.add_(1)
+
+    def _set_learning_rate(self) -> None:
+        factor = lr_factor(self.settings.lr_schedule, self.step, self.num_steps)
+        self._learning_rate.fill_(self.settings.optimizer.lr * factor)
+
+    def _drain(self) -> list[dict[str, float]]:
+        rows = self._recorder.drain()
+        first = self.step - len(rows)
+        bad_step = int(self._first_bad_step)
+        if bad_step >= 0:
+            loss = rows[bad_step - first]["train/loss"]
+            raise NonFiniteLossError(
+                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and "
+                "the last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
+            )
+        return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
+
+
+def _generator_states(device: torch.device) -> dict[str, Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _restore_generators(states: dict[str, Tensor]) -> None:
+    torch.set_rng_state(states["cpu"])
+    if "cuda" in states:
+        torch.cuda.set_rng_state(states["cuda"])

@@ -1,0 +1,54 @@
+"""What is learnt? A task turns batches into a loss and an evaluation set into metrics."""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Batch = tuple[Tensor, Tensor]
+
+
+class Task(Protocol):
+    """One kind of learning problem."""
+
+    metric: str
+
+    def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(mean loss of the batch, the model's outputs)."""
+        ...
+
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """Metrics over all batches as 0-dim tensors on the device; leaves the model in the mode it was in."""
+        ...
+
+
+class Classification:
+    """Single-label classification: cross-entropy, and accuracy in percent."""
+
+    metric = "accuracy"
+
+    def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and the class scores of one batch of (inputs, labels)."""
+        inputs, labels = batch
+        outputs = model(inputs)
+        return F.cross_entropy(outputs, labels), outputs
+
+    @torch.no_grad()
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        """`accuracy` in percent and `loss`, each weighted by the number of samples."""
+        was_training = model.training
+        model.eval()
+        sums = [self._sums(model, batch) for batch in batches]
+        model.train(was_training)
+        correct, loss, count = torch.stack(sums).sum(0)
+        return {"accuracy": 100 * correct / count, "loss": loss / count}
+
+    def _sums(self, model: nn.Module, batch: Batch) -> Tensor:
+        inputs, labels = batch
+        outputs = model(inputs)
+        loss = F.cross_entropy(outputs, labels, reduction="sum")
+        correct = (outputs.argmax(1) == labels).sum()
+        # float64: 10,000 counts stay exact and the sum of losses does not depend on the batch size's rounding
+        return torch.stack([correct.double(), loss.double(), torch.full_like(loss, len(labels)).double()])

@@ -1,0 +1,177 @@
+"""What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from sparsity import machine, provenance
+from sparsity.data.vision import Batches, ImageData, ImageSplit, evaluation_batches
+from sparsity.phase import Phase
+from sparsity.plan import Plan, make_plan
+from sparsity.pruning.pruners import Pruner
+from sparsity.settings import PhaseSettings, PrunerSettings, Settings
+from sparsity.tracking import ConsoleWriter, JsonlWriter, MetricWriter, Mirrors, WandbWriter
+from sparsity.training.extensions import Extensions
+from sparsity.training.loop import Trainer
+from sparsity.training.tasks import Task
+
+EVALUATION_BATCH_SIZE = 500
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run needs, built from its settings: constructors of the network and the data, and the task."""
+
+    settings: Settings
+    build_model: Callable[[], nn.Module]
+    build_data: Callable[[], ImageData]
+    task: Task
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given."""
+
+    experiment: Experiment
+    directory: Path
+    device: torch.device
+    data: ImageData
+    plan: Plan
+    log: JsonlWriter
+    mirrors: Mirrors
+    interrupt_after: int | None = None
+
+    @property
+    def settings(self) -> Settings:
+        """The run's settings."""
+        return self.experiment.settings
+
+    def phase(
+        self,
+        name: str,
+        settings: PhaseSettings,
+        pruner_settings: PrunerSettings,
+        offset: int,
+        directory: Path | None = None,
+        log: JsonlWriter | None = None,
+    ) -> Phase:
+        """A phase at its start, on a freshly initialised network.
+
+        Data order and dropout derive from the run's seed and the kind of phase, so that two final phases see the same
+        batches, whatever went before them.
+        """
+        kind, seed = name.partition("/")[0], self.settings.seed
+        machine.seed_everything(seed, kind)
+        model = self.new_model()
+        batches = Batches(self.data.train, self.data.mean, self.data.std, settings.batch_size, seed, kind)
+        every = settings.evaluate_every_steps or batches.steps_per_epoch
+        pruner = Pruner(model, pruner_settings, self.settings.schedule.fraction, batches.steps_per_epoch, every)
+        trainer = Trainer(
+            model,
+            self.experiment.task,
+            batches,
+            lambda: self.evaluate(model, self.data.val),
+            settings,
+            extensions(pruner),
+        )
+        return Phase(
+            name=name,
+            directory=directory or self.directory,
+            trainer=trainer,
+            pruner=pruner,
+            metric=self.settings.metric,
+            log=log or self.log,
+            mirrors=self.mirrors,
+            offset=offset,
+            checkpoint_every_seconds=self.settings.machine.checkpoint_every_seconds,
+        )
+
+    def new_model(self) -> nn.Module:
+        """The network on the device, initialised from the run's seed alone."""
+        with machine.seeded(self.settings.seed, "initialisation"):
+            model = self.experiment.build_model()
+        # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
+        """The task's metrics on a split, as tensors on the device."""
+        batches = evaluation_batches(split, self.data.mean, self.data.std, EVALUATION_BATCH_SIZE)
+        return self.experiment.task.evaluate(model, batches)
+
+    def score(self, model: nn.Module, split: ImageSplit) -> float:
+        """The metric alone, as a number."""
+        return float(self.evaluate(model, split)[self.settings.metric])
+
+
+def extensions(pruner: Pruner) -> Extensions:
+    """What a pruner adds to the loop.
+
+    Masks come first on gradients, so that the penalty sees kept weights only, and last on weights, so that nothing
+    revives a pruned one.
+    """
+    penalty = () if pruner.penalty is None else (pruner.penalty,)
+    return Extensions(
+        observers=(pruner.probe,), gradient_edits=(pruner.masks, *penalty), after_steps=(*penalty, pruner.masks)
+    )
+
+
+@contextmanager
+def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterator[Workspace]:
+    """Hold the run directory, prepare the machine and the writers, and leave a manifest that says how it ended.
+
+    Raises:
+        BusyError: if another process runs in the same directory.
+        ValueError: if the data cannot be had, or the device is not there.
+    """
+    settings = experiment.settings
+    directory = provenance.run_directory(settings)
+    with provenance.locked(directory, wait=False):
+        device = machine.prepare(settings.machine)
+        manifest = provenance.origin() | {"status": "running", "device": machine.describe(device)}
+        manifest["settings"] = asdict(settings)
+        provenance.write_json(directory / "manifest.json", manifest)
+        mirrors = Mirrors([])
+        exit_code = 1
+        try:
+            data = experiment.build_data().to(device)
+            plan = make_plan(settings, len(data.train))
+            mirrors = Mirrors(_mirrors(settings, plan, directory))
+            log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
+            yield Workspace(experiment, directory, device, data, plan, log, mirrors, interrupt_after)
+            exit_code, manifest["status"] = 0, "done"
+        except BaseException as error:
+            manifest |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            raise
+        finally:
+            provenance.write_json(directory / "manifest.json", manifest | {"ended": provenance.now()})
+            mirrors.finish(exit_code)
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held at once: the GPU's allocations, or the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def dense(settings: PrunerSettings) -> PrunerSettings:
+    """The null object: same measure of irrelevance, no penalty, nothing removed."""
+    return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
+
+
+def _mirrors(settings: Settings, plan: Plan, directory: Path) -> list[MetricWriter]:
+    writers: list[MetricWriter] = [ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed)]
+    if settings.tracking.mode != "none":
+        identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
+        config: dict[str, Any] = asdict(settings)
+        tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
+        writers.append(WandbWriter(settings.tracking, directory, identity, settings.experiment, tags, identity, config))
+    return writers

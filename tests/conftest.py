@@ -1,0 +1,43 @@
+"""What every test may rely on: one thread a worker, and no way to reach a network.
+
+The environment is set when this file is imported, that is before torch, and children inherit it.
+"""
+
+import os
+import socket
+from typing import Any
+
+import pytest
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+CLOSED_PORT = "http://127.0.0.1:9"
+
+os.environ.update(
+    OMP_NUM_THREADS="1",
+    MKL_NUM_THREADS="1",
+    WANDB_MODE="offline",
+    NETRC=os.devnull,  # this and the key below: a developer's login must not turn `tracking=auto` into online
+    HF_HUB_OFFLINE="1",
+    HF_DATASETS_OFFLINE="1",
+    # Children are not covered by the fixture below: their HTTP clients meet a closed port, as without a network.
+    HTTP_PROXY=CLOSED_PORT,
+    HTTPS_PROXY=CLOSED_PORT,
+    http_proxy=CLOSED_PORT,
+    https_proxy=CLOSED_PORT,
+    NO_PROXY=",".join(LOOPBACK),
+    no_proxy=",".join(LOOPBACK),
+)
+os.environ.pop("WANDB_API_KEY", None)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection beyond this machine fails the test that tries it."""
+    connect = socket.socket.connect
+
+    def connect_locally(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in LOOPBACK:
+            pytest.fail(f"a test tried to reach {address[0]}: tests run without a network")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_locally)

@@ -1,0 +1,51 @@
+"""The planner learns the size of every split without torch and without data."""
+
+import subprocess
+import sys
+
+import pytest
+
+from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes, validates_on_test
+
+
+@pytest.mark.parametrize("source", ["real", "generated"])
+def test_sound_mnist_holds_5000_out_of_training(source: str) -> None:
+    assert split_sizes("mnist", source, "sound") == SplitSizes(train=55_000, val=5_000, test=10_000)
+
+
+def test_authors_mnist_trains_on_everything_and_validates_on_the_test_set() -> None:
+    assert split_sizes("mnist", "real", "authors") == SplitSizes(train=60_000, val=10_000, test=10_000)
+    assert validates_on_test("mnist", "authors")
+
+
+@pytest.mark.parametrize("protocol", ["sound", "authors"])
+def test_fashion_mnist_holds_5000_out_of_training_under_both_protocols(protocol: str) -> None:
+    assert split_sizes("fashion_mnist", "real", protocol) == SplitSizes(train=55_000, val=5_000, test=10_000)
+    assert not validates_on_test("fashion_mnist", protocol)
+
+
+def test_the_embedded_digits_are_1797_in_all() -> None:
+    assert split_sizes("mnist", "embedded", "sound") == SplitSizes(train=1_200, val=297, test=300)
+
+
+def test_published_sizes_count_the_held_out_examples_as_training() -> None:
+    sizes = published_sizes("mnist", "real")
+    assert (sizes.train, sizes.test, sizes.held_out) == (60_000, 10_000, 5_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("mist", "real", "sound"), "dataset is 'mist', but it must be one of mnist, fashion_mnist"),
+        (("mnist", "reel", "sound"), "source is 'reel', but it must be one of real, embedded, generated"),
+        (("mnist", "real", "fair"), "protocol is 'fair', but it must be one of sound, authors"),
+    ],
+)
+def test_an_unknown_word_is_answered_with_the_known_ones(arguments: tuple[str, str, str], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        split_sizes(*arguments)
+
+
+def test_sizes_and_the_download_script_do_not_import_torch() -> None:
+    code = "import sys, sparsity.data.sizes, scripts.download; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0

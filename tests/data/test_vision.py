@@ -1,0 +1,164 @@
+"""Data sets are split as the protocol says, and batches come in a fixed order, normalised by the plain formula."""
+
+import hashlib
+
+import pytest
+import torch
+
+from sparsity.data.vision import Batches, ImageData, ImageSplit, evaluation_batches, fashion_mnist, mnist
+
+MEAN, STD = (0.3, 0.6), (0.2, 0.4)
+
+
+@pytest.fixture
+def split() -> ImageSplit:
+    """Ten two-channel images whose label is their index."""
+    images = torch.randint(0, 256, (10, 2, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    return ImageSplit(images, torch.arange(10), "toy/train")
+
+
+def batches(split: ImageSplit, batch_size: int = 3, seed: int = 0, phase: str = "regularise") -> Batches:
+    return Batches(split, MEAN, STD, batch_size, seed, phase)
+
+
+def plain(images: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (MEAN, STD))
+    return (images.float() / 255 - mean) / std
+
+
+def rows(split: ImageSplit) -> set[bytes]:
+    return {image.tobytes() for image in split.images.numpy()}
+
+
+@pytest.mark.parametrize("build", [mnist, fashion_mnist])
+def test_both_data_sets_share_the_embedded_twin_and_say_so(build) -> None:
+    data = build("embedded", "sound", data_dir="unused")
+    assert data.name == "digits"
+    assert data.test.identity == "digits/test"
+    assert data.checksums == {}
+
+
+def test_sound_splits_of_the_digits_share_no_image() -> None:
+    data = mnist("embedded", "sound", data_dir="unused")
+    assert not rows(data.train) & rows(data.val)
+    assert not rows(data.test) & (rows(data.train) | rows(data.val))
+
+
+def test_sound_splits_are_named_after_the_held_out_part() -> None:
+    data = mnist("embedded", "sound", data_dir="unused")
+    assert (data.train.identity, data.val.identity) == ("digits/train-minus-heldout", "digits/heldout-297")
+    assert (len(data.train), len(data.val), len(data.test)) == (1200, 297, 300)
+
+
+def test_the_held_out_part_is_always_the_same() -> None:
+    data = mnist("embedded", "sound", data_dir="unused")
+    assert hashlib.md5(data.val.images.numpy().tobytes()).hexdigest() == "30c145426bd14a56b00f4f1376257c96"
+
+
+def test_authors_mnist_validates_on_the_very_test_set() -> None:
+    data = mnist("embedded", "authors", data_dir="unused")
+    assert data.val.identity == data.test.identity == "digits/test"
+    assert torch.equal(data.val.images, data.test.images)
+    assert (data.train.identity, len(data.train)) == ("digits/train", 1497)
+
+
+def test_authors_fashion_mnist_holds_out_of_training() -> None:
+    assert fashion_mnist("embedded", "authors", data_dir="unused").val.identity == "digits/heldout-297"
+
+
+def test_images_and_labels_stay_together_when_a_part_is_held_out() -> None:
+    whole, sound = (mnist("embedded", protocol, data_dir="unused") for protocol in ("authors", "sound"))
+    label_of = {
+        image.tobytes(): int(label) for image, label in zip(whole.train.images.numpy(), whole.train.labels, strict=True)
+    }
+    for part in (sound.train, sound.val):
+        assert [label_of[image.tobytes()] for image in part.images.numpy()] == part.labels.tolist()
+
+
+def test_generated_data_have_the_number_and_shape_of_the_real() -> None:
+    data = mnist("generated", "sound", data_dir="unused")
+    assert data.name == "generated-1x28x28"
+    assert data.train.images.shape == (55_000, 1, 28, 28)
+    assert (len(data.val), len(data.test)) == (5_000, 10_000)
+
+
+@pytest.mark.parametrize(("source", "protocol"), [("reel", "sound"), ("embedded", "fair")])
+def test_an_unknown_source_or_protocol_is_refused(source: str, protocol: str) -> None:
+    with pytest.raises(ValueError, match="must be one of"):
+        mnist(source, protocol, data_dir="unused")
+
+
+def test_to_moves_every_tensor(split: ImageSplit) -> None:
+    data = ImageData("toy", split, split, split, MEAN, STD, 10, {}).to("meta")
+    tensors = [tensor for part in (data.train, data.val, data.test) for tensor in (part.images, part.labels)]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
+
+
+def test_every_index_comes_once_an_epoch(split: ImageSplit) -> None:
+    assert sorted(batches(split).indices(epoch=4).tolist()) == list(range(10))
+
+
+def test_order_is_the_same_for_equal_seed_phase_and_epoch(split: ImageSplit) -> None:
+    torch.manual_seed(1)
+    first = batches(split).indices(epoch=2)
+    torch.manual_seed(2)
+    later = batches(split)
+    later.indices(epoch=1)
+    assert torch.equal(first, later.indices(epoch=2))
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"phase": "finetune"}])
+def test_order_changes_with_seed_and_phase(split: ImageSplit, other: dict) -> None:
+    assert not torch.equal(batches(split).indices(epoch=0), batches(split, **other).indices(epoch=0))
+
+
+def test_order_changes_with_the_epoch(split: ImageSplit) -> None:
+    stream = batches(split)
+    assert not torch.equal(stream.indices(epoch=0), stream.indices(epoch=1))
+
+
+def test_drawing_an_order_leaves_the_global_generator_alone(split: ImageSplit) -> None:
+    before = torch.get_rng_state()
+    batches(split).indices(epoch=0)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_the_last_partial_batch_of_an_epoch_is_dropped(split: ImageSplit) -> None:
+    assert batches(split, batch_size=3).steps_per_epoch == 3
+    assert batches(split, batch_size=5).steps_per_epoch == 2
+
+
+def test_steps_walk_through_the_order_of_the_epoch(split: ImageSplit) -> None:
+    stream = batches(split)
+    labels = torch.cat([stream.batch(epoch=1, step=step)[1] for step in range(3)])
+    assert torch.equal(labels, stream.indices(epoch=1)[:9])
+
+
+def test_a_batch_is_normalised_by_the_plain_formula(split: ImageSplit) -> None:
+    images, labels = batches(split).batch(epoch=0, step=0)
+    assert images.dtype == torch.float32
+    torch.testing.assert_close(images, plain(split.images[labels]), atol=1e-6, rtol=1e-6)
+
+
+def test_a_batch_leaves_the_images_as_they_were(split: ImageSplit) -> None:
+    before = split.images.clone()
+    batches(split).batch(epoch=0, step=0)
+    assert torch.equal(before, split.images)
+
+
+def test_images_of_several_channels_come_channels_last(split: ImageSplit) -> None:
+    images, _ = batches(split).batch(epoch=0, step=0)
+    assert images.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("batch_size", [0, 11])
+def test_a_batch_size_that_gives_no_batch_is_refused(split: ImageSplit, batch_size: int) -> None:
+    with pytest.raises(ValueError, match=f"batch_size is {batch_size}, but toy/train allows 1 to 10"):
+        batches(split, batch_size=batch_size)
+
+
+def test_evaluation_walks_the_whole_split_in_order_with_the_last_partial_batch(split: ImageSplit) -> None:
+    parts = list(evaluation_batches(split, MEAN, STD, batch_size=4))
+    assert [len(labels) for _, labels in parts] == [4, 4, 2]
+    assert torch.cat([labels for _, labels in parts]).tolist() == list(range(10))
+    torch.testing.assert_close(torch.cat([images for images, _ in parts]), plain(split.images), atol=1e-6, rtol=1e-6)
