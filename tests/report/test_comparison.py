@@ -191,3 +191,32 @@ def test_sizes_on_disk_are_compared_with_their_own_table(results: Path, add_run:
     found = {item.number: item.verdict for item in items if item.ours}
     assert found == {"dense (MB)": MATCHES, "pruned gzip 9 (MB)": Verdict.DIFFERS}
     assert {item.table for item in items} == {12}
+
+
+def test_layers_of_the_last_state_do_not_enter_those_at_the_papers_sparsity(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    directory = add_run()
+    table = (directory / "layers.csv").read_text()
+    (directory / "layers.csv").write_text(
+        table.replace("last,conv1.weight,1x1,520,150,", "last,conv1.weight,1x1,520,0,")
+    )
+    (configuration,) = configurations(results, paper)
+    assert configuration.residual("paper_sparsity")["Conv1"].mean == pytest.approx(150 / 520)
+    assert configuration.residual("last")["Conv1"].mean == 0
+
+
+def test_seeds_are_in_the_order_of_their_numbers(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    for seed in (10, 2):
+        add_run(seed=seed)
+    (configuration,) = configurations(results, paper)
+    assert configuration.seeds == (2, 10)
+
+
+def test_marked_configurations_come_after_unmarked_and_dense_after_the_methods(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    for pruner, scale in (("dense", "paper"), ("l2", "paper"), ("relevance", "smoke"), ("relevance", "paper")):
+        add_run(pruner=pruner, scale=scale)
+    found = [(item.first.pruner, item.first.scale) for item in configurations(results, paper)]
+    assert found == [("relevance", "paper"), ("l2", "paper"), ("dense", "paper"), ("relevance", "smoke")]
