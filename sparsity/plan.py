@@ -53,10 +53,10 @@ class Plan:
     def describe(self) -> str:
         """The plan in one line, for the terminal."""
         needed = "" if self.prunes_needed is None else f"prunes needed {self.prunes_needed}, "
+        baseline, regularised, final = (p.num_steps for p in (self.baseline, self.regularise, self.finetune))
         return (
-            f"{self.num_steps:,} steps (baseline {self.baseline.num_steps:,}, "
-            f"regularised {self.regularise.num_steps:,}, final {self.num_starts} x {self.finetune.num_steps:,}); {needed}"
-            f"evaluations available {self.regularise.num_evaluations}"
+            f"{self.num_steps:,} steps (baseline {baseline:,}, regularised {regularised:,}, "
+            f"final {self.num_starts} x {final:,}); {needed}evaluations available {self.regularise.num_evaluations}"
         )
 
     def record(self) -> dict[str, Any]:
