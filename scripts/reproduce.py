@@ -78,7 +78,7 @@ def list_jobs(options: argparse.Namespace, scale: str) -> Iterator[Job]:
 
 
 def run(jobs: list[Job]) -> int:
-    """Run what is not done, each in a process of its own; a failure stops no other run, but shows in the exit status."""
+    """Run what is not done, each in a process of its own; a failure stops no other run but shows in the exit status."""
     failed = []
     for number, job in enumerate(jobs, 1):
         print(f"[{number}/{len(jobs)}] {job}", flush=True)

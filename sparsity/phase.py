@@ -217,6 +217,7 @@ class Phase:
         if problem is not None:
             logger.warning("warning: %s", problem)
         if state is None:
+            self._save(judge)  # so that a crash before the next checkpoint cuts the record back to here
             return
         self.restore(state)
         self.trainer.load_state_dict(state["trainer"])
