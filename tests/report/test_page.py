@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from conftest import TOTAL, AddRun, row, summary
-
 from sparsity.report.page import render_page, write_page
+from tests.report.fake_results import TOTAL, AddRun, row, summary
 
 FASHION = {"experiment": "lenet5_fashion_mnist", "dataset": "fashion_mnist", "data_name": "fashion_mnist"}
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import AddRun
 
 from sparsity.report.publish import publish, write_atomically
+from tests.report.fake_results import AddRun
 
 
 def test_the_three_records_are_copied_and_nothing_else(results: Path, add_finished: AddRun) -> None:
