@@ -100,6 +100,13 @@ def settled(cfg: DictConfig) -> Settings:
     return settings
 
 
+def from_record(record: dict[str, Any]) -> Settings:
+    """The settings that a manifest recorded."""
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), record))
+    assert isinstance(settings, Settings)
+    return settings
+
+
 def ignored_overrides(settings: Settings) -> list[str]:
     """Warnings on command-line overrides that the chosen pruner does not read."""
     try:
