@@ -1,6 +1,6 @@
 """Reproduce the paper: run, plan or ask after every experiment x pruner x seed, from one process that needs no torch.
 
-    python scripts/reproduce.py run --scale smoke --seeds 0,1 --pruners relevance,l2
+python scripts/reproduce.py run --scale smoke --seeds 0,1 --pruners relevance,l2
 """
 
 import argparse
@@ -78,7 +78,7 @@ def list_jobs(options: argparse.Namespace, scale: str) -> Iterator[Job]:
 
 
 def run(jobs: list[Job]) -> int:
-    """Run what is not done, each in a process of its own; a failure does not stop the others, but is the exit status."""
+    """Run what is not done, each in a process of its own; a failure stops no other run but shows in the exit status."""
     failed = []
     for number, job in enumerate(jobs, 1):
         print(f"[{number}/{len(jobs)}] {job}", flush=True)
@@ -100,12 +100,7 @@ def plan(jobs: list[Job]) -> int:
         dataset = str(settings.dataset["_target_"]).rpartition(".")[2]
         sizes = split_sizes(dataset, str(settings.dataset["source"]), settings.protocol.name)
         made = make_plan(settings, sizes.train)
-        needed = "-" if made.prunes_needed is None else made.prunes_needed
-        print(
-            f"{job}: {made.num_steps:,} steps (baseline {made.baseline.num_steps:,}, regularised "
-            f"{made.regularise.num_steps:,}, final {made.num_starts} x {made.finetune.num_steps:,}); prunes needed "
-            f"{needed}, evaluations available {made.regularise.num_evaluations}; {_hours(settings, sizes.train)}"
-        )
+        print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
         for warning in made.warnings:
             print(f"  warning: {warning}")
     return 0

@@ -1,5 +1,6 @@
 """Train one experiment: python scripts/train.py experiment=lenet5_mnist pruner=relevance seed=0 scale=paper."""
 
+import logging
 import shutil
 import sys
 
@@ -18,8 +19,9 @@ def main(settings: Settings) -> None:
     if provenance.is_done(directory):
         print("already done; force=true runs it again")
         return
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for warning in config.ignored(settings, config.overrides()):
-        print(f"warning: {warning}", file=sys.stderr)
+        logging.warning("warning: %s", warning)
     from sparsity import pipeline  # imports torch: only now, so that what is done answers at once
 
     experiment = config.build(settings)
@@ -27,7 +29,9 @@ def main(settings: Settings) -> None:
     print(render_runs([directory]))
     if settings.scale == "rehearsal":
         memory, hours = summary["cost"]["peak_memory_bytes"] / 2**30, summary["cost"]["projected_hours"]
-        print(f"peak memory {memory:.2f} GiB; the whole experiment would take {hours:.2f} h at this pace on this device")
+        print(
+            f"peak memory {memory:.2f} GiB; the whole experiment would take {hours:.2f} h at this pace on this device"
+        )
 
 
 if __name__ == "__main__":

@@ -117,6 +117,13 @@ def settled(cfg: DictConfig) -> Settings:
     return settings
 
 
+def from_record(record: dict[str, Any]) -> Settings:
+    """The settings that a manifest recorded."""
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), record))
+    assert isinstance(settings, Settings)
+    return settings
+
+
 def overrides() -> list[str]:
     """What stands on this command line."""
     try:
@@ -133,7 +140,8 @@ def ignored(settings: Settings, overrides: list[str]) -> list[str]:
     if not settings.pruner.prunes:
         unread[f"pruner={settings.pruner.name}"] = ("pruner.penalty.", "gate.", "schedule.")
     if settings.baseline.source != "train":
-        unread[f"baseline={settings.baseline.source}"] = tuple(f"baseline.{field.name}" for field in fields(PhaseSettings))
+        of_training = tuple(f"baseline.{field.name}" for field in fields(PhaseSettings))
+        unread[f"baseline={settings.baseline.source}"] = of_training
     return [
         f"{override} is ignored: {choice} does not use it."
         for choice, prefixes in unread.items()

@@ -50,6 +50,15 @@ class Plan:
         """Whether there are evaluations enough for the prunes needed."""
         return self.prunes_needed is None or self.prunes_needed <= self.regularise.num_evaluations
 
+    def describe(self) -> str:
+        """The plan in one line, for the terminal."""
+        needed = "" if self.prunes_needed is None else f"prunes needed {self.prunes_needed}, "
+        baseline, regularised, final = (p.num_steps for p in (self.baseline, self.regularise, self.finetune))
+        return (
+            f"{self.num_steps:,} steps (baseline {baseline:,}, regularised {regularised:,}, "
+            f"final {self.num_starts} x {final:,}); {needed}evaluations available {self.regularise.num_evaluations}"
+        )
+
     def record(self) -> dict[str, Any]:
         """The plan for summary.json."""
         return asdict(self) | {

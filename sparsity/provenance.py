@@ -123,7 +123,7 @@ def origin() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         # results are written by runs themselves: they do not make the code dirty
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")),
-        "command": shlex.join([Path(sys.executable).stem, *sys.argv]) if sys.argv[0] else "python",
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0]) if sys.argv[0] else "", *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "started": now(),
     }

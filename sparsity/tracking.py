@@ -6,11 +6,11 @@ phase) and `global_step` (over all phases), the axis of every plot.
 """
 
 import json
+import logging
 import netrc
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +20,8 @@ from sparsity.settings import TrackingSettings
 
 Row = dict[str, Any]
 AXIS = "global_step"
+
+logger = logging.getLogger(__name__)
 
 
 class MetricWriter(Protocol):
@@ -187,12 +189,15 @@ class ConsoleWriter:
         (then, step), self._before = self._before, (time.monotonic(), row[AXIS])
         rate = (row[AXIS] - step) / max(self._before[0] - then, 1e-9)
         speed = f"{rate:6.1f} step/s  " if 0 <= step < row[AXIS] else ""
-        needed = "" if self._needed is None else f"/{self._needed}"
         metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
-        pruned = f"sparsity {100 * row['sparsity/total']:.2f} %  prunes {row['prune/count']}{needed}"
-        return (
-            f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {pruned}  {row['prune/reason']}"
-        )
+        return f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {self._pruning(row)}"
+
+    def _pruning(self, row: Row) -> str:
+        sparsity, count = f"sparsity {100 * row['sparsity/total']:.2f} %", row["prune/count"]
+        if count is None:
+            return sparsity
+        needed = "" if self._needed is None else f"/{self._needed}"
+        return f"{sparsity}  prunes {count}{needed}  {row['prune/reason']}"
 
 
 class Mirrors:
@@ -223,7 +228,7 @@ class Mirrors:
                 getattr(writer, method)(argument)
             except Exception as error:
                 self._writers.remove(writer)
-                warnings.warn(f"{type(writer).__name__} failed and is dropped for this run: {error}", stacklevel=2)
+                logger.warning("warning: %s failed and is dropped for this run: %s", type(writer).__name__, error)
 
 
 def wandb_mode(mode: str) -> Literal["online", "offline"]:

@@ -1,5 +1,6 @@
 """What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
 
+import logging
 import resource
 import sys
 from collections.abc import Callable, Iterator
@@ -24,6 +25,8 @@ from sparsity.training.tasks import Task
 
 EVALUATION_BATCH_SIZE = 500
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -36,22 +39,44 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given."""
+class Setup:
+    """An experiment with its data on a device: networks are made and scored here."""
 
     experiment: Experiment
-    directory: Path
     device: torch.device
     data: ImageData
-    plan: Plan
-    log: JsonlWriter
-    mirrors: Mirrors
-    interrupt_after: int | None = None
 
     @property
     def settings(self) -> Settings:
         """The run's settings."""
         return self.experiment.settings
+
+    def new_model(self) -> nn.Module:
+        """The network on the device, initialised from the run's seed alone."""
+        with machine.seeded(self.settings.seed, "initialisation"):
+            model = self.experiment.build_model()
+        # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
+        """The task's metrics on a split, as tensors on the device."""
+        batches = evaluation_batches(split, self.data.mean, self.data.std, EVALUATION_BATCH_SIZE)
+        return self.experiment.task.evaluate(model, batches)
+
+    def score(self, model: nn.Module, split: ImageSplit) -> float:
+        """The metric alone, as a number."""
+        return float(self.evaluate(model, split)[self.settings.metric])
+
+
+@dataclass(frozen=True)
+class Workspace(Setup):
+    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given."""
+
+    directory: Path
+    plan: Plan
+    log: JsonlWriter
+    mirrors: Mirrors
+    interrupt_after: int | None = None
 
     def phase(
         self,
@@ -93,22 +118,6 @@ class Workspace:
             checkpoint_every_seconds=self.settings.machine.checkpoint_every_seconds,
         )
 
-    def new_model(self) -> nn.Module:
-        """The network on the device, initialised from the run's seed alone."""
-        with machine.seeded(self.settings.seed, "initialisation"):
-            model = self.experiment.build_model()
-        # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
-        """The task's metrics on a split, as tensors on the device."""
-        batches = evaluation_batches(split, self.data.mean, self.data.std, EVALUATION_BATCH_SIZE)
-        return self.experiment.task.evaluate(model, batches)
-
-    def score(self, model: nn.Module, split: ImageSplit) -> float:
-        """The metric alone, as a number."""
-        return float(self.evaluate(model, split)[self.settings.metric])
-
 
 def extensions(pruner: Pruner) -> Extensions:
     """What a pruner adds to the loop.
@@ -142,9 +151,10 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         try:
             data = experiment.build_data().to(device)
             plan = make_plan(settings, len(data.train))
+            _announce(plan, data)
             mirrors = Mirrors(_mirrors(settings, plan, directory))
             log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
-            yield Workspace(experiment, directory, device, data, plan, log, mirrors, interrupt_after)
+            yield Workspace(experiment, device, data, directory, plan, log, mirrors, interrupt_after)
             exit_code, manifest["status"] = 0, "done"
         except BaseException as error:
             manifest |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
@@ -165,6 +175,15 @@ def peak_memory_bytes(device: torch.device) -> int:
 def dense(settings: PrunerSettings) -> PrunerSettings:
     """The null object: same measure of irrelevance, no penalty, nothing removed."""
     return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
+
+
+def _announce(plan: Plan, data: ImageData) -> None:
+    """Say before training what will happen and what cannot be reached."""
+    split = f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test):,} test"
+    logger.info("data: %s (%s)", data.name, split)
+    logger.info("plan: %s", plan.describe())
+    for warning in plan.warnings:
+        logger.warning("warning: %s", warning)
 
 
 def _mirrors(settings: Settings, plan: Plan, directory: Path) -> list[MetricWriter]:

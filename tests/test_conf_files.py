@@ -97,4 +97,8 @@ def test_the_paper_scale_is_the_experiment_as_it_stands(experiment: str) -> None
 def test_the_protocols_differ_as_announced() -> None:
     sound = dict(leaves(composed("lenet5_mnist", "smoke", "relevance")))
     authors = dict(leaves(config.compose(["scale=smoke", "protocol=authors"])))
-    assert {path for path in sound if sound[path] != authors[path]} == {"protocol.name", "protocol.report", "gate.policy"}
+    assert {path for path in sound if sound[path] != authors[path]} == {
+        "protocol.name",
+        "protocol.report",
+        "gate.policy",
+    }

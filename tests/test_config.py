@@ -106,7 +106,11 @@ def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: st
         ("machine.num_threads", 0, "machine.num_threads=0 is out of range; it must be at least 1."),
         ("seed", "abc", "seed: Value 'abc' of type 'str' could not be converted to Integer."),
         ("baseline.source", "file", "baseline.path is missing: baseline=file needs the path of a checkpoint"),
-        ("baseline.source", "train", "baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none"),
+        (
+            "baseline.source",
+            "train",
+            "baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_in_one_sentence(tree: DictConfig, key: str, value: Any, sentence: str) -> None:
@@ -120,8 +124,16 @@ def test_a_wrong_value_is_refused_in_one_sentence(tree: DictConfig, key: str, va
 @pytest.mark.parametrize(
     ("group", "node", "sentence"),
     [
-        ("model", {"_target_": LENET, "depth": 3}, "model.depth is not a setting of LeNet5; its settings are num_classes"),
-        ("dataset", {"_target_": MNIST, "sorce": 1}, "dataset.sorce is not a setting of mnist; its settings are source,"),
+        (
+            "model",
+            {"_target_": LENET, "depth": 3},
+            "model.depth is not a setting of LeNet5; its settings are num_classes",
+        ),
+        (
+            "dataset",
+            {"_target_": MNIST, "sorce": 1},
+            "dataset.sorce is not a setting of mnist; its settings are source,",
+        ),
         ("model", {"_target_": "foo.Net"}, "model._target_=foo.Net cannot be imported (No module named 'foo'); check"),
         ("model", {"_target_": LENET + "0"}, f"model._target_={LENET}0 cannot be imported"),
         ("model", {"_target_": "LeNet5"}, "model._target_=LeNet5 cannot be imported"),

@@ -50,7 +50,7 @@ class Gate:
         self.settings = settings
         self.bound = settings.bound
         self.why = "the configured bound"
-        self._patience = None if baseline_metric is not None else num_evaluations // 4
+        self._patience = None if baseline_metric is not None else max(1, num_evaluations // 4)
         self._num_seen = 0
         self._best = float("-inf")
         if baseline_metric is not None and baseline_metric <= settings.bound:
