@@ -195,7 +195,7 @@ def _os_error(error: OSError) -> str:
     return f"{about}."
 
 
-def _check_shapes(tree: dict[str, Any]) -> None:
+def _check_shapes(tree: dict[Any, Any]) -> None:
     """Hold groups to be groups and lists to be lists, in words that OmegaConf does not find."""
     for path, default in leaves(Settings()):
         *groups, name = spelling(path).split(".")
