@@ -191,7 +191,7 @@ def test_the_overrides_are_those_of_the_command_line(monkeypatch: pytest.MonkeyP
 
 def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
-    with pytest.raises(ValueError, match="gate.bound"):
+    with pytest.raises(ValueError, match=r"gate\.bound"):
         run(monkeypatch, lambda settings: None, "gate.bound=101")
 
 
