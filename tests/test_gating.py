@@ -69,9 +69,13 @@ def test_a_plateau_ends_the_phase_where_that_is_asked_for(tmp_path: Path) -> Non
 
 
 def test_a_plateau_is_counted_in_whole_epochs_of_a_shortened_phase(tmp_path: Path) -> None:
-    cut = PhaseSettings(num_epochs=10, batch_size=5, evaluate_every_steps=2, max_steps=12)
-    summary = run(tmp_path, gate=replace(SHUT, plateau_epochs=1), regularise=cut)
-    assert summary["regularise"]["num_evaluations"] == 4
+    def stopped(max_steps: int) -> tuple[str, int]:
+        cut = PhaseSettings(num_epochs=10, batch_size=5, evaluate_every_steps=2, max_steps=max_steps)
+        regularise = run(tmp_path, gate=replace(SHUT, plateau_epochs=1), regularise=cut)["regularise"]
+        return regularise["stopped"], regularise["num_evaluations"]
+
+    assert stopped(12) == ("no prune for 1 epochs", 4)
+    assert stopped(6) == ("epochs ended", 3)
 
 
 def test_without_a_plateau_stop_the_phase_runs_for_all_its_epochs(tmp_path: Path) -> None:

@@ -172,6 +172,10 @@ def test_an_offline_run_read_back_holds_each_step_on_its_own_axis(mirrored: tupl
         assert [(row["global_step"], row[key]) for row in rows if key in row] == mine and mine
 
 
+def test_every_series_of_an_offline_run_is_drawn_over_the_steps_of_all_phases(mirrored: tuple[TinyRun, Path]) -> None:
+    assert wandb_file.axes(mirrored[1])["*"] == "global_step"
+
+
 def test_an_offline_run_read_back_holds_what_the_gate_said(mirrored: tuple[TinyRun, Path]) -> None:
     rows = [row for row in wandb_file.history(mirrored[1]) if "prune/done" in row]
     assert [row["prune/done"] for row in rows] == 8 * [True] + 2 * [False]

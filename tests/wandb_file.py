@@ -40,6 +40,12 @@ def summary(path: Path) -> dict[str, Any]:
     return values
 
 
+def axes(path: Path) -> dict[str, str]:
+    """Pattern of series -> the series that is their horizontal axis."""
+    metrics = [record.metric for record in records(path) if record.WhichOneof("record_type") == "metric"]
+    return {metric.glob_name or metric.name: metric.step_metric for metric in metrics}
+
+
 def exit_code(path: Path) -> int | None:
     """How the run said it ended."""
     codes = [record.exit.exit_code for record in records(path) if record.WhichOneof("record_type") == "exit"]
