@@ -107,7 +107,7 @@ class Trainer:
             epoch, position = divmod(self.step, self.batches.steps_per_epoch)
             is_due = self._is_due(position + 1)
             is_yield = is_due or self.step + 1 == self.num_steps
-            self._train_step(self.batches.batch(epoch, position), observe=is_yield)
+            self.train_step(self.batches.batch(epoch, position), observe=is_yield)
             self.step += 1
             if is_yield or self._recorder.is_full:
                 rows += self._drain()
@@ -116,6 +116,21 @@ class Trainer:
                 metrics = {name: float(value) for name, value in self._evaluate().items()}
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
+
+    def train_step(self, batch: Batch, observe: bool = False) -> None:
+        """One update from one batch, as `run` makes it at step `self.step`; the place in the data stays where it is.
+
+        Args:
+            batch: on the device.
+            observe: whether the observers look at this step's gradients.
+        """
+        self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, outputs = self.task.forward(self.model, batch)
+        for objective in self.extensions.objectives:
+            loss = loss + objective.term(outputs)
+        loss.backward()
+        self._update(loss.detach(), observe)
 
     def reset_state(self, kept: dict[str, Tensor]) -> None:
         """Multiply the optimiser's state of each named parameter by its mask, so that no momentum survives a cut.
@@ -152,15 +167,6 @@ class Trainer:
     def _is_due(self, steps_into_epoch: int) -> bool:
         every = self.settings.evaluate_every_steps or self.batches.steps_per_epoch
         return steps_into_epoch % every == 0
-
-    def _train_step(self, batch: Batch, observe: bool) -> None:
-        self._set_learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, outputs = self.task.forward(self.model, batch)
-        for objective in self.extensions.objectives:
-            loss = loss + objective.term(outputs)
-        loss.backward()
-        self._update(loss.detach(), observe)
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
