@@ -31,6 +31,35 @@ from tests.training.fakes import (
 OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
 
 
+def plain_training(settings: OptimizerSettings, num_epochs: int) -> nn.Module:
+    """The loop that everybody writes first."""
+    model = network(dropout=0.5)
+    optimizer: torch.optim.Optimizer
+    if settings.name == "adam":
+        optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
+    else:
+        optimizer = torch.optim.SGD(model.parameters(), lr=settings.lr, momentum=settings.momentum, fused=True)
+    batches = FakeBatches()
+    for epoch in range(num_epochs):
+        for step in range(STEPS_PER_EPOCH):
+            inputs, labels = batches.batch(epoch, step)
+            optimizer.zero_grad()
+            F.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+    return model
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+@pytest.mark.parametrize("has_pruner", [True, False])
+def test_dense_equals_plain_training_bit_for_bit(settings: OptimizerSettings, has_pruner: bool) -> None:
+    torch.manual_seed(7)
+    model = network(dropout=0.5)
+    dense = pruner(model, "none") if has_pruner else None
+    ours = finish(trainer(model, phase(num_epochs=6, optimizer=settings), dense))
+    torch.manual_seed(7)
+    assert same(weights(ours), weights(plain_training(settings, num_epochs=6)))
+
+
 def test_what_is_trained_here_is_learnt() -> None:
     inputs, labels = FakeBatches().batch(9, 0)
     model = network()
