@@ -51,9 +51,9 @@ class Penalty:
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
-        if self.settings.decoupled:
-            torch._foreach_mul_(self._pull, learning_rate)
-            torch._foreach_sub_(parameters, self._pull)
+        for parameter, pull in zip(parameters, self._pull, strict=True) if self.settings.decoupled else ():
+            # a rate of 0 is the stop after a non-finite loss, where the pull may be NaN
+            parameter.sub_(torch.where(learning_rate > 0, learning_rate * pull, 0.0))
 
     def restart(self) -> None:
         """Set lambda back to its full strength, as after each prune."""

@@ -144,6 +144,8 @@ class Trainer:
         """Stand again where `state_dict` was taken; the weights are the caller's to restore."""
         self.step = state["step"]
         self._device_step.fill_(self.step)
+        self._stop.zero_()
+        self._first_bad_step.fill_(-1)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
@@ -185,6 +187,7 @@ class Trainer:
         is_first = is_bad & (self._first_bad_step < 0)
         self._first_bad_step.copy_(torch.where(is_first, self._device_step, self._first_bad_step))
         self._stop.copy_(torch.maximum(self._stop, is_bad.to(self._stop)))
+        self._learning_rate.mul_(1 - self._stop)  # after-steps do not know the switch of the optimiser
         self._device_step.add_(1)
 
     def _set_learning_rate(self) -> None:

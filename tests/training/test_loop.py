@@ -235,6 +235,23 @@ def test_an_extension_in_two_places_is_listed_once() -> None:
 # A loss that is not finite
 
 
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+@pytest.mark.parametrize("changes", [{}, {"decoupled": True}], ids=["coupled", "decoupled"])
+def test_no_weight_moves_from_the_first_bad_step_on(settings: OptimizerSettings, changes: dict[str, bool]) -> None:
+    def run(num_steps: int, batches: FakeBatches) -> Iterable[Tensor]:
+        model = network()
+        with_penalty = pruner(model, "relevance", **changes)
+        loop = trainer(model, phase(2, every=10, optimizer=settings, max_steps=num_steps), with_penalty, batches)
+        try:
+            finish(loop)
+        except NonFiniteLossError:
+            assert batches.first_bad is not None
+        return weights(model)
+
+    bad = FakeBatches(first_bad=(1, 3))
+    assert same(list(run(20, bad)), list(run(13, FakeBatches())))
+
+
 def test_the_first_bad_step_is_named_with_its_loss() -> None:
     loop = trainer(network(), phase(2, every=10), batches=FakeBatches(first_bad=(1, 3)))
     with pytest.raises(NonFiniteLossError, match="became nan at step 14 of the phase") as caught:
@@ -261,6 +278,18 @@ def test_a_bad_step_is_named_although_the_recorder_was_drained_before(monkeypatc
     monkeypatch.setattr(loop_module, "RECORDER_CAPACITY", 3)
     with pytest.raises(NonFiniteLossError, match="became nan at step 8 "):
         finish(trainer(network(), phase(1, every=None), batches=FakeBatches(first_bad=(0, 7))))
+
+
+def test_a_loop_that_stopped_can_be_put_back_and_goes_on() -> None:
+    loop = trainer(network(), phase(1, every=None), batches=FakeBatches(first_bad=(0, 3)))
+    start = loop.state_dict()
+    with pytest.raises(NonFiniteLossError):
+        finish(loop)
+    loop.load_state_dict(start)
+    loop.batches = FakeBatches()
+    before = weights(loop.model)
+    finish(loop)
+    assert not same(before, weights(loop.model))
 
 
 def test_a_parameter_without_a_gradient_is_an_error_of_the_program() -> None:
