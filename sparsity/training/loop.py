@@ -148,6 +148,8 @@ class Trainer:
         self._first_bad_step.fill_(-1)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate  # load_state_dict has put a copy there, which no schedule would reach
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
         for extension, saved in zip(stateful, state["extensions"], strict=True):
             extension.load_state_dict(saved)

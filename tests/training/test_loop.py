@@ -98,9 +98,9 @@ def test_max_steps_beyond_the_epochs_does_not_lengthen_the_phase() -> None:
 
 def test_the_yielded_metrics_are_numbers_measured_after_the_step() -> None:
     model = network()
-    loop = trainer(model, phase(1, every=None), evaluate=lambda: {"sum": next(model.parameters()).sum()})
+    loop = trainer(model, phase(1, every=None), evaluate=lambda: {"sum": next(model.parameters()).detach().sum()})
     (evaluation,) = loop.run()
-    assert evaluation.metrics == {"sum": float(next(model.parameters()).sum())}
+    assert evaluation.metrics == {"sum": next(model.parameters()).sum().item()}
 
 
 def test_training_goes_on_in_training_mode() -> None:
@@ -128,7 +128,7 @@ def test_a_row_holds_the_loss_before_the_step_and_the_rate_of_the_step() -> None
     inputs, labels = FakeBatches().batch(0, 0)
     loss = F.cross_entropy(network()(inputs), labels)
     rows = next(trainer(network(), phase(1, lr_schedule=COSINE)).run()).rows
-    assert rows[0] == {"step": 1, "train/loss": pytest.approx(float(loss)), "train/learning_rate": pytest.approx(1e-2)}
+    assert rows[0] == {"step": 1, "train/loss": pytest.approx(loss.item()), "train/learning_rate": pytest.approx(1e-2)}
     assert rows[3]["train/learning_rate"] < rows[2]["train/learning_rate"] < rows[1]["train/learning_rate"] < 1e-2
 
 
@@ -218,7 +218,7 @@ def test_an_objective_adds_its_term_to_the_loss() -> None:
     outputs = network()(inputs)
     expected = F.cross_entropy(outputs, labels) + (outputs.mean() - 1) ** 2
     loop = trainer(network(), phase(1, every=1), Extensions(objectives=(Offset(),)))
-    assert next(loop.run()).rows[0]["train/loss"] == pytest.approx(float(expected))
+    assert next(loop.run()).rows[0]["train/loss"] == pytest.approx(expected.item())
 
 
 def test_the_parameter_of_an_objective_is_trained() -> None:
