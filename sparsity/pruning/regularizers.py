@@ -24,13 +24,14 @@ class Penalty:
         settings: kind, lambda, alpha, decay.
         steps_per_epoch: steps after which the linear decay reaches zero.
         steps_per_evaluation: unit of the exponential decay's half-life.
-        device: where lambda and its counter live.
+        multipliers: 0/1 masks of the parameters, in their order; lambda and its counter live where they do.
     """
 
     def __init__(
-        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, device: torch.device
+        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, multipliers: list[Tensor]
     ) -> None:
-        self.settings = settings
+        self.settings, self._multipliers = settings, multipliers
+        device = multipliers[0].device
         self._steps = (steps_per_epoch, steps_per_evaluation)
         self._count = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
@@ -83,7 +84,8 @@ class Penalty:
             torch._foreach_exp_(pull)
         else:
             kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
-            pull = [irrelevance(gradient, alpha, kind, scale_free) for gradient in gradients]
+            pairs = zip(gradients, self._multipliers, strict=True)
+            pull = [irrelevance(gradient, alpha, kind, scale_free, multiplier) for gradient, multiplier in pairs]
         torch._foreach_mul_(pull, parameters)
         torch._foreach_mul_(pull, 2.0)
         return pull

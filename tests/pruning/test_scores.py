@@ -32,6 +32,13 @@ def test_scale_free_divides_by_the_mean_size_of_the_gradients() -> None:
     assert irrelevance(gradient, scale_free=True).tolist() == pytest.approx([math.exp(-0.5), math.exp(-1.5)])
 
 
+def test_scale_free_is_not_diluted_by_the_masked_gradients_of_pruned_weights() -> None:
+    kept = torch.tensor([0.0, 1.0, 1.0, 0.0, 0.0, 1.0])
+    alone = irrelevance(torch.tensor([1.0, 0.0, -3.0]), scale_free=True)
+    among_pruned = irrelevance(torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, -3.0]), scale_free=True, multiplier=kept)
+    torch.testing.assert_close(among_pruned[kept != 0], alone)
+
+
 def test_scale_free_takes_a_tensor_without_any_gradient_as_irrelevant() -> None:
     assert irrelevance(torch.zeros(3), scale_free=True).tolist() == [1.0, 1.0, 1.0]
 

@@ -37,6 +37,10 @@ def test_the_probe_looks_at_kept_weights_only() -> None:
     )
 
 
+def test_the_probe_measures_the_scale_on_kept_weights_only() -> None:
+    assert figures([1, 0, 1], [1.0, 500.0, 3.0], scale_free=True)["min"] == pytest.approx(math.exp(-1.5))
+
+
 def test_a_layer_of_which_nothing_is_kept_has_no_irrelevance_to_show() -> None:
     assert figures([0, 0], [1.0, 1.0]) == {"mean": 0.0, "min": 1.0, "below_0.99": 0.0}
 
