@@ -44,15 +44,17 @@ class Penalty:
         factor = penalty_decay(self.settings, self._count, *self._steps)
         self._strength.copy_(factor * self.settings.strength)
         self._count.add_(1)
-        self._pull = self._direction(parameters, gradients)
-        self._record_value(parameters)
-        torch._foreach_mul_(self._pull, self._strength)
-        if not self.settings.decoupled:
-            torch._foreach_add_(gradients, self._pull)
+        pull = self._direction(parameters, gradients)
+        self._record_value(pull, parameters)
+        torch._foreach_mul_(pull, self._strength)
+        if self.settings.decoupled:
+            self._pull = pull
+        else:
+            torch._foreach_add_(gradients, pull)
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
-        for parameter, pull in zip(parameters, self._pull, strict=True) if self.settings.decoupled else ():
+        for parameter, pull in zip(parameters if self.settings.decoupled else (), self._pull, strict=True):
             # a rate of 0 is the stop after a non-finite loss, where the pull may be NaN
             parameter.sub_(torch.where(learning_rate > 0, learning_rate * pull, 0.0))
 
@@ -90,10 +92,10 @@ class Penalty:
         torch._foreach_mul_(pull, 2.0)
         return pull
 
-    def _record_value(self, parameters: list[Tensor]) -> None:
+    def _record_value(self, pull: list[Tensor], parameters: list[Tensor]) -> None:
         """Lambda sum w * pull / degree, which is the penalty itself: its terms are of degree 1 (l1) or 2 in w."""
         degree = 1 if self.settings.kind == "l1" else 2
-        dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(self._pull, parameters, strict=True)]
+        dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(pull, parameters, strict=True)]
         self._value.copy_(torch.stack(dots).sum() * self._strength / degree)
 
 
