@@ -62,7 +62,7 @@ def workspace(experiment: str, device: str, threads: int | None, source: str = "
         directory, on = Path(folder), machine.prepare(settings.machine)
         data = built.build_data().to(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
-        yield Workspace(built, directory, on, data, make_plan(settings, len(data.train)), log, Mirrors([]))
+        yield Workspace(built, on, data, directory, make_plan(settings, len(data.train)), log, Mirrors([]))
 
 
 if __name__ == "__main__":

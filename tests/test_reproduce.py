@@ -34,7 +34,7 @@ def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]]
         calls.append(command)
         return SimpleNamespace(returncode=status(command))
 
-    monkeypatch.setattr(reproduce.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     return calls
 
 

@@ -57,13 +57,19 @@ class Gate:
             self._fall_short(baseline_metric, "the baseline's validation metric")
 
     def decide(self, metric: float) -> Decision:
-        """The verdict on one evaluation's validation metric, in its own unit."""
+        """The verdict on one evaluation's validation metric, in its own unit.
+
+        From scratch, the first evaluation past the first quarter of the phase settles whether the bound is in reach.
+
+        Raises:
+            ValueError: under `policy: error`, if it is not.
+        """
         self._num_seen += 1
         self._best = max(self._best, metric)
         if self._patience is not None and self._num_seen > self._patience:
             self._patience = None
             if self._best <= self.bound:
-                self._fall_short(self._best, "the best validation metric of the phase's first quarter")
+                self._fall_short(self._best, "the best validation metric so far, past the phase's first quarter")
         if metric > self.bound:
             return Decision(True, f"{metric:.2f} is above the bound {self.bound:.2f}")
         return Decision(False, f"{metric:.2f} is not above the bound {self.bound:.2f}")
