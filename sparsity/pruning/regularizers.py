@@ -51,7 +51,7 @@ class Penalty:
         if self.settings.decoupled:
             self._pull = pull
         else:
-            torch._foreach_add_(gradients, pull)
+            torch._foreach_add_(gradients, pull)  # Deviation 13
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""

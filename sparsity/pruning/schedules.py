@@ -19,7 +19,7 @@ def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int
     linear: max(0, 1 - count / steps_per_epoch), as the authors' code. exponential: halved every
     `half_life_evaluations`, PAPER section 4 gives no rate. none: 1.
     """
-    if settings.decay == "linear":
+    if settings.decay == "linear":  # Deviation 4
         return (1 - count / steps_per_epoch).clamp_min(0.0)
     if settings.decay == "exponential":
         return torch.exp2(-count / (settings.half_life_evaluations * steps_per_evaluation))
@@ -88,7 +88,7 @@ class Gate:
         short = f"{what}, {reached:.2f}, does not exceed the configured bound {self.settings.bound:g}"
         if self.settings.policy == "error":
             raise ValueError(f"Nothing would ever be pruned: {short}; set gate.bound below it or gate.policy=fallback.")
-        if self.settings.policy == "fallback":
+        if self.settings.policy == "fallback":  # Deviation 5
             self.bound = reached - self.settings.margin
             self.why = f"{short}; fell back to it minus the margin {self.settings.margin:g}"
         else:

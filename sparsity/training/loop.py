@@ -172,7 +172,7 @@ class Trainer:
 
     def _is_due(self, steps_into_epoch: int) -> bool:
         every = self.settings.evaluate_every_steps or self.batches.steps_per_epoch
-        return steps_into_epoch % every == 0
+        return steps_into_epoch % every == 0  # Deviation 12
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
