@@ -58,7 +58,8 @@ def test_a_prune_sets_lambda_back() -> None:
     model = network()
     method = pruner(model, "l2")
     assert method.penalty is not None
-    parameters, zeros = list(model.parameters()), [torch.zeros_like(p) for p in model.parameters()]
+    parameters: list[Tensor] = list(model.parameters())
+    zeros = [torch.zeros_like(p) for p in parameters]
     for _ in range(5):
         method.penalty.edit(parameters, zeros)
     assert float(method.penalty.recorded["penalty/lambda"]) == pytest.approx(0.6 * 0.125)

@@ -1,6 +1,7 @@
 """Is the penalty's pull the gradient of eq. 5 with I held constant, by autograd, in one backward pass?"""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ KINDS = [
 
 def penalty(parameters: Iterable[Tensor], **changes: Any) -> Penalty:
     """A penalty on parameters of which all weights are kept."""
-    settings = PenaltySettings(**{"strength": STRENGTH, "decay": "none"} | changes)
+    settings = replace(PenaltySettings(strength=STRENGTH, decay="none"), **changes)
     kept = [torch.ones_like(p).detach() for p in parameters]
     return Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=kept)
 
@@ -89,7 +90,8 @@ def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any
 def test_decoupled_leaves_the_gradient_and_moves_the_weights_instead(changes: dict[str, Any]) -> None:
     model, batch = case()
     subject, coupled = penalty(model.parameters(), **changes, decoupled=True), penalty(model.parameters(), **changes)
-    parameters, before = list(model.parameters()), [p.detach().clone() for p in model.parameters()]
+    parameters: list[Tensor] = list(model.parameters())
+    before = [p.detach().clone() for p in parameters]
     plain, edited, regularised = (gradients(model, batch) for _ in range(3))
     with torch.no_grad():
         subject.edit(parameters, edited)

@@ -88,7 +88,7 @@ def test_more_than_are_left_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("num_kept", "fraction", "expected"),
-    [(431_080, 0.04, 17_243), (100, 0.04, 4), (10, 0.04, 1), (1, 0.04, 1), (0, 0.04, 0), (10, 0.0, 0), (10, 1.0, 10)],
+    [(431_080, 0.04, 17_243), (100, 0.04, 4), (10, 0.04, 1), (1, 0.04, 1), (0, 0.04, 0), (10, 1.0, 10)],
 )
 def test_a_prune_removes_the_rounded_fraction_and_at_least_one(num_kept: int, fraction: float, expected: int) -> None:
     assert num_to_prune(num_kept, fraction) == expected

@@ -33,7 +33,7 @@ def network(dropout: float = 0.0, dtype: torch.dtype = torch.float32) -> nn.Modu
         torch.manual_seed(0)
         layers = [nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Dropout(dropout), nn.Flatten(), nn.Linear(64, 8), nn.ReLU()]
         model = nn.Sequential(*layers, nn.Linear(8, NUM_CLASSES))
-    return model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return model.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 @dataclass
@@ -93,7 +93,7 @@ def finish(loop: Trainer) -> nn.Module:
 
 
 def prune_at(loop: Trainer, method: Pruner, prune_step: int) -> Iterator[int]:
-    """Train to the end; at `prune_step` prune and clear the optimiser as a run does. Yields the step after each yield."""
+    """Train to the end, yielding each evaluated step; at `prune_step` prune and clear the optimiser as a run does."""
     for evaluation in loop.run():
         if evaluation.step == prune_step:
             method.prune()

@@ -1,6 +1,7 @@
 """Does a checkpoint survive what happens to files: cuts, flipped bits, a full disk?"""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -9,7 +10,7 @@ import torch
 
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint, load_newest, previous_path, save_checkpoint
 
-STATE = {"weights": {"w": torch.arange(64.0)}, "step": 3, "names": ["a", "b"]}
+STATE: dict[str, Any] = {"weights": {"w": torch.arange(64.0)}, "step": 3, "names": ["a", "b"]}
 
 
 def write_both(path: Path) -> None:
@@ -148,8 +149,15 @@ def test_the_content_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    fsync, replace = os.fsync, os.replace
-    monkeypatch.setattr(os, "fsync", lambda handle: (order.append("fsync"), fsync(handle))[1])
-    monkeypatch.setattr(os, "replace", lambda source, to: (order.append("rename"), replace(source, to))[1])
+
+    def noted(name: str, act: Callable[..., None]) -> Callable[..., None]:
+        def noting(*args: Any) -> None:
+            order.append(name)
+            act(*args)
+
+        return noting
+
+    monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
+    monkeypatch.setattr(os, "replace", noted("rename", os.replace))
     save_checkpoint(tmp_path / "last.pt", STATE)
     assert order == ["fsync", "rename"]

@@ -1,4 +1,4 @@
-"""Does the one loop train as torch does, evaluate when it promises to, and stop at the first loss that is not finite?"""
+"""Does the loop train as torch does, evaluate when it promises to, and stop at the first loss that is not finite?"""
 
 from collections.abc import Iterable
 from dataclasses import replace

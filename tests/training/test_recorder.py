@@ -37,14 +37,13 @@ def test_order_holds_over_many_fillings() -> None:
     assert [row["loss"] for row in found + target.drain()] == list(range(10))
 
 
-def test_it_is_full_at_its_capacity_and_empty_once_drained() -> None:
-    target = recorder(capacity=2)
-    write(target, 1.0)
-    assert not target.is_full
-    write(target, 2.0)
-    assert target.is_full
+def test_it_is_full_at_its_capacity_and_no_longer_once_drained() -> None:
+    target, states = recorder(capacity=2), []
+    for value in (1.0, 2.0):
+        write(target, value)
+        states.append(target.is_full)
     target.drain()
-    assert not target.is_full
+    assert [*states, target.is_full] == [False, True, False]
 
 
 def test_a_row_too_many_is_an_error_instead_of_a_lost_row() -> None:
