@@ -1,7 +1,6 @@
 """Train one experiment: python scripts/train.py experiment=lenet5_mnist pruner=relevance seed=0 scale=paper."""
 
 import logging
-import shutil
 import sys
 
 from sparsity import config, provenance
@@ -15,12 +14,12 @@ def main(settings: Settings) -> None:
     names = f"pruner={settings.pruner.name}, seed={settings.seed}"
     print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
     if settings.force:
-        shutil.rmtree(directory, ignore_errors=True)
+        provenance.clear(directory)
     if provenance.is_done(directory):
         print("already done; force=true runs it again")
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    for warning in config.ignored_overrides(settings):
+    for warning in config.ignored(settings, config.overrides()):
         logging.warning("warning: %s", warning)
     from sparsity import pipeline  # imports torch: only now, so that what is done answers at once
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsity import machine, provenance
+from sparsity import provenance
 from sparsity.gating import GatedPruning
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
@@ -127,8 +127,7 @@ def _cost(work: Workspace, regularised: Phase) -> dict[str, Any]:
 
 
 def _provenance(work: Workspace, seconds: float) -> dict[str, Any]:
-    return provenance.origin() | {
-        "device": machine.describe(work.device),
+    return work.origin | {
         "wall_seconds": seconds,
         "finished": provenance.now(),
         "data_checksums": work.data.checksums,

@@ -231,8 +231,17 @@ def check(settings: Settings) -> None:
         raise ValueError(
             "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt."
         )
-    if not settings.finetune.start_from:
+    if settings.baseline.source == "train" and settings.baseline.num_epochs == 0:
+        raise ValueError("baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none.")
+    _check_starts(settings.finetune.start_from)
+
+
+def _check_starts(starts: list[str]) -> None:
+    if not starts:
         raise ValueError(f"finetune.from=[] is empty; name at least one of {', '.join(STARTS)}.")
+    twice = [start for start in starts if starts.count(start) > 1]
+    if twice:
+        raise ValueError(f"finetune.from=[{','.join(starts)}] names {twice[0]} twice; name each start once.")
 
 
 def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -11,10 +11,11 @@ import netrc
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 from sparsity.settings import TrackingSettings
 
@@ -54,16 +55,32 @@ class JsonlWriter:
 
     def __init__(self, path: Path, every_steps: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._every_steps = every_steps
+        self._path, self._every_steps = path, every_steps
         self._file = path.open("ab")
 
+    def __enter__(self) -> "JsonlWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.finish(exit_code=0)
+
     def position(self) -> int:
-        """The length of the record in bytes, all of it handed to the system."""
+        """The length of the record in bytes, all of it on the disk: a checkpoint counts on it."""
         self._file.flush()
+        os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def cut(self, position: int) -> None:
-        """Forget everything written after `position`."""
+        """Forget everything written after `position`.
+
+        Raises:
+            ValueError: if the record is shorter than that.
+        """
+        if position > self.position():
+            raise ValueError(
+                f"{self._path} is shorter than when the last checkpoint was written: "
+                f"put it back, or remove {self._path.parent} to start again."
+            )
         self._file.truncate(position)
 
     def write_steps(self, rows: list[Row]) -> None:
@@ -203,8 +220,15 @@ class ConsoleWriter:
 class Mirrors:
     """Several writers as one; a mirror that fails is named once, dropped, and the run goes on."""
 
-    def __init__(self, writers: Iterable[MetricWriter]) -> None:
-        self._writers = list(writers)
+    def __init__(self) -> None:
+        self._writers: list[MetricWriter] = []
+
+    def open(self, name: str, build: Callable[[], MetricWriter]) -> None:
+        """Add the writer that `build` makes, under the name by which the user knows it."""
+        try:
+            self._writers.append(build())
+        except Exception as error:
+            logger.warning("warning: %s could not be opened, the run goes on without it: %s", name, error)
 
     def write_steps(self, rows: list[Row]) -> None:
         """Hand on per-step figures."""
@@ -231,17 +255,25 @@ class Mirrors:
                 logger.warning("warning: %s failed and is dropped for this run: %s", type(writer).__name__, error)
 
 
-def wandb_mode(mode: str) -> Literal["online", "offline"]:
-    """What `tracking=auto` means here: online with a login present, else offline; never a prompt."""
-    if mode == "online":
+def wandb_mode(mode: str) -> Literal["online", "offline", "disabled"]:
+    """How W&B is to work here: online only with a login present, so that it never prompts; else offline.
+
+    The environment variable WANDB_MODE speaks where `mode` is `auto`.
+    """
+    asked = os.environ.get("WANDB_MODE", "") if mode == "auto" else mode
+    if asked == "disabled":
+        return "disabled"
+    if asked != "offline" and _has_login():
         return "online"
-    is_refused = mode == "offline" or os.environ.get("WANDB_MODE") in ("offline", "disabled")
-    return "online" if _has_login() and not is_refused else "offline"
+    if asked == "online":
+        logger.warning("warning: no W&B login is there, so it works offline; run `wandb login` once to be online.")
+    return "offline"
 
 
 def _has_login() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname or "api.wandb.ai"
     with suppress(OSError, netrc.NetrcParseError):
-        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     return False

@@ -4,7 +4,7 @@ import logging
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import PhaseSettings, PrunerSettings, Settings
-from sparsity.tracking import ConsoleWriter, JsonlWriter, MetricWriter, Mirrors, WandbWriter
+from sparsity.tracking import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Task
@@ -70,9 +70,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Workspace(Setup):
-    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given."""
+    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given.
+
+    `origin` is the code, the command and the device as they were when the run was opened.
+    """
 
     directory: Path
+    origin: dict[str, Any]
     plan: Plan
     log: JsonlWriter
     mirrors: Mirrors
@@ -143,25 +147,26 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     directory = provenance.run_directory(settings)
     with provenance.locked(directory, wait=False):
         device = machine.prepare(settings.machine)
-        manifest = provenance.origin() | {"status": "running", "device": machine.describe(device)}
-        manifest["settings"] = asdict(settings)
+        origin = provenance.origin() | {"device": machine.describe(device)}
+        manifest = origin | {"status": "running", "settings": asdict(settings)}
         provenance.write_json(directory / "manifest.json", manifest)
-        mirrors = Mirrors([])
-        exit_code = 1
+        mirrors, exit_code = Mirrors(), 1
         try:
             data = experiment.build_data().to(device)
             plan = make_plan(settings, len(data.train))
             _announce(plan, data)
-            mirrors = Mirrors(_mirrors(settings, plan, directory))
-            log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
-            yield Workspace(experiment, device, data, directory, plan, log, mirrors, interrupt_after)
-            exit_code, manifest["status"] = 0, "done"
+            _open_mirrors(mirrors, settings, plan, directory)
+            with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
+                yield Workspace(experiment, device, data, directory, origin, plan, log, mirrors, interrupt_after)
+            ending, exit_code = {"status": "done"}, 0
         except BaseException as error:
-            manifest |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            ending = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
             raise
         finally:
-            provenance.write_json(directory / "manifest.json", manifest | {"ended": provenance.now()})
             mirrors.finish(exit_code)
+            # a disk that is full must not hide the error that says so
+            with nullcontext() if exit_code == 0 else suppress(OSError):
+                provenance.write_json(directory / "manifest.json", manifest | ending | {"ended": provenance.now()})
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -186,11 +191,15 @@ def _announce(plan: Plan, data: ImageData) -> None:
         logger.warning("warning: %s", warning)
 
 
-def _mirrors(settings: Settings, plan: Plan, directory: Path) -> list[MetricWriter]:
-    writers: list[MetricWriter] = [ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed)]
-    if settings.tracking.mode != "none":
-        identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
-        config: dict[str, Any] = asdict(settings)
-        tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
-        writers.append(WandbWriter(settings.tracking, directory, identity, settings.experiment, tags, identity, config))
-    return writers
+def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: Path) -> None:
+    mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
+    if settings.tracking.mode == "none":
+        return
+    identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
+    tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
+    mirrors.open(
+        "W&B",
+        lambda: WandbWriter(
+            settings.tracking, directory, identity, settings.experiment, tags, identity, asdict(settings)
+        ),
+    )
