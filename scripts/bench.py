@@ -62,7 +62,8 @@ def workspace(experiment: str, device: str, threads: int | None, source: str = "
         directory, on = Path(folder), machine.prepare(settings.machine)
         data = built.build_data().to(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
-        yield Workspace(built, on, data, directory, make_plan(settings, len(data.train)), log, Mirrors([]))
+        plan = make_plan(settings, len(data.train))
+        yield Workspace(built, on, data, directory, {}, plan, log, Mirrors([]))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import torch
 from sparsity import pipeline, provenance
 from sparsity.data.vision import ImageSplit
 from sparsity.phase import Interrupted
-from sparsity.pruning.schedules import Gate
 from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
 from sparsity.workspace import Setup

@@ -1,7 +1,6 @@
 """Who is told what happens: the record can be cut back, a mirror never fails a run, W&B never asks."""
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -196,7 +195,25 @@ def test_the_terminal_says_in_one_line_where_the_run_stands(capsys: pytest.Captu
     ConsoleWriter(100, "accuracy", prunes_needed=7).write_evaluation(row())
     line = capsys.readouterr().out
     assert line.split() == (
-        "regularise step 10/100 val accuracy 98.70 sparsity 50.00 % prunes 3/7 98.70 is above the bound 98.00".split()
+        [
+            "regularise",
+            "step",
+            "10/100",
+            "val",
+            "accuracy",
+            "98.70",
+            "sparsity",
+            "50.00",
+            "%",
+            "prunes",
+            "3/7",
+            "98.70",
+            "is",
+            "above",
+            "the",
+            "bound",
+            "98.00",
+        ]
     )
 
 
