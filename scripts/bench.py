@@ -63,7 +63,7 @@ def workspace(experiment: str, device: str, threads: int | None, source: str = "
         data = built.build_data().to(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
         plan = make_plan(settings, len(data.train))
-        yield Workspace(built, on, data, directory, {}, plan, log, Mirrors([]))
+        yield Workspace(built, on, data, directory, {}, plan, log, Mirrors())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from sparsity.settings import PenaltySettings
 
 def figures(mask: list[float], gradient: list[float], **changes: bool) -> dict[str, float]:
     multipliers = {"w": torch.tensor(mask)}
-    probe = IrrelevanceProbe(["w"], PenaltySettings(**changes), multipliers)  # type: ignore[arg-type]
+    probe = IrrelevanceProbe(["w"], PenaltySettings(**changes), multipliers)
     probe.observe([torch.zeros(len(gradient))], [torch.tensor(gradient)])
     return {name.rpartition("/")[2]: value for name, value in probe.figures().items()}
 

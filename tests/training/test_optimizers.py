@@ -24,7 +24,7 @@ def ours(settings: OptimizerSettings, stop: float = 0.0) -> Tensor:
 
 def theirs(kind: type[torch.optim.Optimizer], **arguments: object) -> Tensor:
     parameter = nn.Parameter(torch.tensor([1.0, -1.0, 0.5]))
-    return moved(kind([parameter], **arguments), parameter)  # type: ignore[arg-type]
+    return moved(kind([parameter], **arguments), parameter)
 
 
 def test_adam_takes_every_setting() -> None:
