@@ -1,8 +1,10 @@
 """The command line: what may be said without + and @, what is refused, and in which words."""
 
 import errno
+import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import hydra
@@ -141,7 +143,9 @@ def test_a_wrong_value_is_refused_in_one_sentence(tree: DictConfig, key: str, va
     ],
 )
 def test_a_wrong_argument_of_the_network_or_the_data_is_named(group: str, node: dict[str, Any], sentence: str) -> None:
-    settings = Settings(**{"model": {"_target_": LENET}, "dataset": {"_target_": MNIST}, group: node})
+    sound = Settings(model={"_target_": LENET}, dataset={"_target_": MNIST})
+    change: dict[str, Any] = {group: node}
+    settings = replace(sound, **change)
     with pytest.raises(ValueError) as caught:
         config.build(settings)
     assert str(caught.value).startswith(sentence)
@@ -179,6 +183,7 @@ def test_what_the_pruner_and_the_baseline_read_is_not_warned_of() -> None:
 
 
 def run(monkeypatch: pytest.MonkeyPatch, task: Callable[[Settings], None], *overrides: str) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", os.environ.get("HYDRA_FULL_ERROR", "0"))  # the command sets it for Hydra
     monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
     config.command(task)
 

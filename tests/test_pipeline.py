@@ -1,4 +1,4 @@
-"""Where a run starts, and that runs with the same start share it: baselines trained, from a file, published, or none."""
+"""Where a run starts, and that runs with the same start share it: a baseline trained, from a file, or none."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -94,9 +94,10 @@ def test_a_checkpoint_that_may_have_seen_the_validation_data_is_refused(
     torch.save(load_checkpoint(scored) | {"saw": saw}, path)
     with pytest.raises(ValueError) as caught:
         from_file(tmp_path, path)
+    seen = ", ".join(saw or ["unknown data"])
     assert str(caught.value) == (
-        f"{path} was trained on {', '.join(saw) if saw else 'unknown data'}, so tiny/val may be contaminated and cannot "
-        "gate it; it should have seen tiny/train only: set baseline.allow_contaminated=true to go on."
+        f"{path} was trained on {seen}, so tiny/val may be contaminated and cannot gate it; "
+        "it should have seen tiny/train only: set baseline.allow_contaminated=true to go on."
     )
 
 

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ BASE = Settings(
         {"data_dir": "elsewhere", "results_dir": "there", "force": True},
     ],
 )
-def test_what_is_not_science_stays_out_of_the_fingerprint(changes: dict[str, object]) -> None:
+def test_what_is_not_science_stays_out_of_the_fingerprint(changes: dict[str, Any]) -> None:
     assert fingerprint(replace(BASE, **changes)) == fingerprint(BASE)
 
 
@@ -57,7 +58,7 @@ def test_what_is_not_science_stays_out_of_the_fingerprint(changes: dict[str, obj
         {"metric": "loss"},
     ],
 )
-def test_what_is_science_changes_the_fingerprint(changes: dict[str, object]) -> None:
+def test_what_is_science_changes_the_fingerprint(changes: dict[str, Any]) -> None:
     assert fingerprint(replace(BASE, **changes)) != fingerprint(BASE)
 
 
@@ -99,7 +100,7 @@ def test_the_fingerprints_of_the_papers_runs_never_change(experiment: str, golde
         {"protocol": replace(BASE.protocol, report="any_phase")},
     ],
 )
-def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, object]) -> None:
+def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, Any]) -> None:
     assert provenance.baseline_directory(replace(BASE, **changes)) == provenance.baseline_directory(BASE)
 
 
@@ -113,7 +114,7 @@ def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, 
         {"protocol": replace(BASE.protocol, name="authors")},
     ],
 )
-def test_another_network_data_set_or_recipe_is_another_baseline(changes: dict[str, object]) -> None:
+def test_another_network_data_set_or_recipe_is_another_baseline(changes: dict[str, Any]) -> None:
     assert baseline_fingerprint(replace(BASE, **changes)) != baseline_fingerprint(BASE)
 
 

@@ -44,7 +44,7 @@ class TinyNet(nn.Module):
         return scores
 
 
-def tiny_data() -> ImageData:
+def tiny_data(source: str = "generated", protocol: str = "sound", data_dir: str = "data") -> ImageData:
     """Noise with a brighter half per class, so that something can be learnt: 40 / 20 / 20 images of 2 classes."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 128, (80, 1, 4, 4), dtype=torch.uint8, generator=generator)
@@ -79,6 +79,21 @@ def tiny_settings(results: Path, **changes: Any) -> Settings:
 def tiny_experiment(results: Path, **changes: Any) -> Experiment:
     """An experiment that `pipeline.run` takes; `changes` replace settings."""
     return Experiment(tiny_settings(results, **changes), TinyNet, tiny_data, Classification())
+
+
+# The same network and data for the train script, with `scale=smoke`.
+TINY_OVERRIDES = (
+    "scale=smoke",
+    "machine=cpu",
+    "tracking=none",
+    "model._target_=tests.tiny_runs.TinyNet",
+    "~model.num_classes",
+    "dataset._target_=tests.tiny_runs.tiny_data",
+    "gate.bound=0",
+    "schedule.fraction=0.5",
+    *(f"{phase}.{key}" for phase in ("regularise", "finetune") for key in ("num_epochs=1", "batch_size=10")),
+    "regularise.evaluate_every_steps=2",
+)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,71 @@
+"""Where a run computes, and that its random states derive from seed and purpose alone."""
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from sparsity import machine
+from sparsity.settings import MachineSettings
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """The settings of torch, which are global, as they were."""
+    threads, debug_mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    yield
+    torch.set_num_threads(threads)
+    torch.set_deterministic_debug_mode(debug_mode)
+
+
+def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert machine.prepare(MachineSettings("auto")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
+def test_a_gpu_is_taken_unless_the_cpu_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, device: str, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert machine.prepare(MachineSettings(device)).type == expected
+
+
+def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ValueError) as caught:
+        machine.prepare(MachineSettings("cuda"))
+    assert str(caught.value) == "machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto."
+
+
+def test_a_run_is_deterministic_and_flushes_denormals() -> None:
+    machine.prepare(MachineSettings("cpu"))
+    assert torch.are_deterministic_algorithms_enabled()
+    assert float(torch.tensor(1e-40) * 1) == 0.0
+
+
+def test_the_number_of_threads_is_the_users() -> None:
+    machine.prepare(MachineSettings("cpu", num_threads=2))
+    assert torch.get_num_threads() == 2
+    assert machine.describe(torch.device("cpu")).endswith(", 2 threads")
+
+
+def test_a_seeded_block_depends_on_seed_and_purpose_and_leaves_no_trace() -> None:
+    def draw(seed: int, purpose: str) -> float:
+        with machine.seeded(seed, purpose):
+            return float(torch.rand(()))
+
+    before = torch.get_rng_state()
+    assert draw(0, "initialisation") == draw(0, "initialisation")
+    assert len({draw(0, "a"), draw(0, "b"), draw(1, "a")}) == 3
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_phase_starts_with_a_random_state_of_its_own() -> None:
+    with torch.random.fork_rng():
+        machine.seed_everything(0, "finetune")
+        first = torch.rand(())
+        machine.seed_everything(0, "finetune")
+        assert torch.equal(torch.rand(()), first)
+        machine.seed_everything(1, "finetune")
+        assert not torch.equal(torch.rand(()), first)
