@@ -62,7 +62,10 @@ def workspace(experiment: str, device: str, threads: int | None, source: str = "
         directory, on = Path(folder), machine.prepare(settings.machine)
         data = built.build_data().to(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
-        yield Workspace(built, directory, on, data, make_plan(settings, len(data.train)), log, Mirrors([]))
+        try:
+            yield Workspace(built, directory, on, data, make_plan(settings, len(data.train)), log, Mirrors([]))
+        finally:
+            log.finish(0)
 
 
 if __name__ == "__main__":
