@@ -36,7 +36,7 @@ help: ## explain the targets and variables
 env: $(STAMP) ## make the environment .venv with the tested versions (5.5 GB on Linux, minutes)
 
 data: $(STAMP) ## fetch and verify MNIST and Fashion-MNIST
-	$(ENV_PYTHON) scripts/download.py
+	$(ENV_PYTHON) scripts/download.py all
 
 test: $(STAMP) ## run the CPU suite
 	$(ENV_PYTHON) -m pytest -m "not slow and not gpu" -n 2

@@ -62,8 +62,9 @@ def workspace(experiment: str, device: str, threads: int | None, source: str = "
         directory, on = Path(folder), machine.prepare(settings.machine)
         data = built.build_data().to(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
+        plan = make_plan(settings, len(data.train))
         try:
-            yield Workspace(built, directory, on, data, make_plan(settings, len(data.train)), log, Mirrors([]))
+            yield Workspace(built, on, data, directory, {}, plan, log, Mirrors())
         finally:
             log.finish(0)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sparsity.report.page import write_page
 from sparsity.report.publish import publish
+from sparsity.report.records import find_runs
 from sparsity.report.terminal import render_runs
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -16,7 +17,7 @@ def main() -> None:
     arguments = parse_arguments()
     try:
         if arguments.runs:
-            print(render_runs(arguments.results / "runs", arguments.scale))
+            print(render_runs(find_runs(arguments.results / "runs"), arguments.scale))
         else:
             report(arguments.results)
     except ValueError as error:

@@ -4,45 +4,58 @@ The only file that knows Hydra and OmegaConf. Nothing here imports torch before 
 answers at once.
 """
 
+import errno
 import importlib
 import inspect
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from sparsity.machine import has_cuda
-from sparsity.settings import Settings, check, leaves, spelling
+from sparsity.settings import PhaseSettings, Settings, check, leaves, spelling
 
 if TYPE_CHECKING:
     from sparsity.workspace import Experiment
 
 CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
+USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def command(task: Callable[[Settings], None]) -> None:
     """Run `task` behind Hydra's command line, with one sentence instead of a traceback on a user's mistake.
 
-    HYDRA_FULL_ERROR=1 shows the traceback.
+    Of several runs (`-m`) the others go on when one fails. HYDRA_FULL_ERROR=1 shows the traceback.
     """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the sentence is ours
+
+    def run(cfg: DictConfig) -> None:
+        try:
+            task(settled(cfg))
+        except USER_ERRORS as error:
+            if wants_traceback or HydraConfig.get().mode is RunMode.MULTIRUN:
+                raise  # Hydra then says which of the runs it was
+            sys.exit(f"error: {one_sentence(error)}")
+
     register()
-    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(lambda cfg: task(settled(cfg)))
     try:
-        main()
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
     except KeyboardInterrupt:
         sys.exit("interrupted: the last checkpoint is kept; the same command goes on from there.")
-    except (ValueError, OSError, HydraException, OmegaConfBaseException) as error:
+    except USER_ERRORS as error:
         if wants_traceback:
             raise
         sys.exit(f"error: {one_sentence(error)}")
@@ -88,7 +101,11 @@ def settled(cfg: DictConfig) -> Settings:
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
     tree.pop("hydra", None)
-    tree["finetune"]["start_from"] = tree["finetune"].pop("from")
+    _check_shapes(tree)
+    if "start_from" in tree.get("finetune", {}):
+        raise ValueError(_unknown_key("finetune.start_from"))  # the dataclass's word, which nobody may type
+    if "from" in tree.get("finetune", {}):
+        tree["finetune"]["start_from"] = tree["finetune"].pop("from")
     try:
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), tree))
     except ConfigKeyError as error:
@@ -100,18 +117,37 @@ def settled(cfg: DictConfig) -> Settings:
     return settings
 
 
-def ignored_overrides(settings: Settings) -> list[str]:
-    """Warnings on command-line overrides that the chosen pruner does not read."""
+def from_record(record: dict[str, Any]) -> Settings:
+    """The settings that a manifest recorded."""
+    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), record))
+    assert isinstance(settings, Settings)
+    return settings
+
+
+def overrides() -> list[str]:
+    """What stands on this command line."""
     try:
-        overrides = HydraConfig.get().overrides.task
-    except ValueError:
+        return list(HydraConfig.get().overrides.task)
+    except ValueError:  # no command line: the settings come from `compose`
         return []
-    unread = []
+
+
+def ignored(settings: Settings, overrides: list[str]) -> list[str]:
+    """Warnings on overrides that the chosen pruner or baseline does not read."""
+    unread: dict[str, tuple[str, ...]] = {}
     if settings.pruner.penalty.kind == "none":
-        unread += [o for o in overrides if o.startswith("pruner.penalty.") and not o.startswith("pruner.penalty.kind")]
+        unread[f"pruner={settings.pruner.name}"] = ("pruner.penalty.",)
     if not settings.pruner.prunes:
-        unread += [o for o in overrides if o.startswith(("gate.", "schedule."))]
-    return [f"{override} is ignored: pruner={settings.pruner.name} does not use it." for override in unread]
+        unread[f"pruner={settings.pruner.name}"] = ("pruner.penalty.", "gate.", "schedule.")
+    if settings.baseline.source != "train":
+        of_training = tuple(f"baseline.{field.name}" for field in fields(PhaseSettings))
+        unread[f"baseline={settings.baseline.source}"] = of_training
+    return [
+        f"{override} is ignored: {choice} does not use it."
+        for choice, prefixes in unread.items()
+        for override in overrides
+        if override.lstrip("+").startswith(prefixes)
+    ]
 
 
 def build(settings: Settings) -> "Experiment":
@@ -134,6 +170,8 @@ def build(settings: Settings) -> "Experiment":
 
 def one_sentence(error: Exception) -> str:
     """An error's message on one line; Hydra's list of options is kept, its hints are not."""
+    if isinstance(error, OSError) and error.strerror:
+        return _os_error(error)
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return f"{type(error).__name__}."
@@ -144,15 +182,40 @@ def one_sentence(error: Exception) -> str:
         return f"{group}={option} is unknown; choose one of {', '.join(lines[start + 1 : end])}."
     if lines[0].startswith("Could not override"):
         return _unknown_key(lines[0].split("'")[1])
+    if isinstance(error, OverrideParseException):
+        return f"{error.override} is no setting with a value; write key=value, e.g. seed=1."
     return " ".join(lines)
+
+
+def _os_error(error: OSError) -> str:
+    """What the system said, about which file, and what to do about a full disk."""
+    about = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
+    if error.errno in FULL_DISK:
+        return f"{about}; free some space and run the same command again: it goes on from the last checkpoint."
+    return f"{about}."
+
+
+def _check_shapes(tree: dict[Any, Any]) -> None:
+    """Hold groups to be groups and lists to be lists, in words that OmegaConf does not find."""
+    for path, default in leaves(Settings()):
+        *groups, name = spelling(path).split(".")
+        node: Any = tree
+        for depth, group in enumerate(groups, 1):
+            node = node.get(group, {})
+            if not isinstance(node, dict):
+                where = ".".join(groups[:depth])
+                raise ValueError(f"{where}={node} is not possible: {where} is a group of settings, see --cfg job.")
+        value = node.get(name, default)
+        if isinstance(default, list) and not isinstance(value, list):
+            raise ValueError(f"{spelling(path)}={value} must be a list: write {spelling(path)}=[{value}].")
 
 
 def _unknown_key(key: str) -> str:
     """What is wrong with a key, and the nearest ones that exist."""
     import difflib
 
-    key = spelling(key)
-    known = [spelling(path) for path, _ in leaves(Settings())]
+    paths = [spelling(path).split(".") for path, _ in leaves(Settings())]
+    known = dict.fromkeys(".".join(parts[:depth]) for parts in paths for depth in range(1, len(parts) + 1))
     parent = key.rpartition(".")[0]
     siblings = [path for path in known if path.rpartition(".")[0] == parent]
     near = difflib.get_close_matches(key, known, n=NUM_CLOSEST, cutoff=0.75) or siblings

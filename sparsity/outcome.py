@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsity import machine, provenance
+from sparsity import provenance
 from sparsity.gating import GatedPruning
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
@@ -117,8 +117,7 @@ def _cost(work: Workspace, regularised: Phase) -> dict[str, Any]:
     step_seconds = (progress.seconds - progress.evaluation_seconds) / steps
     evaluation_seconds = progress.evaluation_seconds / max(progress.num_evaluations, 1)
     full = make_plan(uncut(work.settings), len(work.data.train))
-    num_evaluations = full.regularise.num_evaluations + full.num_starts * full.finetune.num_evaluations
-    seconds = full.num_steps * step_seconds + (full.baseline.num_evaluations + num_evaluations) * evaluation_seconds
+    seconds = full.num_steps * step_seconds + full.num_evaluations * evaluation_seconds
     return {
         "step_seconds": step_seconds,
         "evaluation_seconds": evaluation_seconds,
@@ -128,8 +127,7 @@ def _cost(work: Workspace, regularised: Phase) -> dict[str, Any]:
 
 
 def _provenance(work: Workspace, seconds: float) -> dict[str, Any]:
-    return provenance.origin() | {
-        "device": machine.describe(work.device),
+    return work.origin | {
         "wall_seconds": seconds,
         "finished": provenance.now(),
         "data_checksums": work.data.checksums,

@@ -3,6 +3,7 @@
 The same class carries all three phases; what a phase does at an evaluation (prune, stop) is a judge handed in.
 """
 
+import logging
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,8 @@ from sparsity.training.checkpoints import load_checkpoint, load_newest, save_che
 from sparsity.training.loop import Evaluation, Trainer
 
 State = dict[str, Any]
+
+logger = logging.getLogger(__name__)
 
 
 class Judge(Protocol):
@@ -37,11 +40,14 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class Verdict:
-    """What was done at one evaluation: pruned or not, why, prunes so far, and why the phase is to stop, if it is."""
+    """What was done at one evaluation.
+
+    Pruned or not, why, prunes so far (None in a phase that never prunes), and why the phase is to stop, if it is.
+    """
 
     pruned: bool = False
     reason: str = ""
-    num_prunes: int = 0
+    num_prunes: int | None = None
     stop: str | None = None
     figures: dict[str, float] = field(default_factory=dict)
 
@@ -209,8 +215,9 @@ class Phase:
     def _resume(self, judge: Judge) -> None:
         state, problem = load_newest(self._folder / "last.pt")
         if problem is not None:
-            print(f"warning: {problem}", flush=True)
+            logger.warning("warning: %s", problem)
         if state is None:
+            self._save(judge)  # so that a crash before the next checkpoint cuts the record back to here
             return
         self.restore(state)
         self.trainer.load_state_dict(state["trainer"])

@@ -4,6 +4,7 @@
 crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
 """
 
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ from torch import nn
 from sparsity import provenance
 from sparsity.gating import GatedPruning
 from sparsity.outcome import Baseline, Row, write_outcome
-from sparsity.phase import Phase, State, Watch
+from sparsity.phase import Interrupted, Phase, State, Watch
+from sparsity.plan import plan_phase
 from sparsity.pruning.schedules import Gate
 from sparsity.pruning.summary import sparsity
 from sparsity.tracking import JsonlWriter
@@ -42,6 +44,13 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
         return write_outcome(work, baseline, regularised, gated, rows)
 
 
+def rehearse(experiment: Experiment) -> Summary:
+    """Run a short experiment as if the machine were lost after its first evaluation, and resume it."""
+    with suppress(Interrupted):
+        run(experiment, interrupt_after=1)
+    return run(experiment)
+
+
 def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
     """Step 1: a network to start from: trained here (shared by all runs with this baseline), from a file, or none.
 
@@ -50,7 +59,7 @@ def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
     """
     source = work.settings.baseline.source
     if source == "none":
-        return Baseline(source), None
+        return Baseline(source, saw=[]), None
     if source == "train":
         return train_baseline(work)
     if source == "file":
@@ -65,8 +74,10 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
     """Train the dense network, or reuse the one that a run with the same baseline has trained."""
     settings = work.settings
     directory = provenance.baseline_directory(settings)
-    with provenance.locked(directory, wait=True):
-        log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
+    with (
+        provenance.locked(directory, wait=True),
+        JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
+    ):
         phase = work.phase("baseline", settings.baseline, dense(settings.pruner), 0, directory, log)
         if not phase.has("scored"):
             progress = phase.run(Watch())
@@ -80,22 +91,22 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
                 seconds=progress.seconds,
             )
             phase.keep("scored", **asdict(record))
-        log.finish(0)
         state = phase.load("scored")
     return Baseline(**{field.name: state[field.name] for field in fields(Baseline)}), state
 
 
 def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
     """Load a dense network and measure it; refuse it if it may have seen the images that are to gate it."""
-    saved = load_checkpoint(path)
+    saved: Any = load_checkpoint(path)
+    saved = saved if isinstance(saved, dict) else {}
     weights = saved.get("weights", saved)
     model = work.new_model()
     _check_fits(path, weights, model)
-    saw = saved.get("saw")
+    saw = [str(name) for name in saved["saw"]] if isinstance(saved.get("saw"), list) else None
     if saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
         raise ValueError(
-            f"{path} was trained on {saw or 'unknown data'}, so {work.data.val.identity} may be contaminated and "
-            f"cannot gate it; it should have seen {work.data.train.identity} only: "
+            f"{path} was trained on {', '.join(saw or ['unknown data'])}, so {work.data.val.identity} may be "
+            f"contaminated and cannot gate it; it should have seen {work.data.train.identity} only: "
             "set baseline.allow_contaminated=true to go on."
         )
     model.load_state_dict(weights)
@@ -110,7 +121,8 @@ def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | Non
     if start is not None:
         phase.restore(start)
     gate = Gate(settings.gate, plan.num_evaluations, baseline.val)
-    gated = GatedPruning(phase, gate, settings, plan.num_evaluations // max(1, settings.regularise.num_epochs))
+    one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
+    gated = GatedPruning(phase, gate, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
     phase.run(gated, work.interrupt_after)
     phase.keep("last_network")
     return phase, gated
@@ -138,9 +150,9 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
 
 def best_of_all(work: Workspace, regularised: Phase, rows: list[Row]) -> Row:
     """The authors' protocol: the best validation metric over all phases and sparsities, whatever its sparsity."""
-    best = max(rows, key=lambda row: row.val)
-    if best.val >= regularised.progress.best_metric:
-        return replace(best, start="best_of_all")
+    best = max(rows, key=lambda row: row.val, default=None)
+    if best is not None and best.val >= regularised.progress.best_metric:
+        return replace(best, start="best_of_all", seconds=0.0)  # its time is counted where it stands
     regularised.restore(regularised.load("best"))
     progress = regularised.progress
     return _row(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
@@ -161,7 +173,8 @@ def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seco
 
 def _check_fits(path: Path, weights: State, model: nn.Module) -> None:
     ours = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    theirs = {name: tuple(getattr(value, "shape", ())) for name, value in weights.items()}
+    items = weights.items() if isinstance(weights, dict) else ()
+    theirs = {str(name): tuple(getattr(value, "shape", ())) for name, value in items}
     if ours != theirs:
         differing = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
         raise CheckpointError(

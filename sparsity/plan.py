@@ -22,7 +22,7 @@ class PhasePlan:
 class Plan:
     """What a run will do: its phases, and the prunes it needs against the evaluations it has.
 
-    `prunes_needed` is None without a target sparsity, or when the fraction can never reach it.
+    `prunes_needed` is None without a target sparsity, or for a pruner that removes nothing.
     """
 
     baseline: PhasePlan
@@ -40,9 +40,24 @@ class Plan:
         return self.baseline.num_steps + self.regularise.num_steps + self.num_starts * self.finetune.num_steps
 
     @property
+    def num_evaluations(self) -> int:
+        """Scheduled evaluations of all phases together."""
+        phases = (self.baseline, self.regularise, *[self.finetune] * self.num_starts)
+        return sum(phase.num_evaluations for phase in phases)
+
+    @property
     def is_reachable(self) -> bool:
         """Whether there are evaluations enough for the prunes needed."""
         return self.prunes_needed is None or self.prunes_needed <= self.regularise.num_evaluations
+
+    def describe(self) -> str:
+        """The plan in one line, for the terminal."""
+        needed = "" if self.prunes_needed is None else f"prunes needed {self.prunes_needed}, "
+        baseline, regularised, final = (p.num_steps for p in (self.baseline, self.regularise, self.finetune))
+        return (
+            f"{self.num_steps:,} steps (baseline {baseline:,}, regularised {regularised:,}, "
+            f"final {self.num_starts} x {final:,}); {needed}evaluations available {self.regularise.num_evaluations}"
+        )
 
     def record(self) -> dict[str, Any]:
         """The plan for summary.json."""
@@ -95,12 +110,10 @@ def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
     return PhasePlan(num_steps, epochs * (steps_per_epoch // every) + rest // every)
 
 
-def prunes_needed(target_sparsity: float, fraction: float) -> int | None:
-    """Prunes of `fraction` of the remaining weights after which at least `target_sparsity` is gone; None if never."""
+def prunes_needed(target_sparsity: float, fraction: float) -> int:
+    """Prunes of `fraction`, in (0, 1], of the remaining weights after which at least `target_sparsity` is gone."""
     if reaches(0.0, target_sparsity):
         return 0
-    if fraction <= 0.0:
-        return None
     if fraction >= 1.0:
         return 1
     remaining = 1 - target_sparsity + PRINTED_PRECISION

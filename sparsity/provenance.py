@@ -9,9 +9,11 @@ import fcntl
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,9 +24,12 @@ from typing import Any
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
+_LOCK = "lock"
 _NEVER_IDENTITY = ("machine.", "tracking.", "paper.", "experiment", "scale", "seed", "data_dir", "results_dir", "force")
 _OF_BASELINE = ("model", "dataset", "baseline.", "protocol.name", "metric")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
+
+logger = logging.getLogger(__name__)
 
 
 class BusyError(ValueError):
@@ -58,10 +63,27 @@ def baseline_directory(settings: Settings) -> Path:
 def read_manifest(directory: Path) -> dict[str, Any]:
     """The manifest of a run directory, empty if there is none or it is damaged."""
     try:
-        manifest: dict[str, Any] = json.loads((directory / "manifest.json").read_text())
+        manifest = json.loads((directory / "manifest.json").read_text())
     except (OSError, ValueError):
         return {}
-    return manifest
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def state_of(directory: Path) -> tuple[str, str]:
+    """(done, running, failed, interrupted or missing; the reason of a failure or nothing) of a run directory."""
+    manifest = read_manifest(directory)
+    if is_done(directory):
+        return "done", ""
+    if not manifest:
+        return "missing", ""
+    try:
+        with locked(directory, wait=False):
+            pass
+    except BusyError:
+        return "running", ""
+    if manifest.get("status") == "failed":
+        return "failed", str(manifest.get("reason", ""))
+    return "interrupted", ""
 
 
 def is_done(directory: Path) -> bool:
@@ -73,8 +95,27 @@ def write_json(path: Path, content: Any) -> None:
     """Write JSON whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    with temporary.open("w") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def clear(directory: Path) -> None:
+    """Remove all that an earlier run left in its directory.
+
+    Raises:
+        BusyError: if a process runs there.
+    """
+    if not directory.exists():
+        return
+    with locked(directory, wait=False):
+        for entry in directory.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:  # who removes a lock file lets a second process in
+                entry.unlink()
 
 
 @contextlib.contextmanager
@@ -85,15 +126,16 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
         BusyError: if another process holds it and `wait` is False.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("a+") as file:
+    with (directory / _LOCK).open("a+") as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise BusyError(
-                f"Process {owner} is already running in {directory}; wait for it, or change a setting or the seed."
-            ) from None
+            busy = f"Process {file.read().strip() or 'unknown'} is already running in {directory}"
+            if not wait:
+                raise BusyError(f"{busy}; wait for it, or change a setting or the seed.") from None
+            logger.info("%s; waiting for it.", busy)
+            fcntl.flock(file, fcntl.LOCK_EX)
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
@@ -106,7 +148,7 @@ def origin() -> dict[str, Any]:
         "commit": _git("rev-parse", "HEAD"),
         # results are written by runs themselves: they do not make the code dirty
         "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")),
-        "command": shlex.join([Path(sys.executable).stem, *sys.argv]) if sys.argv[0] else "python",
+        "command": shlex.join(["python", os.path.relpath(sys.argv[0]) if sys.argv[0] else "", *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "started": now(),
     }
@@ -142,7 +184,7 @@ def _digest(identity: dict[str, Any]) -> str:
 
 
 def _git(*arguments: str) -> str | None:
-    here = Path(__file__).parent
+    here = Path(__file__).parent.parent  # conf/ and scripts/ are code too
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
         return done.stdout.strip()

@@ -30,7 +30,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # Closed intervals; None leaves a side open.
 RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, None),
-    "schedule.fraction": (0.0, 1.0),
+    "schedule.fraction": (1e-9, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
     "gate.bound": (0.0, 100.0),
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),
@@ -231,8 +231,17 @@ def check(settings: Settings) -> None:
         raise ValueError(
             "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt."
         )
-    if not settings.finetune.start_from:
+    if settings.baseline.source == "train" and settings.baseline.num_epochs == 0:
+        raise ValueError("baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none.")
+    _check_starts(settings.finetune.start_from)
+
+
+def _check_starts(starts: list[str]) -> None:
+    if not starts:
         raise ValueError(f"finetune.from=[] is empty; name at least one of {', '.join(STARTS)}.")
+    twice = [start for start in starts if starts.count(start) > 1]
+    if twice:
+        raise ValueError(f"finetune.from=[{','.join(starts)}] names {twice[0]} twice; name each start once.")
 
 
 def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:

@@ -6,20 +6,23 @@ phase) and `global_step` (over all phases), the axis of every plot.
 """
 
 import json
+import logging
 import netrc
 import os
 import sys
 import time
-import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from urllib.parse import urlsplit
 
 from sparsity.settings import TrackingSettings
 
 Row = dict[str, Any]
 AXIS = "global_step"
+
+logger = logging.getLogger(__name__)
 
 
 class MetricWriter(Protocol):
@@ -52,16 +55,32 @@ class JsonlWriter:
 
     def __init__(self, path: Path, every_steps: int) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._every_steps = every_steps
+        self._path, self._every_steps = path, every_steps
         self._file = path.open("ab")
 
+    def __enter__(self) -> "JsonlWriter":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.finish(exit_code=0)
+
     def position(self) -> int:
-        """The length of the record in bytes, all of it handed to the system."""
+        """The length of the record in bytes, all of it on the disk: a checkpoint counts on it."""
         self._file.flush()
+        os.fsync(self._file.fileno())
         return os.fstat(self._file.fileno()).st_size
 
     def cut(self, position: int) -> None:
-        """Forget everything written after `position`."""
+        """Forget everything written after `position`.
+
+        Raises:
+            ValueError: if the record is shorter than that.
+        """
+        if position > self.position():
+            raise ValueError(
+                f"{self._path} is shorter than when the last checkpoint was written: "
+                f"put it back, or remove {self._path.parent} to start again."
+            )
         self._file.truncate(position)
 
     def write_steps(self, rows: list[Row]) -> None:
@@ -187,19 +206,29 @@ class ConsoleWriter:
         (then, step), self._before = self._before, (time.monotonic(), row[AXIS])
         rate = (row[AXIS] - step) / max(self._before[0] - then, 1e-9)
         speed = f"{rate:6.1f} step/s  " if 0 <= step < row[AXIS] else ""
-        needed = "" if self._needed is None else f"/{self._needed}"
         metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
-        pruned = f"sparsity {100 * row['sparsity/total']:.2f} %  prunes {row['prune/count']}{needed}"
-        return (
-            f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {pruned}  {row['prune/reason']}"
-        )
+        return f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {self._pruning(row)}"
+
+    def _pruning(self, row: Row) -> str:
+        sparsity, count = f"sparsity {100 * row['sparsity/total']:.2f} %", row["prune/count"]
+        if count is None:
+            return sparsity
+        needed = "" if self._needed is None else f"/{self._needed}"
+        return f"{sparsity}  prunes {count}{needed}  {row['prune/reason']}"
 
 
 class Mirrors:
     """Several writers as one; a mirror that fails is named once, dropped, and the run goes on."""
 
-    def __init__(self, writers: Iterable[MetricWriter]) -> None:
-        self._writers = list(writers)
+    def __init__(self) -> None:
+        self._writers: list[MetricWriter] = []
+
+    def open(self, name: str, build: Callable[[], MetricWriter]) -> None:
+        """Add the writer that `build` makes, under the name by which the user knows it."""
+        try:
+            self._writers.append(build())
+        except Exception as error:
+            logger.warning("warning: %s could not be opened, the run goes on without it: %s", name, error)
 
     def write_steps(self, rows: list[Row]) -> None:
         """Hand on per-step figures."""
@@ -223,20 +252,28 @@ class Mirrors:
                 getattr(writer, method)(argument)
             except Exception as error:
                 self._writers.remove(writer)
-                warnings.warn(f"{type(writer).__name__} failed and is dropped for this run: {error}", stacklevel=2)
+                logger.warning("warning: %s failed and is dropped for this run: %s", type(writer).__name__, error)
 
 
-def wandb_mode(mode: str) -> Literal["online", "offline"]:
-    """What `tracking=auto` means here: online with a login present, else offline; never a prompt."""
-    if mode == "online":
+def wandb_mode(mode: str) -> Literal["online", "offline", "disabled"]:
+    """How W&B is to work here: online only with a login present, so that it never prompts; else offline.
+
+    The environment variable WANDB_MODE speaks where `mode` is `auto`.
+    """
+    asked = os.environ.get("WANDB_MODE", "") if mode == "auto" else mode
+    if asked == "disabled":
+        return "disabled"
+    if asked != "offline" and _has_login():
         return "online"
-    is_refused = mode == "offline" or os.environ.get("WANDB_MODE") in ("offline", "disabled")
-    return "online" if _has_login() and not is_refused else "offline"
+    if asked == "online":
+        logger.warning("warning: no W&B login is there, so it works offline; run `wandb login` once to be online.")
+    return "offline"
 
 
 def _has_login() -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "")).hostname or "api.wandb.ai"
     with suppress(OSError, netrc.NetrcParseError):
-        return netrc.netrc(os.environ.get("NETRC")).authenticators("api.wandb.ai") is not None
+        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
     return False

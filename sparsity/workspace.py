@@ -1,9 +1,10 @@
 """What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
 
+import logging
 import resource
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,14 @@ from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import PhaseSettings, PrunerSettings, Settings
-from sparsity.tracking import ConsoleWriter, JsonlWriter, MetricWriter, Mirrors, WandbWriter
+from sparsity.tracking import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Task
 
 EVALUATION_BATCH_SIZE = 500
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,22 +39,48 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Workspace:
-    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given."""
+class Setup:
+    """An experiment with its data on a device: networks are made and scored here."""
 
     experiment: Experiment
-    directory: Path
     device: torch.device
     data: ImageData
-    plan: Plan
-    log: JsonlWriter
-    mirrors: Mirrors
-    interrupt_after: int | None = None
 
     @property
     def settings(self) -> Settings:
         """The run's settings."""
         return self.experiment.settings
+
+    def new_model(self) -> nn.Module:
+        """The network on the device, initialised from the run's seed alone."""
+        with machine.seeded(self.settings.seed, "initialisation"):
+            model = self.experiment.build_model()
+        # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
+        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
+        """The task's metrics on a split, as tensors on the device."""
+        batches = evaluation_batches(split, self.data.mean, self.data.std, EVALUATION_BATCH_SIZE)
+        return self.experiment.task.evaluate(model, batches)
+
+    def score(self, model: nn.Module, split: ImageSplit) -> float:
+        """The metric alone, as a number."""
+        return float(self.evaluate(model, split)[self.settings.metric])
+
+
+@dataclass(frozen=True)
+class Workspace(Setup):
+    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given.
+
+    `origin` is the code, the command and the device as they were when the run was opened.
+    """
+
+    directory: Path
+    origin: dict[str, Any]
+    plan: Plan
+    log: JsonlWriter
+    mirrors: Mirrors
+    interrupt_after: int | None = None
 
     def phase(
         self,
@@ -93,22 +122,6 @@ class Workspace:
             checkpoint_every_seconds=self.settings.machine.checkpoint_every_seconds,
         )
 
-    def new_model(self) -> nn.Module:
-        """The network on the device, initialised from the run's seed alone."""
-        with machine.seeded(self.settings.seed, "initialisation"):
-            model = self.experiment.build_model()
-        # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
-        return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-    def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
-        """The task's metrics on a split, as tensors on the device."""
-        batches = evaluation_batches(split, self.data.mean, self.data.std, EVALUATION_BATCH_SIZE)
-        return self.experiment.task.evaluate(model, batches)
-
-    def score(self, model: nn.Module, split: ImageSplit) -> float:
-        """The metric alone, as a number."""
-        return float(self.evaluate(model, split)[self.settings.metric])
-
 
 def extensions(pruner: Pruner) -> Extensions:
     """What a pruner adds to the loop.
@@ -134,24 +147,26 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     directory = provenance.run_directory(settings)
     with provenance.locked(directory, wait=False):
         device = machine.prepare(settings.machine)
-        manifest = provenance.origin() | {"status": "running", "device": machine.describe(device)}
-        manifest["settings"] = asdict(settings)
+        origin = provenance.origin() | {"device": machine.describe(device)}
+        manifest = origin | {"status": "running", "settings": asdict(settings)}
         provenance.write_json(directory / "manifest.json", manifest)
-        mirrors = Mirrors([])
-        exit_code = 1
+        mirrors, exit_code = Mirrors(), 1
         try:
             data = experiment.build_data().to(device)
             plan = make_plan(settings, len(data.train))
-            mirrors = Mirrors(_mirrors(settings, plan, directory))
-            log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
-            yield Workspace(experiment, directory, device, data, plan, log, mirrors, interrupt_after)
-            exit_code, manifest["status"] = 0, "done"
+            _announce(plan, data)
+            _open_mirrors(mirrors, settings, plan, directory)
+            with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
+                yield Workspace(experiment, device, data, directory, origin, plan, log, mirrors, interrupt_after)
+            ending, exit_code = {"status": "done"}, 0
         except BaseException as error:
-            manifest |= {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            ending = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
             raise
         finally:
-            provenance.write_json(directory / "manifest.json", manifest | {"ended": provenance.now()})
             mirrors.finish(exit_code)
+            # a disk that is full must not hide the error that says so
+            with nullcontext() if exit_code == 0 else suppress(OSError):
+                provenance.write_json(directory / "manifest.json", manifest | ending | {"ended": provenance.now()})
 
 
 def peak_memory_bytes(device: torch.device) -> int:
@@ -167,11 +182,24 @@ def dense(settings: PrunerSettings) -> PrunerSettings:
     return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
 
 
-def _mirrors(settings: Settings, plan: Plan, directory: Path) -> list[MetricWriter]:
-    writers: list[MetricWriter] = [ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed)]
-    if settings.tracking.mode != "none":
-        identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
-        config: dict[str, Any] = asdict(settings)
-        tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
-        writers.append(WandbWriter(settings.tracking, directory, identity, settings.experiment, tags, identity, config))
-    return writers
+def _announce(plan: Plan, data: ImageData) -> None:
+    """Say before training what will happen and what cannot be reached."""
+    split = f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test):,} test"
+    logger.info("data: %s (%s)", data.name, split)
+    logger.info("plan: %s", plan.describe())
+    for warning in plan.warnings:
+        logger.warning("warning: %s", warning)
+
+
+def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: Path) -> None:
+    mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
+    if settings.tracking.mode == "none":
+        return
+    identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
+    tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
+    mirrors.open(
+        "W&B",
+        lambda: WandbWriter(
+            settings.tracking, directory, identity, settings.experiment, tags, identity, asdict(settings)
+        ),
+    )

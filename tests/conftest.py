@@ -5,9 +5,12 @@ The environment is set when this file is imported, that is before torch, and chi
 
 import os
 import socket
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.tiny_runs import TinyRun
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLOSED_PORT = "http://127.0.0.1:9"
@@ -41,3 +44,11 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", connect_locally)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "TinyRun":
+    """A run of tests/tiny_runs.py at its defaults, finished; for reading only."""
+    from tests import tiny_runs  # imports torch, which many tests do without
+
+    return tiny_runs.tiny_run(tmp_path_factory.mktemp("tiny"))

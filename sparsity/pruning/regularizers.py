@@ -24,13 +24,14 @@ class Penalty:
         settings: kind, lambda, alpha, decay.
         steps_per_epoch: steps after which the linear decay reaches zero.
         steps_per_evaluation: unit of the exponential decay's half-life.
-        device: where lambda and its counter live.
+        multipliers: 0/1 masks of the parameters, in their order; lambda and its counter live where they do.
     """
 
     def __init__(
-        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, device: torch.device
+        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, multipliers: list[Tensor]
     ) -> None:
-        self.settings = settings
+        self.settings, self._multipliers = settings, multipliers
+        device = multipliers[0].device
         self._steps = (steps_per_epoch, steps_per_evaluation)
         self._count = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
@@ -50,13 +51,13 @@ class Penalty:
         if self.settings.decoupled:
             self._pull = pull
         else:
-            torch._foreach_add_(gradients, pull)
+            torch._foreach_add_(gradients, pull)  # Deviation 13
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
-        if self.settings.decoupled:
-            torch._foreach_mul_(self._pull, learning_rate)
-            torch._foreach_sub_(parameters, self._pull)
+        for parameter, pull in zip(parameters if self.settings.decoupled else (), self._pull, strict=True):
+            # a rate of 0 is the stop after a non-finite loss, where the pull may be NaN
+            parameter.sub_(torch.where(learning_rate > 0, learning_rate * pull, 0.0))
 
     def restart(self) -> None:
         """Set lambda back to its full strength, as after each prune."""
@@ -88,7 +89,8 @@ class Penalty:
             torch._foreach_exp_(values)
             return values
         kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
-        return [irrelevance(gradient, alpha, kind, scale_free) for gradient in gradients]
+        pairs = zip(gradients, self._multipliers, strict=True)
+        return [irrelevance(gradient, alpha, kind, scale_free, multiplier) for gradient, multiplier in pairs]
 
     def _record_value(self, parameters: list[Tensor], direction: list[Tensor]) -> None:
         """Lambda sum w * direction, which is the penalty itself: it is homogeneous in w (Euler)."""

@@ -88,7 +88,8 @@ def compare(paper: PaperExperiment, ours: Configuration) -> list[Comparison]:
     baseline = _judged_row(paper, "dense", ours)
     comparisons = [baseline.metric("dense baseline", spread)] if baseline and (spread := ours.baseline()) else []
     comparisons += printed.result(AT_PAPER_SPARSITY) + printed.residuals()
-    comparisons += printed.result("last") if "last" in ours.starts() else []
+    for start in ours.starts():
+        comparisons += printed.result(start) if start != AT_PAPER_SPARSITY else []
     return comparisons + printed.sizes()
 
 

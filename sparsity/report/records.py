@@ -25,7 +25,7 @@ class Baseline:
     num_epochs: int
     val: float | None
     test: float | None
-    saw: tuple[str, ...]
+    saw: tuple[str, ...] | None
 
 
 @dataclass(frozen=True)

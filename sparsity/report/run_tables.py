@@ -56,7 +56,7 @@ def _run_row(ours: Configuration, run: Run) -> list[str]:
 def moved_bounds(configurations: Sequence[Configuration]) -> list[str]:
     """Why a gate did not use the printed bound, each reason once."""
     reasons = {
-        f"Bound of {ours.name}: {run.summary.gate.why}"
+        f"Bound of {ours.name}: {run.summary.gate.why.rstrip('.')}."
         for ours in configurations
         for run in ours.runs
         if _is_moved(run)

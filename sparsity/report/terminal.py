@@ -1,10 +1,11 @@
-"""What came out just now? A plain table of the finished runs under `results/runs`, for a terminal."""
+"""What came out just now? A plain table of finished runs, for a terminal."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from sparsity.report.cells import duration, number, plain_table
 from sparsity.report.comparison import Kind
-from sparsity.report.records import Row, Summary, find_runs, load_summary
+from sparsity.report.records import Row, Summary, load_summary
 
 HEADER = [
     *("scale", "experiment", "data", "pruner", "seed", "from"),
@@ -12,16 +13,16 @@ HEADER = [
 ]
 
 
-def render_runs(runs: Path, scale: str | None = None) -> str:
-    """One line per run and start of the final phase; of one scale, or of all.
+def render_runs(directories: Iterable[Path], scale: str | None = None) -> str:
+    """One line per finished run in `directories` and start of the final phase; of one scale, or of all.
 
     Raises:
         ValueError: one sentence with the summary that is damaged.
     """
-    summaries = [load_summary(directory) for directory in find_runs(runs)]
+    summaries = [load_summary(directory) for directory in directories]
     chosen = [summary for summary in summaries if scale in (None, summary.scale)]
     if not chosen:
-        return f"No finished runs{f' of scale {scale}' if scale else ''} under {runs}."
+        return f"No finished runs{f' of scale {scale}' if scale else ''}."
     lines = [_line(summary, row) for summary in chosen for row in summary.rows]
     return plain_table(HEADER, lines)
 

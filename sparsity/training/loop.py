@@ -85,7 +85,9 @@ class Trainer:
             self.num_steps = min(self.num_steps, settings.max_steps)
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         device = self.parameters[0].device
-        self._learning_rate = torch.tensor(settings.optimizer.lr, device=device)
+        # The fused kernels read the rate as float64 on a CPU, as if it were a plain number, and as float32 on a GPU.
+        rate_dtype = torch.float64 if device.type == "cpu" else torch.float32
+        self._learning_rate = torch.tensor(settings.optimizer.lr, dtype=rate_dtype, device=device)
         self._stop = torch.zeros((), device=device)
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
@@ -157,8 +159,12 @@ class Trainer:
         """Stand again where `state_dict` was taken; the weights are the caller's to restore."""
         self.step = state["step"]
         self._device_step.fill_(self.step)
+        self._stop.zero_()
+        self._first_bad_step.fill_(-1)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate  # load_state_dict has put a copy there, which no schedule would reach
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
         for extension, saved in zip(stateful, state["extensions"], strict=True):
             extension.load_state_dict(saved)
@@ -166,7 +172,7 @@ class Trainer:
 
     def _is_due(self, steps_into_epoch: int) -> bool:
         every = self.settings.evaluate_every_steps or self.batches.steps_per_epoch
-        return steps_into_epoch % every == 0
+        return steps_into_epoch % every == 0  # Deviation 12
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
@@ -189,6 +195,7 @@ class Trainer:
         is_first = is_bad & (self._first_bad_step < 0)
         self._first_bad_step.copy_(torch.where(is_first, self._device_step, self._first_bad_step))
         self._stop.copy_(torch.maximum(self._stop, is_bad.to(self._stop)))
+        self._learning_rate.mul_(1 - self._stop)  # after-steps do not know the switch of the optimiser
         self._device_step.add_(1)
 
     def _set_learning_rate(self) -> None:

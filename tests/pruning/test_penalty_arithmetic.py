@@ -44,7 +44,7 @@ def expected(
 @pytest.mark.parametrize("kind", ["relevance", "l2", "l1"])
 def test_the_penalty_keeps_its_arithmetic_bit_for_bit(kind: str) -> None:
     settings = PenaltySettings(kind=kind, strength=1e-3)
-    penalty = Penalty(settings, STEPS_PER_EPOCH, 250, torch.device("cpu"))
+    penalty = Penalty(settings, STEPS_PER_EPOCH, 250, [torch.ones(shape) for shape in SHAPES])
     for step in range(7):
         weights, gradients = tensors(2 * step, 6), tensors(2 * step + 1, 12)
         strength = (1 - torch.tensor(float(step)) / STEPS_PER_EPOCH).clamp_min(0.0) * 1e-3

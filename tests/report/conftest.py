@@ -1,65 +1,11 @@
-"""Small results folders: the record of a run with numbers one can check by hand."""
+"""Results folders that tests of the report room fill with runs."""
 
-import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-PAPER = REPOSITORY / "results" / "paper"
-
-LAYERS = {"conv1": (520, 150), "conv2": (25050, 456), "fc1": (400500, 440), "fc2": (5010, 168)}
-KEPT, TOTAL = 1214, 431080
-
-AddRun = Callable[..., Path]
-
-
-def row(start: str = "paper_sparsity", test: float = 99.2, kept: int = KEPT) -> dict[str, Any]:
-    """One row of a summary; the sparsity follows from `kept`."""
-    counts = {"kept": kept, "total": TOTAL, "sparsity": 1 - kept / TOTAL, "compression": TOTAL / max(kept, 1)}
-    return {"start": start, **counts, "val": test + 0.1, "test": test, "epoch": 3, "num_epochs": 5}
-
-
-def summary(**changes: Any) -> dict[str, Any]:
-    """A finished run of lenet5_mnist as schema 1 promises it, with the top-level entries in `changes` replaced."""
-    document = {
-        "schema": 1, "experiment": "lenet5_mnist", "model": "lenet5", "dataset": "mnist", "data_source": "real",
-        "data_name": "mnist", "pruner": "relevance", "protocol": "sound", "scale": "paper", "shortened": False,
-        "seed": 0, "fingerprint": "ab12cd34ef56", "metric": "accuracy",
-        "baseline": {"source": "none", "num_epochs": 0, "val": None, "test": None, "saw": []},
-        "gate": {"bound_printed": 98.7, "bound_used": 98.7, "policy": "fallback", "why": "The bound was passed."},
-        "plan": {"num_steps": 66000, "num_evaluations": 240, "prunes_needed": 144, "reachable": True},
-        "regularise": {"num_steps": 66000, "num_evaluations": 240, "num_prunes": 144, "sparsity": 0.9972, "val": 99.0,
-                       "stopped": "epochs ended"},
-        "rows": [row("paper_sparsity"), row("last", test=99.1)],
-        "frontier": [{"prune": 1, "step": 500, "sparsity": 0.0, "val": 98.9},
-                     {"prune": 40, "step": 9000, "sparsity": 0.8, "val": 99.1},
-                     {"prune": 60, "step": 12000, "sparsity": 0.91, "val": 99.0}],
-        "paper": {"metric": 99.23, "sparsity": 0.9971, "baseline": 99.32},
-        "provenance": {"commit": "0123456789abcdef", "dirty": False, "command": "python scripts/train.py seed=0",
-                       "device": "cpu: Example, 2 threads", "versions": {"torch": "2.14.1"}, "wall_seconds": 2400.0,
-                       "finished": "2026-01-31T10:00:00Z", "data_checksums": {"images": "d41d8"}},
-    }  # fmt: skip
-    return {**document, **changes}
-
-
-def write_run(root: Path, document: dict[str, Any]) -> Path:
-    """Write the three records of a run under `root` where the pipeline would."""
-    configuration = f"{document['scale']}-{document['pruner']}-{document['fingerprint']}"
-    directory = root / document["experiment"] / configuration / f"seed{document['seed']}"
-    directory.mkdir(parents=True)
-    (directory / "summary.json").write_text(json.dumps(document))
-    starts = [entry["start"] for entry in document["rows"]]
-    lines = [f"{start},{name}.weight,1x1,{total},{kept},{1 - kept / total}" for start in starts
-             for name, (total, kept) in LAYERS.items()]  # fmt: skip
-    (directory / "layers.csv").write_text("\n".join(["start,parameter,shape,total,kept,sparsity", *lines]) + "\n")
-    points = [{"phase": "regularise", "step": 250 * (i + 1), "epoch": i, "val": 98.0 + i, "sparsity": 0.04 * i,
-               "pruned": i == 1} for i in range(3)]  # fmt: skip
-    (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
-    return directory
+from tests.report.fake_results import PAPER, AddRun, summary, write_run
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TOTAL, AddRun, row, summary
 
 from sparsity.report.comparison import Comparison, Verdict, compare, headline, judge, judge_pair, not_run
 from sparsity.report.configurations import Configuration, collect, marks
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.records import find_runs, load_run
 from sparsity.report.statistics import Statistic
+from tests.report.fake_results import TOTAL, AddRun, row, summary
 
 MATCHES, BETTER, SHORT = Verdict.MATCHES, Verdict.BETTER, Verdict.SHORT
 
@@ -62,7 +62,9 @@ def test_seeds_are_averaged_before_the_verdict(results: Path, paper: PaperExperi
     for seed, test in enumerate((99.0, 99.2, 99.4)):
         add_run(seed=seed, rows=[row(test=test)])
     item = only(results, paper)[0]
-    assert item.ours == Statistic(pytest.approx(99.2), pytest.approx(0.2), 3)
+    assert item.ours is not None
+    assert (item.ours.mean, item.ours.std) == pytest.approx((99.2, 0.2))
+    assert item.ours.n == 3
     assert item.difference == pytest.approx(-0.03)
     assert item.verdict is MATCHES
 
@@ -191,3 +193,48 @@ def test_sizes_on_disk_are_compared_with_their_own_table(results: Path, add_run:
     found = {item.number: item.verdict for item in items if item.ours}
     assert found == {"dense (MB)": MATCHES, "pruned gzip 9 (MB)": Verdict.DIFFERS}
     assert {item.table for item in items} == {12}
+
+
+def test_layers_of_the_last_state_do_not_enter_those_at_the_papers_sparsity(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    directory = add_run()
+    table = (directory / "layers.csv").read_text()
+    (directory / "layers.csv").write_text(
+        table.replace("last,conv1.weight,1x1,520,150,", "last,conv1.weight,1x1,520,0,")
+    )
+    (configuration,) = configurations(results, paper)
+    assert configuration.residual("paper_sparsity")["Conv1"].mean == pytest.approx(150 / 520)
+    assert configuration.residual("last")["Conv1"].mean == 0
+
+
+def test_seeds_are_in_the_order_of_their_numbers(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    for seed in (10, 2):
+        add_run(seed=seed)
+    (configuration,) = configurations(results, paper)
+    assert configuration.seeds == (2, 10)
+
+
+def test_marked_configurations_come_after_unmarked_and_dense_after_the_methods(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    for pruner, scale in (("dense", "paper"), ("l2", "paper"), ("relevance", "smoke"), ("relevance", "paper")):
+        add_run(pruner=pruner, scale=scale)
+    found = [(item.first.pruner, item.first.scale) for item in configurations(results, paper)]
+    assert found == [("relevance", "paper"), ("l2", "paper"), ("dense", "paper"), ("relevance", "smoke")]
+
+
+def test_a_sparsity_that_prints_as_the_papers_is_reached(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    kept = round(TOTAL * 0.96**143)
+    add_run(rows=[row(kept=kept)], regularise={**summary()["regularise"], "sparsity": 1 - kept / TOTAL})
+    assert 1 - kept / TOTAL < 0.9971
+    assert only(results, paper)[0].verdict is MATCHES
+
+
+def test_the_best_over_all_sparsities_is_judged_with_its_own_sparsity(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(protocol="authors", rows=[row(), row("best_of_all", test=99.5, kept=40000)])
+    assert verdict(only(results, paper), "the best of all states", "Accuracy (%)") is SHORT

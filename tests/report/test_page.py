@@ -2,9 +2,8 @@
 
 from pathlib import Path
 
-from conftest import TOTAL, AddRun, row, summary
-
 from sparsity.report.page import render_page, write_page
+from tests.report.fake_results import TOTAL, AddRun, row, summary
 
 FASHION = {"experiment": "lenet5_fashion_mnist", "dataset": "fashion_mnist", "data_name": "fashion_mnist"}
 
@@ -124,3 +123,32 @@ def test_writing_the_page_twice_gives_the_same_bytes(results: Path, add_run: Add
     add_run()
     first = write_page(results).read_bytes()
     assert write_page(results).read_bytes() == first
+
+
+def test_the_baseline_of_a_marked_run_is_not_among_the_results(results: Path, add_run: AddRun) -> None:
+    add_run(
+        **FASHION, shortened=True, baseline={"source": "train", "num_epochs": 1, "val": 9.0, "test": 9.0, "saw": []}
+    )
+    assert not lines(render_page(results), "Ours: dense baseline")
+
+
+def test_a_baseline_collects_the_seeds_of_all_methods_that_share_it(results: Path, add_run: AddRun) -> None:
+    for seed, pruner in ((0, "relevance"), (0, "l2"), (1, "l2")):
+        baseline = {"source": "train", "num_epochs": 21, "val": 91.0, "test": 91.0 + seed, "saw": []}
+        add_run(**FASHION, seed=seed, pruner=pruner, baseline=baseline)
+    found = lines(render_page(results), "Ours: dense baseline, 21 epochs")
+    assert [line.split("|")[-3].strip() for line in found] == ["2"]
+
+
+def test_the_overview_names_runs_of_the_papers_method_only(results: Path, add_run: AddRun) -> None:
+    entries = {"experiment": "transformer_taskmaster1", "model": "transformer", "dataset": "taskmaster1"}
+    add_run(**entries, data_name="taskmaster1", pruner="l2")
+    page = render_page(results)
+    assert lines(page, "| Transformer on Taskmaster-1 |", "| not run |")
+    assert lines(page, "- **Transformer on Taskmaster-1**")
+
+
+def test_the_last_prune_is_the_last_evaluation_that_pruned(results: Path, add_run: AddRun) -> None:
+    curve = add_run() / "curve.jsonl"
+    curve.write_text(curve.read_text().replace('"pruned": false', '"pruned": true'))
+    assert lines(render_page(results), "| 144 in 240 evaluations | epoch 3 |")

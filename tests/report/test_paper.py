@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import PAPER
 
 from sparsity.report.paper import PaperExperiment, PublishedRow, load_paper
+from tests.report.fake_results import PAPER
 
 EXPERIMENTS = {paper.experiment: paper for paper in load_paper(PAPER)}
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import AddRun
 
 from sparsity.report.publish import publish, write_atomically
+from tests.report.fake_results import AddRun
 
 
 def test_the_three_records_are_copied_and_nothing_else(results: Path, add_finished: AddRun) -> None:
@@ -58,3 +58,11 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_replaced_and_never_written_in_place(tmp_path: Path) -> None:
+    path, reader = tmp_path / "file", tmp_path / "as_a_reader_holds_it"
+    write_atomically(path, b"old")
+    reader.hardlink_to(path)
+    write_atomically(path, b"new")
+    assert (path.read_bytes(), reader.read_bytes()) == (b"new", b"old")

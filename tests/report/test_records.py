@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from conftest import AddRun, row
 
 from sparsity.report.records import find_runs, load_run
+from tests.report.fake_results import AddRun, row
 
 
 def test_a_run_is_read_with_its_layers_and_curve(add_run: AddRun) -> None:

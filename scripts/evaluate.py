@@ -1,0 +1,66 @@
+"""Score the kept checkpoints of a run again: python scripts/evaluate.py results/runs/<experiment>/<run>/seed0.
+
+Prints one JSON line per checkpoint: sparsity, and the metric on validation and test data. For looking (metric against
+sparsity), never for choosing: the run's own choice, by validation alone, stands in summary.json.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sparsity import config, provenance
+
+TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; the networks among them are kept under other names
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run directory, which holds manifest.json and checkpoints/")
+    try:
+        for line in score(parser.parse_args(arguments).run):
+            print(json.dumps(line), flush=True)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def score(directory: Path) -> Iterator[dict[str, Any]]:
+    """The figures of each kept network of a run, by the name of its checkpoint.
+
+    Raises:
+        ValueError: if the directory holds no run, or a checkpoint is damaged.
+    """
+    manifest = provenance.read_manifest(directory)
+    paths = sorted(path for path in directory.glob("checkpoints/**/*.pt") if path.name not in TRAINING_STATES)
+    if "settings" not in manifest or not paths:
+        raise ValueError(
+            f"{directory} holds no run with checkpoints; name a directory results/runs/EXPERIMENT/RUN/seedN."
+        )
+    from sparsity import machine
+    from sparsity.training.checkpoints import load_checkpoint
+    from sparsity.workspace import Setup
+
+    settings = config.from_record(manifest["settings"])
+    experiment, device = config.build(settings), machine.prepare(settings.machine)
+    setup = Setup(experiment, device, experiment.build_data().to(device))
+    model = setup.new_model()
+    for path in paths:
+        model.load_state_dict(load_checkpoint(path)["weights"])
+        weights = [p for p in model.parameters() if p.requires_grad]
+        num_zeros = sum(int((weight == 0).sum()) for weight in weights)
+        yield {
+            "checkpoint": str(path.relative_to(directory / "checkpoints").with_suffix("")),
+            "sparsity": num_zeros / sum(weight.numel() for weight in weights),
+            "val": setup.score(model, setup.data.val),
+            "test": setup.score(model, setup.data.test),
+            "for_selection": False,
+        }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,104 @@
+"""Every file under conf/: it composes, it builds, and a pruner chooses kinds while an experiment sets numbers."""
+
+from functools import cache
+
+import pytest
+import torch
+
+from sparsity import config
+from sparsity.settings import Settings, leaves
+
+
+def options(group: str) -> list[str]:
+    """The files of a group of conf/, as a user names them."""
+    return sorted(path.stem for path in (config.CONF / group).glob("*.yaml"))
+
+
+EXPERIMENTS, PRUNERS = options("experiment"), options("pruner")
+SCALES = [scale for scale in options("scale") if scale != "auto"]
+# every experiment meets every pruner and every scale; the whole product is the slow test below
+PAIRS = [
+    (experiment, SCALES[(i + j) % len(SCALES)], pruner)
+    for i, experiment in enumerate(EXPERIMENTS)
+    for j, pruner in enumerate(PRUNERS)
+]
+NAMED_BY = {"baseline": "source", "protocol": "name", "machine": "device", "tracking": "mode"}
+OTHERS = {group: options(group) for group in ("model", "dataset", *NAMED_BY)}
+
+
+@cache  # composing takes a third of a second
+def composed(experiment: str, scale: str, pruner: str) -> Settings:
+    return config.compose([f"experiment={experiment}", f"scale={scale}", f"pruner={pruner}"])
+
+
+@pytest.mark.parametrize(("experiment", "scale", "pruner"), PAIRS)
+def test_experiments_scales_and_pruners_compose(experiment: str, scale: str, pruner: str) -> None:
+    settings = composed(experiment, scale, pruner)
+    assert (settings.experiment, settings.scale, settings.pruner.name) == (experiment, scale, pruner)
+    # the experiment's numbers survive every pruner, and no experiment turns a penalty on
+    assert settings.pruner.penalty.strength > 0
+    assert (settings.pruner.penalty.kind == "none") == (pruner in ("dense", "magnitude"))
+    assert settings.pruner.prunes == (pruner != "dense")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_whole_product_composes(experiment: str, scale: str) -> None:
+    for pruner in PRUNERS:
+        assert composed(experiment, scale, pruner).pruner.name == pruner
+
+
+def test_the_pairs_cover_every_experiment_at_every_scale() -> None:
+    assert {(experiment, scale) for experiment, scale, _ in PAIRS} == {(e, s) for e in EXPERIMENTS for s in SCALES}
+
+
+@pytest.mark.parametrize("number", range(max(len(names) for names in OTHERS.values())))
+def test_every_option_of_the_other_groups_composes_and_builds(number: int) -> None:
+    chosen = {group: names[number % len(names)] for group, names in OTHERS.items()}
+    overrides = [f"{group}={option}" for group, option in chosen.items()]
+    settings = config.compose(["scale=smoke", *overrides, "baseline.path=model.pt", "baseline.num_epochs=1"])
+    for group, key in NAMED_BY.items():
+        assert getattr(getattr(settings, group), key) == chosen[group]
+    for group in ("model", "dataset"):
+        assert getattr(settings, group)["_target_"].lower().endswith(f".{chosen[group]}")
+    assert config.build(settings).build_model() is not None
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_builds_its_network_and_its_data(experiment: str) -> None:
+    settings = composed(experiment, "smoke", "relevance")
+    built = config.build(settings)
+    data = built.build_data()
+    assert built.build_model()(torch.zeros(2, *data.train.images.shape[1:])).shape == (2, data.num_classes)
+
+
+def test_every_experiment_has_a_delta_at_every_scale() -> None:
+    for scale in SCALES:
+        assert options(f"scale/delta/{scale}") == EXPERIMENTS
+
+
+def test_every_experiment_opens_with_row_command_time_and_expectation() -> None:
+    for experiment in EXPERIMENTS:
+        lines = (config.CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+        assert [line.split()[1] for line in lines[1:5]] == ["Paper:", "Command:", "Time:", "Expect:"]
+        assert f"experiment={experiment} " in lines[2]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_the_paper_scale_is_the_experiment_as_it_stands(experiment: str) -> None:
+    settings = composed(experiment, "paper", "relevance")
+    assert settings.dataset["source"] == "real"
+    assert settings.regularise.num_epochs == settings.paper.num_epochs
+    assert settings.gate.target_sparsity == settings.paper.sparsity
+    assert not settings.is_shortened
+
+
+def test_the_protocols_differ_as_announced() -> None:
+    sound = dict(leaves(composed("lenet5_mnist", "smoke", "relevance")))
+    authors = dict(leaves(config.compose(["scale=smoke", "protocol=authors"])))
+    assert {path for path in sound if sound[path] != authors[path]} == {
+        "protocol.name",
+        "protocol.report",
+        "gate.policy",
+    }

@@ -1,0 +1,216 @@
+"""The command line: what may be said without + and @, what is refused, and in which words."""
+
+import errno
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import hydra
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from sparsity import config
+from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings, Settings
+
+LENET, MNIST = "sparsity.models.lenet.LeNet5", "sparsity.data.vision.mnist"
+
+
+@pytest.fixture(scope="module")
+def composed() -> DictConfig:
+    """What Hydra makes of conf/ at scale=smoke; composing takes a third of a second."""
+    config.register()
+    with hydra.initialize_config_dir(version_base="1.3", config_dir=str(config.CONF)):
+        return hydra.compose("config", overrides=["scale=smoke"])
+
+
+@pytest.fixture
+def tree(composed: DictConfig) -> DictConfig:
+    """A copy to damage."""
+    tree = composed.copy()
+    OmegaConf.set_struct(tree, False)
+    return tree
+
+
+def test_the_paper_is_at_hand_without_any_override() -> None:
+    settings = config.compose([])
+    assert (settings.experiment, settings.pruner.name, settings.protocol.name) == ("lenet5_mnist", "relevance", "sound")
+
+
+def test_groups_and_keys_are_overridden_without_plus_and_at() -> None:
+    overrides = "pruner=l2 pruner.penalty.strength=1e-4 dataset=fashion_mnist model=lenet5 seed=1"
+    settings = config.compose(overrides.split())
+    assert (settings.pruner.penalty.kind, settings.pruner.penalty.strength, settings.seed) == ("l2", 1e-4, 1)
+    assert settings.dataset["_target_"] == "sparsity.data.vision.fashion_mnist"
+    assert settings.experiment == "lenet5_mnist"
+
+
+def test_the_start_of_the_final_phase_is_spelt_from() -> None:
+    assert config.compose(["finetune.from=[last]"]).finetune.start_from == ["last"]
+
+
+def test_a_key_that_is_left_out_has_its_default(tree: DictConfig) -> None:
+    del tree["finetune"]["from"]
+    assert config.settled(tree).finetune.start_from == ["paper_sparsity", "last"]
+
+
+def test_the_command_line_wins_over_the_scale_and_the_scale_over_the_experiment() -> None:
+    assert config.compose(["scale=paper"]).regularise.num_epochs == 120
+    smoke = config.compose(["scale=smoke", "regularise.num_epochs=7"])
+    assert (smoke.regularise.num_epochs, smoke.finetune.batch_size) == (7, 50)
+
+
+@pytest.mark.parametrize(("has_cuda", "scale"), [(True, "paper"), (False, "smoke")])
+def test_auto_scale_is_the_papers_with_a_gpu_and_smoke_without(
+    monkeypatch: pytest.MonkeyPatch, has_cuda: bool, scale: str
+) -> None:
+    monkeypatch.setattr(config, "has_cuda", lambda: has_cuda)
+    settings = config.compose(["scale=auto"])
+    assert (settings.scale, settings.dataset["source"] == "real") == (scale, has_cuda)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("pruner.typo=1", "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty?"),
+        ("+pruner.typo=1", "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty?"),
+        ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
+        ("finetune.start_from=[last]", "finetune.start_from is not a setting; did you mean finetune.from?"),
+        ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, magnitude, relevance."),
+        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist."),
+        ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
+        ("seed", "seed is no setting with a value; write key=value, e.g. seed=1."),
+    ],
+)
+def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        config.compose(["scale=smoke", override])
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("prunner", "l2", "prunner is not a setting; did you mean pruner?"),
+        ("regularise.num_epoch", 1, "regularise.num_epoch is not a setting; did you mean regularise.num_epochs"),
+        ("finetune.start_from", ["last"], "finetune.start_from is not a setting; did you mean finetune.from?"),
+        ("finetune.from", ["first"], "finetune.from=first is unknown; choose one of paper_sparsity, last."),
+        ("finetune.from", "last", "finetune.from=last must be a list: write finetune.from=[last]."),
+        ("finetune.from", [], "finetune.from=[] is empty; name at least one of paper_sparsity, last."),
+        ("finetune.from", ["last", "last"], "finetune.from=[last,last] names last twice; name each start once."),
+        ("finetune", 3, "finetune=3 is not possible: finetune is a group of settings, see --cfg job."),
+        ("pruner.penalty", 3, "pruner.penalty=3 is not possible: pruner.penalty is a group of settings"),
+        ("gate.bound", 101, "gate.bound=101 is out of range; it must be between 0 and 100."),
+        ("gate.bound", float("nan"), "gate.bound=nan is out of range; it must be between 0 and 100."),
+        ("schedule.fraction", -0.1, "schedule.fraction=-0.1 is out of range; it must be between 0 and 1."),
+        ("machine.num_threads", 0, "machine.num_threads=0 is out of range; it must be at least 1."),
+        ("seed", "abc", "seed: Value 'abc' of type 'str' could not be converted to Integer."),
+        ("baseline.source", "file", "baseline.path is missing: baseline=file needs the path of a checkpoint"),
+        (
+            "baseline.source",
+            "train",
+            "baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none",
+        ),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_sentence(tree: DictConfig, key: str, value: Any, sentence: str) -> None:
+    OmegaConf.update(tree, key, value, merge=False, force_add=True)
+    with pytest.raises(ValueError) as caught:
+        config.settled(tree)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("group", "node", "sentence"),
+    [
+        (
+            "model",
+            {"_target_": LENET, "depth": 3},
+            "model.depth is not a setting of LeNet5; its settings are num_classes",
+        ),
+        (
+            "dataset",
+            {"_target_": MNIST, "sorce": 1},
+            "dataset.sorce is not a setting of mnist; its settings are source,",
+        ),
+        ("model", {"_target_": "foo.Net"}, "model._target_=foo.Net cannot be imported (No module named 'foo'); check"),
+        ("model", {"_target_": LENET + "0"}, f"model._target_={LENET}0 cannot be imported"),
+        ("model", {"_target_": "LeNet5"}, "model._target_=LeNet5 cannot be imported"),
+        ("model", {}, "model._target_ is missing: name the model's constructor, e.g. sparsity.models.lenet.LeNet5."),
+    ],
+)
+def test_a_wrong_argument_of_the_network_or_the_data_is_named(group: str, node: dict[str, Any], sentence: str) -> None:
+    settings = Settings(**{"model": {"_target_": LENET}, "dataset": {"_target_": MNIST}, group: node})
+    with pytest.raises(ValueError) as caught:
+        config.build(settings)
+    assert str(caught.value).startswith(sentence)
+
+
+MAGNITUDE = PrunerSettings(name="magnitude", prunes=True)
+
+
+@pytest.mark.parametrize("override", ["pruner.penalty.strength=1", "++pruner.penalty.strength=1"])
+def test_a_penalty_given_to_a_pruner_without_one_is_warned_of(override: str) -> None:
+    assert config.ignored(Settings(pruner=MAGNITUDE), [override, "gate.bound=50", "pruner=magnitude"]) == [
+        f"{override} is ignored: pruner=magnitude does not use it."
+    ]
+
+
+def test_a_gate_given_to_dense_training_is_warned_of() -> None:
+    assert config.ignored(Settings(), ["gate.bound=50", "schedule.fraction=0.2", "pruner.penalty.alpha=2"]) == [
+        "gate.bound=50 is ignored: pruner=dense does not use it.",
+        "schedule.fraction=0.2 is ignored: pruner=dense does not use it.",
+        "pruner.penalty.alpha=2 is ignored: pruner=dense does not use it.",
+    ]
+
+
+def test_epochs_given_to_a_baseline_that_is_not_trained_are_warned_of() -> None:
+    settings = Settings(baseline=BaselineSettings(source="file", path="x"))
+    assert config.ignored(settings, ["baseline.num_epochs=3", "baseline.path=x", "baseline=file"]) == [
+        "baseline.num_epochs=3 is ignored: baseline=file does not use it."
+    ]
+
+
+def test_what_the_pruner_and_the_baseline_read_is_not_warned_of() -> None:
+    l2 = PrunerSettings(name="l2", prunes=True, penalty=PenaltySettings(kind="l2"))
+    settings = Settings(pruner=l2, baseline=BaselineSettings(source="train", num_epochs=3))
+    assert config.ignored(settings, ["pruner.penalty.strength=1", "gate.bound=50", "baseline.num_epochs=3"]) == []
+
+
+def run(monkeypatch: pytest.MonkeyPatch, task: Callable[[Settings], None], *overrides: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
+    config.command(task)
+
+
+def test_the_overrides_are_those_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    run(monkeypatch, lambda settings: seen.append(config.overrides()), "seed=3", "scale=smoke")
+    assert seen == [["seed=3", "scale=smoke"]]
+
+
+def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    with pytest.raises(ValueError, match=r"gate\.bound"):
+        run(monkeypatch, lambda settings: None, "gate.bound=101")
+
+
+def test_an_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(settings: Settings) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit, match="the same command goes on from there"):
+        run(monkeypatch, interrupted)
+
+
+def test_a_full_disk_is_named_with_the_way_out() -> None:
+    error = OSError(errno.ENOSPC, "No space left on device", "run/summary.json")
+    assert config.one_sentence(error) == (
+        "run/summary.json: No space left on device; free some space and run the same command again: "
+        "it goes on from the last checkpoint."
+    )
+
+
+def test_another_error_of_the_system_is_named_with_its_file() -> None:
+    error = PermissionError(errno.EACCES, "Permission denied", "results")
+    assert config.one_sentence(error) == "results: Permission denied."

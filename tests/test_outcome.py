@@ -1,0 +1,166 @@
+"""What a finished run leaves behind: the files that reports read, in accord with each other and the checkpoints."""
+
+import csv
+import json
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sparsity import provenance
+from sparsity.pruning.masks import unpack_bits
+from sparsity.report.records import load_run
+from sparsity.settings import ProtocolSettings
+from sparsity.training.checkpoints import load_checkpoint
+from tests import tiny_runs
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun
+
+SHAPES = {name: parameter.shape for name, parameter in TinyNet().named_parameters()}
+
+
+def kept_in(path: Path) -> dict[str, torch.Tensor]:
+    """The masks of a checkpoint, True = kept."""
+    return {name: unpack_bits(bits, SHAPES[name]) for name, bits in load_checkpoint(path)["masks"].items()}
+
+
+def layers(run: TinyRun) -> list[dict[str, str]]:
+    with (run.directory / "layers.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_report_room_reads_what_the_pipeline_writes(tiny_run: TinyRun) -> None:
+    run = load_run(tiny_run.directory)
+    assert [row.start for row in run.summary.rows] == ["paper_sparsity", "last"]
+    assert len(run.layers) == 2 * len(SHAPES)
+    assert [point.pruned for point in run.curve] == 8 * [True] + 2 * [False]
+
+
+def test_the_summary_says_what_was_run_on_what(tiny_run: TinyRun) -> None:
+    summary = tiny_run.summary
+    assert json.loads((tiny_run.directory / "summary.json").read_text()) == json.loads(json.dumps(summary))
+    keys = ("schema", "experiment", "data_name", "pruner", "protocol", "scale", "seed")
+    assert [summary[key] for key in keys] == [1, "tiny", "tiny", "relevance", "sound", "paper", 0]
+    assert summary["paper"] == {"metric": 99.0, "sparsity": 0.45, "baseline": 98.0}
+    assert summary["baseline"] == {"source": "none", "num_epochs": 0, "val": None, "test": None, "saw": []}
+    assert (summary["plan"]["prunes_needed"], summary["plan"]["reachable"]) == (3, True)
+    assert summary["provenance"]["data_checksums"] == {"images": "d41d8"}
+
+
+def test_a_row_counts_what_the_masks_of_its_checkpoint_keep(tiny_run: TinyRun) -> None:
+    for row in tiny_run.summary["rows"]:
+        kept = kept_in(tiny_run.directory / "checkpoints" / "finetune" / row["start"] / "best.pt")
+        assert sum(int(mask.sum()) for mask in kept.values()) == row["kept"]
+        assert row["total"] == NUM_WEIGHTS
+        assert row["sparsity"] == pytest.approx(1 - row["kept"] / NUM_WEIGHTS)
+        assert row["compression"] == pytest.approx(NUM_WEIGHTS / row["kept"])
+
+
+def test_the_layers_add_up_to_their_row(tiny_run: TinyRun) -> None:
+    for row in tiny_run.summary["rows"]:
+        lines = [line for line in layers(tiny_run) if line["start"] == row["start"]]
+        kept = kept_in(tiny_run.directory / "checkpoints" / "finetune" / row["start"] / "best.pt")
+        assert {line["parameter"]: int(line["kept"]) for line in lines} == {n: int(m.sum()) for n, m in kept.items()}
+        for line in lines:
+            assert float(line["sparsity"]) == pytest.approx(1 - int(line["kept"]) / int(line["total"]), abs=1e-6)
+
+
+def test_shapes_are_written_with_a_cross(tiny_run: TinyRun) -> None:
+    shapes = {line["parameter"]: line["shape"] for line in layers(tiny_run)}
+    assert (shapes["fc1.weight"], shapes["fc1.bias"]) == ("2x16", "2")
+
+
+def test_the_final_phase_leaves_the_masks_as_they_were(tiny_run: TinyRun) -> None:
+    checkpoints = tiny_run.directory / "checkpoints"
+    for start, name in (("last", "last_network"), ("paper_sparsity", "paper_sparsity")):
+        before = kept_in(checkpoints / "regularise" / f"{name}.pt")
+        after = kept_in(checkpoints / "finetune" / start / "best.pt")
+        assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_masks_only_shrink_along_the_run(tiny_run: TinyRun) -> None:
+    folder = tiny_run.directory / "checkpoints" / "regularise"
+    # in the order in which they were kept: prunes 3, 7, 8 (before), 8 (after)
+    names = ("paper_sparsity", "before_prune_1", "before_prune_0", "last_network")
+    states = [kept_in(folder / f"{name}.pt") for name in names]
+    for earlier, later in pairwise(states):
+        assert all(bool((earlier[name] | ~later[name]).all()) for name in SHAPES)
+        assert sum(int(later[name].sum()) for name in SHAPES) < sum(int(earlier[name].sum()) for name in SHAPES)
+
+
+@pytest.mark.parametrize("name", ["finetune/last/best", "finetune/paper_sparsity/best", "regularise/last_network"])
+def test_pruned_weights_are_plain_zeros_in_the_file(tiny_run: TinyRun, name: str) -> None:
+    path = tiny_run.directory / "checkpoints" / f"{name}.pt"
+    weights = load_checkpoint(path)["weights"]
+    for parameter, kept in kept_in(path).items():
+        pruned = weights[parameter][~kept]
+        assert bool((pruned == 0).all()) and not bool(pruned.signbit().any()), parameter
+
+
+def test_the_record_has_each_step_and_each_evaluation_once(tiny_run: TinyRun) -> None:
+    evaluations = [(row["phase"], row["step"]) for row in tiny_run.rows("evaluation")]
+    finals = [("finetune/paper_sparsity", 8), ("finetune/last", 8)]
+    assert evaluations == [("regularise", step) for step in range(2, 17, 2)] + finals
+    assert [row["global_step"] for row in tiny_run.rows("step")] == list(range(1, 33))
+
+
+def test_each_step_has_its_loss_its_penalty_and_its_rate(tiny_run: TinyRun) -> None:
+    first = tiny_run.rows("step")[0]
+    assert first["penalty/lambda"] == pytest.approx(1e-2)
+    assert first["train/learning_rate"] == pytest.approx(1e-3)
+    assert first["train/loss"] > 0 and first["penalty/value"] > 0
+
+
+def test_each_evaluation_has_the_sparsity_and_the_irrelevance_of_each_parameter(tiny_run: TinyRun) -> None:
+    row = tiny_run.rows("evaluation")[0]
+    assert row["sparsity/total"] == pytest.approx(0.2)
+    for name in SHAPES:
+        assert 0 <= row[f"sparsity/layer/{name}"] <= 1
+        assert 0 < row[f"irrelevance/layer/{name}/mean"] <= 1
+    assert row["prune/reason"].endswith("is above the bound 0.00")
+
+
+def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:
+    manifest = provenance.read_manifest(tiny_run.directory)
+    of_code = {"commit", "dirty", "command", "versions"}
+    assert set(manifest) == of_code | {"started", "ended", "status", "device", "settings"}
+    assert (manifest["status"], manifest["settings"]["pruner"]["name"]) == ("done", "relevance")
+    assert manifest["device"].startswith("cpu: ")
+
+
+def test_the_origin_is_that_of_the_start_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commits = iter(["at the start", "made meanwhile"])
+    monkeypatch.setattr(provenance, "origin", lambda: {"commit": next(commits)})
+    assert tiny_runs.tiny_run(tmp_path).summary["provenance"]["commit"] == "at the start"
+
+
+def authors(results: Path, **changes: Any) -> TinyRun:
+    return tiny_runs.tiny_run(results, protocol=ProtocolSettings("authors", "any_phase"), **changes)
+
+
+def test_the_authors_protocol_adds_the_best_of_all_phases_and_sparsities(tmp_path: Path) -> None:
+    run = authors(tmp_path)
+    *rows, best = run.summary["rows"]
+    everywhere = [row["val/accuracy"] for row in run.rows("evaluation")]
+    assert best["start"] == "best_of_all"
+    assert best["val"] == max(everywhere)
+    assert [row["start"] for row in rows] == ["paper_sparsity", "last"]
+
+
+def test_the_best_of_all_costs_no_time_of_its_own(tmp_path: Path) -> None:
+    run = authors(tmp_path)
+    phases = [load_checkpoint(path)["progress"]["seconds"] for path in run.directory.glob("checkpoints/**/last.pt")]
+    assert run.summary["provenance"]["wall_seconds"] == pytest.approx(sum(phases))
+
+
+def test_the_best_of_all_is_there_even_where_no_start_was_reached(tmp_path: Path) -> None:
+    settings = tiny_runs.tiny_settings(tmp_path)
+    run = authors(
+        tmp_path,
+        finetune=replace(settings.finetune, start_from=["paper_sparsity"]),
+        gate=replace(settings.gate, target_sparsity=0.99),
+    )
+    assert [row["start"] for row in run.summary["rows"]] == ["best_of_all"]
+    assert run.summary["missing_starts"] == ["paper_sparsity"]

@@ -1,0 +1,189 @@
+"""Where a run starts, and that runs with the same start share it: baselines trained, from a file, published, or none."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from sparsity import pipeline, provenance
+from sparsity.data.vision import ImageSplit
+from sparsity.phase import Interrupted
+from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings
+from sparsity.training.checkpoints import CheckpointError, load_checkpoint
+from sparsity.workspace import Setup
+from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
+
+TRAINED = BaselineSettings(source="train", num_epochs=2, batch_size=5, evaluate_every_steps=4)
+L2 = PrunerSettings("l2", True, PenaltySettings("l2", 1e-1))
+
+
+def baseline_of(results: Path, **changes: Any) -> Path:
+    return provenance.baseline_directory(tiny_settings(results, **changes))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> TinyRun:
+    """A run that trained its baseline; for reading only."""
+    return tiny_run(tmp_path_factory.mktemp("trained"), baseline=TRAINED)
+
+
+@pytest.fixture(scope="module")
+def scored(trained: TinyRun) -> Path:
+    """The checkpoint of that baseline."""
+    return baseline_of(trained.directory.parents[3], baseline=TRAINED) / "checkpoints" / "baseline" / "scored.pt"
+
+
+def from_file(results: Path, path: Path, **changes: Any) -> TinyRun:
+    return tiny_run(results, baseline=BaselineSettings(source="file", path=str(path), **changes))
+
+
+def test_a_trained_baseline_is_measured_and_says_what_it_saw(trained: TinyRun, scored: Path) -> None:
+    baseline = trained.summary["baseline"]
+    assert (baseline["source"], baseline["num_epochs"], baseline["saw"]) == ("train", 2, ["tiny/train"])
+    assert baseline["val"] == load_checkpoint(scored.parent / "last.pt")["progress"]["best_metric"]
+    assert 0 <= baseline["test"] <= 100
+
+
+def test_pruners_share_the_baseline_and_train_it_once(tmp_path: Path) -> None:
+    first = tiny_run(tmp_path, baseline=TRAINED)
+    folder = baseline_of(tmp_path, baseline=TRAINED)
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != "lock"]
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
+    second = tiny_run(tmp_path, baseline=TRAINED, pruner=L2)
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == before
+    assert first.directory != second.directory
+    assert first.summary["baseline"] == second.summary["baseline"]
+    assert list((tmp_path / "runs" / "baselines").iterdir()) == [folder.parent]
+
+
+def test_the_regularised_phase_starts_from_the_baseline(scored: Path, tmp_path: Path) -> None:
+    still = replace(tiny_settings(tmp_path).regularise, num_epochs=0)
+    none = replace(tiny_settings(tmp_path).finetune, num_epochs=0)
+    start = BaselineSettings(source="file", path=str(scored))
+    run = tiny_run(tmp_path, baseline=start, regularise=still, finetune=none)
+    there = load_checkpoint(scored)["weights"]
+    here = load_checkpoint(run.directory / "checkpoints" / "regularise" / "last_network.pt")["weights"]
+    assert all(torch.equal(there[name], here[name]) for name in there)
+
+
+def test_without_a_baseline_training_starts_from_the_seed_alone(tmp_path: Path) -> None:
+    def start(**changes: Any) -> torch.Tensor:
+        phase = replace(tiny_settings(tmp_path).regularise, num_epochs=0)
+        run = tiny_run(tmp_path, regularise=phase, **changes)
+        weights: dict[str, torch.Tensor] = load_checkpoint(
+            run.directory / "checkpoints" / "regularise" / "last_network.pt"
+        )["weights"]
+        return weights["fc1.weight"]
+
+    assert torch.equal(start(), start(pruner=L2))
+    assert not torch.equal(start(), start(seed=1))
+
+
+def test_a_checkpoint_of_ones_own_serves_as_baseline(trained: TinyRun, scored: Path, tmp_path: Path) -> None:
+    baseline = from_file(tmp_path, scored).summary["baseline"]
+    assert baseline == trained.summary["baseline"] | {"source": "file", "num_epochs": 0}
+
+
+@pytest.mark.parametrize("saw", [["tiny/train", "tiny/val"], ["another/train"], None])
+def test_a_checkpoint_that_may_have_seen_the_validation_data_is_refused(
+    scored: Path, tmp_path: Path, saw: list[str] | None
+) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(load_checkpoint(scored) | {"saw": saw}, path)
+    with pytest.raises(ValueError) as caught:
+        from_file(tmp_path, path)
+    assert str(caught.value) == (
+        f"{path} was trained on {', '.join(saw) if saw else 'unknown data'}, so tiny/val may be contaminated and cannot "
+        "gate it; it should have seen tiny/train only: set baseline.allow_contaminated=true to go on."
+    )
+
+
+def test_a_contaminated_checkpoint_is_taken_where_that_is_allowed(scored: Path, tmp_path: Path) -> None:
+    torch.save(load_checkpoint(scored)["weights"], tmp_path / "weights.pt")
+    baseline = from_file(tmp_path, tmp_path / "weights.pt", allow_contaminated=True).summary["baseline"]
+    assert (baseline["source"], baseline["saw"]) == ("file", None)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"weights": torch.nn.Linear(16, 3).state_dict()},
+        {"weights": TinyNet().state_dict() | {"fc1.weight": torch.zeros(3, 16)}},
+        {"weights": 3},
+        {"epoch": 3, "model": TinyNet().state_dict()},
+        {0: torch.zeros(1)},
+        [torch.zeros(1)],
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, content: object) -> None:
+    path = tmp_path / "model.pt"
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=r"is a checkpoint of another model: \S+ has shape .* in TinyNet; give a"):
+        from_file(tmp_path, path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
+def test_a_damaged_or_missing_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "model.pt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged" if content is not None else "There is no checkpoint at"):
+        from_file(tmp_path, path)
+
+
+def test_no_published_checkpoint_is_known_yet(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        tiny_run(tmp_path, baseline=BaselineSettings(source="published"))
+    assert str(caught.value) == (
+        "No published checkpoint is known for tiny; use baseline=train, baseline=file or baseline=none."
+    )
+
+
+def test_a_baseline_below_the_bound_moves_the_gate(tmp_path: Path, scored: Path) -> None:
+    gate = replace(tiny_settings(tmp_path).gate, bound=100.0, policy="fallback", margin=1.0)
+    run = tiny_run(tmp_path, baseline=BaselineSettings(source="file", path=str(scored)), gate=gate)
+    assert run.summary["gate"]["bound_used"] == run.summary["baseline"]["val"] - 1.0
+
+
+def test_rows_stand_for_the_best_evaluation_of_their_final_phase(tmp_path: Path) -> None:
+    long = replace(tiny_settings(tmp_path).finetune, num_epochs=4, start_from=["last"])
+    run = tiny_run(tmp_path, finetune=long)
+    (row,) = run.summary["rows"]
+    values = [point["val"] for point in run.curve("finetune/last")]
+    assert (row["val"], row["epoch"], row["num_epochs"]) == (max(values), values.index(max(values)) + 1, 4)
+
+
+def test_test_data_is_scored_once_for_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    evaluate = Setup.evaluate
+
+    def watched(self: Setup, model: torch.nn.Module, split: ImageSplit) -> dict[str, torch.Tensor]:
+        seen.append(split.identity)
+        return evaluate(self, model, split)
+
+    monkeypatch.setattr(Setup, "evaluate", watched)
+    tiny_run(tmp_path, baseline=TRAINED)
+    assert seen.count("tiny/test") == 3  # the baseline and two rows
+
+
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(tiny_run: TinyRun, tmp_path: Path) -> None:
+    experiment = tiny_experiment(tmp_path)
+    for number in (1, 3):
+        with pytest.raises(Interrupted):
+            pipeline.run(experiment, interrupt_after=number)
+    summary = pipeline.run(experiment)
+    timeless = ("cost", "provenance")
+    assert {k: v for k, v in summary.items() if k not in timeless} == {
+        k: v for k, v in tiny_run.summary.items() if k not in timeless
+    }
+
+
+def test_a_run_that_failed_says_so_in_its_manifest(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, baseline=BaselineSettings(source="published"))
+    with pytest.raises(ValueError):
+        pipeline.run(tiny_experiment(tmp_path, baseline=settings.baseline))
+    state, reason = provenance.state_of(provenance.run_directory(settings))
+    assert state == "failed"
+    assert reason.startswith("ValueError: No published checkpoint is known")

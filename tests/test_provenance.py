@@ -1,0 +1,276 @@
+"""Which run is this: what its identity depends on, who may work in its directory, and what is done."""
+
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import pytest
+
+from sparsity import config, provenance
+from sparsity.provenance import BusyError, baseline_fingerprint, fingerprint
+from sparsity.settings import (
+    BaselineSettings,
+    GateSettings,
+    MachineSettings,
+    PaperSettings,
+    PenaltySettings,
+    PrunerSettings,
+    Settings,
+    TrackingSettings,
+)
+
+BASE = Settings(
+    model={"_target_": "LeNet5"},
+    dataset={"_target_": "mnist", "source": "real"},
+    baseline=BaselineSettings(source="train", num_epochs=21),
+    pruner=PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-3)),
+)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 3},
+        {"scale": "smoke"},
+        {"experiment": "other"},
+        {"machine": MachineSettings("cuda", 7, 0.0)},
+        {"tracking": TrackingSettings("online", "elsewhere", "me", 10)},
+        {"paper": PaperSettings(99.0, 0.9, 98.0, 12)},
+        {"data_dir": "elsewhere", "results_dir": "there", "force": True},
+    ],
+)
+def test_what_is_not_science_stays_out_of_the_fingerprint(changes: dict[str, object]) -> None:
+    assert fingerprint(replace(BASE, **changes)) == fingerprint(BASE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"gate": GateSettings(bound=1.0)},
+        {"pruner": PrunerSettings("l2", True, PenaltySettings("l2", 1e-3))},
+        {"dataset": {"_target_": "mnist", "source": "embedded"}},
+        {"metric": "loss"},
+    ],
+)
+def test_what_is_science_changes_the_fingerprint(changes: dict[str, object]) -> None:
+    assert fingerprint(replace(BASE, **changes)) != fingerprint(BASE)
+
+
+def test_a_new_setting_with_its_default_leaves_the_fingerprint_unchanged() -> None:
+    @dataclass
+    class LaterGate(GateSettings):
+        patience: int = 3
+
+    @dataclass
+    class Later(Settings):
+        gate: LaterGate = field(default_factory=LaterGate)
+        clip: float | None = None
+
+    def later(gate: LaterGate) -> Later:
+        return Later(model=BASE.model, dataset=BASE.dataset, baseline=BASE.baseline, pruner=BASE.pruner, gate=gate)
+
+    provenance_of_later = pytest.MonkeyPatch()
+    with provenance_of_later.context() as patch:
+        patch.setattr(provenance, "Settings", Later)
+        assert fingerprint(later(LaterGate())) == fingerprint(BASE)
+        assert fingerprint(later(LaterGate(patience=4))) != fingerprint(BASE)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "golden"), [("lenet5_mnist", "56e701b943"), ("lenet5_fashion_mnist", "501468451c")]
+)
+def test_the_fingerprints_of_the_papers_runs_never_change(experiment: str, golden: str) -> None:
+    settings = config.compose([f"experiment={experiment}", "scale=paper", "pruner=relevance"])
+    assert fingerprint(settings) == golden
+    assert provenance.run_directory(settings) == Path(f"results/runs/{experiment}/paper-relevance-{golden}/seed0")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"pruner": PrunerSettings("l2", True, PenaltySettings("l2", 1.0))},
+        {"gate": GateSettings(bound=1.0)},
+        {"experiment": "other"},
+        {"protocol": replace(BASE.protocol, report="any_phase")},
+    ],
+)
+def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, object]) -> None:
+    assert provenance.baseline_directory(replace(BASE, **changes)) == provenance.baseline_directory(BASE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": {"_target_": "Other"}},
+        {"dataset": {"_target_": "fashion_mnist"}},
+        {"baseline": replace(BASE.baseline, num_epochs=20)},
+        {"baseline": replace(BASE.baseline, optimizer=replace(BASE.baseline.optimizer, lr=0.1))},
+        {"protocol": replace(BASE.protocol, name="authors")},
+    ],
+)
+def test_another_network_data_set_or_recipe_is_another_baseline(changes: dict[str, object]) -> None:
+    assert baseline_fingerprint(replace(BASE, **changes)) != baseline_fingerprint(BASE)
+
+
+def test_another_seed_is_another_baseline() -> None:
+    assert provenance.baseline_directory(replace(BASE, seed=1)) != provenance.baseline_directory(BASE)
+
+
+HOLD = """
+import sys, pathlib
+from sparsity import provenance
+with provenance.locked(pathlib.Path(sys.argv[1]), wait=False):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds the directory tmp_path / "run" until its input is closed."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_a_second_process_is_refused_with_the_name_of_the_first(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with pytest.raises(BusyError) as caught, provenance.locked(tmp_path / "run", wait=False):
+        pass
+    assert str(caught.value) == (
+        f"Process {holder.pid} is already running in {tmp_path / 'run'}; wait for it, or change a setting or the seed."
+    )
+
+
+def test_what_a_process_works_on_cannot_be_cleared_away(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+    (tmp_path / "run" / "metrics.jsonl").write_text("precious")
+    with pytest.raises(BusyError):
+        provenance.clear(tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "precious"
+
+
+def test_a_lock_goes_with_its_process_however_it_ends(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+    holder.kill()
+    holder.wait()
+    with provenance.locked(tmp_path / "run", wait=False):
+        pass
+
+
+def test_who_waits_for_a_lock_says_so_and_gets_it(
+    tmp_path: Path, holder: "subprocess.Popen[str]", caplog: pytest.LogCaptureFixture
+) -> None:
+    threading.Timer(0.2, holder.kill).start()
+    with caplog.at_level(logging.INFO), provenance.locked(tmp_path / "run", wait=True):
+        pass
+    assert caplog.messages == [f"Process {holder.pid} is already running in {tmp_path / 'run'}; waiting for it."]
+
+
+def test_clearing_leaves_the_lock_alone(tmp_path: Path) -> None:
+    with provenance.locked(tmp_path, wait=False):
+        pass
+    (tmp_path / "summary.json").touch()
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    provenance.clear(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lock"]
+
+
+def test_there_may_be_nothing_to_clear(tmp_path: Path) -> None:
+    provenance.clear(tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def leave(directory: Path, manifest: str, has_summary: bool) -> Path:
+    (directory / "manifest.json").write_text(manifest)
+    if has_summary:
+        (directory / "summary.json").write_text("{}")
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("manifest", "has_summary", "is_done"),
+    [
+        ('{"status": "done"}', True, True),
+        ('{"status": "done"}', False, False),
+        ('{"status": "running"}', True, False),
+        ('{"status": "do', True, False),
+        ("[]", True, False),
+        ("", True, False),
+    ],
+)
+def test_a_run_is_done_with_a_sound_manifest_that_says_so_and_a_summary(
+    tmp_path: Path, manifest: str, has_summary: bool, is_done: bool
+) -> None:
+    assert provenance.is_done(leave(tmp_path, manifest, has_summary)) == is_done
+
+
+@pytest.mark.parametrize(
+    ("manifest", "state"),
+    [
+        ('{"status": "done"}', ("done", "")),
+        ('{"status": "failed", "reason": "ValueError: no"}', ("failed", "ValueError: no")),
+        ('{"status": "running"}', ("interrupted", "")),
+        ("", ("missing", "")),
+    ],
+)
+def test_the_state_of_a_run_is_read_from_its_directory(tmp_path: Path, manifest: str, state: tuple[str, str]) -> None:
+    assert provenance.state_of(leave(tmp_path, manifest, has_summary=True)) == state
+
+
+def test_a_run_whose_process_lives_is_running(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+    assert provenance.state_of(leave(tmp_path / "run", '{"status": "running"}', False)) == ("running", "")
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    provenance.write_json(tmp_path / "summary.json", {"a": 1})
+    with pytest.raises(TypeError):
+        provenance.write_json(tmp_path / "summary.json", {"a": object()})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": 1}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with one commit, in which the package pretends to lie."""
+    for name in ("sparsity/provenance.py", "conf/config.yaml", "results/README.md"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("one")
+    identity = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    monkeypatch.delenv("GIT_DIR", raising=False)
+    for arguments in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "--no-gpg-sign", "-m", "one"]):
+        subprocess.run(["git", *arguments], cwd=tmp_path, check=True)
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "sparsity" / "provenance.py"))
+    return tmp_path
+
+
+def test_the_origin_names_the_commit_the_command_and_the_versions(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py", "finetune.from=[last]", "seed=1"])
+    origin = provenance.origin()
+    assert len(origin["commit"]) == 40 and origin["dirty"] is False
+    assert origin["command"] == "python scripts/train.py 'finetune.from=[last]' seed=1"
+    assert set(origin["versions"]) >= {"python", "torch", "numpy", "hydra-core"} and all(origin["versions"].values())
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_dirty"),
+    [("sparsity/provenance.py", True), ("conf/config.yaml", True), ("results/README.md", False)],
+)
+def test_changed_code_and_settings_are_dirty_and_results_are_not(
+    repository: Path, changed: str, is_dirty: bool
+) -> None:
+    (repository / changed).write_text("two")
+    assert provenance.origin()["dirty"] is is_dirty
+
+
+def test_without_a_repository_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "sparsity" / "provenance.py"))
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    assert provenance.origin()["commit"] is None
