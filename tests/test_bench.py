@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,23 +11,17 @@ import torch
 from scripts import bench
 from sparsity.benchmark import equality, figures
 from sparsity.benchmark.straightforward import StraightforwardRecipe
-from sparsity.benchmark.timing import Contestant, spread, time_in_turns
+from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.workspace import Workspace
 
 CPU = torch.device("cpu")
 
 
-def embedded_workspace() -> AbstractContextManager[Workspace]:
-    return bench.workspace("lenet5_mnist", "cpu", 1, source="embedded")
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def work() -> Iterator[Workspace]:
-    """The paper's configuration on the small embedded data set; what `machine.prepare` sets globally is put back."""
-    was_deterministic = torch.are_deterministic_algorithms_enabled()
-    with embedded_workspace() as workspace:
+    """The paper's configuration on the small embedded data set."""
+    with bench.workspace("lenet5_mnist", "cpu", 1, source="embedded") as workspace:
         yield workspace
-    torch.use_deterministic_algorithms(was_deterministic)
 
 
 def test_our_step_and_the_straightforward_recipe_compute_the_same_update(work: Workspace) -> None:
@@ -59,26 +53,35 @@ def test_a_pruned_weight_that_moves_stops_the_benchmark(work: Workspace, monkeyp
         equality.check_same_update(work)
 
 
-def test_other_normalisation_of_the_inputs_stops_the_benchmark(work: Workspace) -> None:
-    original = equality.shuffled(work)
-    other = replace(work, data=replace(work.data, std=(0.3,)))
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(ValueError, match="in the first batch's pixels"):
-        patch.setattr(equality, "shuffled", lambda _: original)
-        equality.check_same_inputs(other)
+def test_other_normalisation_of_the_inputs_stops_the_benchmark(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, otherwise = equality.shuffled(work), replace(work, data=replace(work.data, std=(0.3,)))
+    monkeypatch.setattr(equality, "shuffled", lambda _: ours)
+    with pytest.raises(ValueError, match="in the first batch's pixels"):
+        equality.check_same_inputs(otherwise)
+
+
+def test_a_block_of_our_steps_takes_batch_after_batch_and_leaves_the_recorder_empty(work: Workspace) -> None:
+    trainer = figures.plain_trainer(work)
+    time_block(figures.our_loop(trainer), 2, CPU)
+    assert (trainer.step, trainer.drain()) == (3, [])  # one untimed step goes first
 
 
 def test_an_unequal_update_ends_the_command_with_one_sentence(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    work: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(bench, "workspace", lambda *_: embedded_workspace())
+    monkeypatch.setattr(bench, "workspace", lambda *_: nullcontext(work))
     monkeypatch.setattr(equality, "TOLERANCE", 1e-30)
     with pytest.raises(SystemExit, match=r"^error: Our step and the straightforward recipe differ by [^\n]*$"):
         bench.main(["step", "--experiment", "lenet5_mnist", "--machine", "cpu", "--threads", "1"])
     assert [json.loads(line)["figure"] for line in capsys.readouterr().out.splitlines()] == ["environment"]
 
 
-def test_an_optimiser_that_the_recipe_does_not_know_is_refused(work: Workspace) -> None:
-    work.settings.regularise.optimizer.name = "sgd"
+def test_an_optimiser_that_the_recipe_does_not_know_is_refused(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work.settings.regularise.optimizer, "name", "sgd")
     with pytest.raises(ValueError, match="trains with sgd, but the straightforward recipe knows adam only"):
         equality.pruned_pair(work)
 
