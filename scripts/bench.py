@@ -63,7 +63,10 @@ def workspace(experiment: str, device: str, threads: int | None, source: str = "
         data = built.build_data().to(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
         plan = make_plan(settings, len(data.train))
-        yield Workspace(built, on, data, directory, {}, plan, log, Mirrors())
+        try:
+            yield Workspace(built, on, data, directory, {}, plan, log, Mirrors())
+        finally:
+            log.finish(0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Which figures tell how fast we are? Three kinds of step, two ratios, an evaluation, a prune and a checkpoint."""
 
+import time
 from collections.abc import Callable, Iterator
-from itertools import chain, count, repeat
+from itertools import chain, repeat
 from typing import Any
 
 import torch
@@ -69,12 +70,12 @@ def plain_trainer(work: Workspace) -> Trainer:
 
 def our_loop(trainer: Trainer) -> Contestant:
     """Gather a batch on the device and make one step, as `Trainer.run` does."""
-    positions, steps_per_epoch = count(), trainer.batches.steps_per_epoch
 
     def step() -> None:
-        trainer.train_step(trainer.batches.batch(*divmod(next(positions), steps_per_epoch)))
+        epoch, position = divmod(trainer.step, trainer.batches.steps_per_epoch)
+        trainer.train_step(trainer.batches.batch(epoch, position))
 
-    return Contestant(step)
+    return Contestant(step, after=trainer.drain)
 
 
 def research_loop(work: Workspace, recipe: StraightforwardRecipe, num_workers: int) -> Contestant:
@@ -90,7 +91,8 @@ def research_loop(work: Workspace, recipe: StraightforwardRecipe, num_workers: i
         images, labels = next(batches)
         recipe.step(images.to(work.device), labels.to(work.device), work.settings.pruner.penalty.strength)
 
-    return Contestant(step, 1 + num_workers * PREFETCH_FACTOR, REST_SECONDS if num_workers else 0.0)
+    num_ahead = num_workers * PREFETCH_FACTOR
+    return Contestant(step, 1 + num_ahead, lambda: time.sleep(REST_SECONDS if num_workers else 0))
 
 
 def faster_num_workers(work: Workspace, recipe: StraightforwardRecipe) -> int:

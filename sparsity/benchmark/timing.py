@@ -11,11 +11,11 @@ import torch
 
 @dataclass(frozen=True)
 class Contestant:
-    """A step to be timed in blocks: a few untimed ones first, then the block, then a rest."""
+    """A step to be timed in blocks: a few untimed ones first, then the block, then what is to be done after it."""
 
     step: Callable[[], object]
     num_untimed: int = 1
-    rest_seconds: float = 0.0
+    after: Callable[[], object] = lambda: None
 
 
 def time_in_turns(
@@ -41,7 +41,7 @@ def time_block(contestant: Contestant, num_steps: int, device: torch.device) -> 
     for _ in range(num_steps):
         contestant.step()
     seconds = (clock(device) - started) / num_steps
-    time.sleep(contestant.rest_seconds)
+    contestant.after()
     return seconds
 
 

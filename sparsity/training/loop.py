@@ -110,9 +110,8 @@ class Trainer:
             is_due = self._is_due(position + 1)
             is_yield = is_due or self.step + 1 == self.num_steps
             self.train_step(self.batches.batch(epoch, position), observe=is_yield)
-            self.step += 1
             if is_yield or self._recorder.is_full:
-                rows += self._drain()
+                rows += self.drain()
             if is_yield:
                 started = time.monotonic()
                 metrics = {name: float(value) for name, value in self._evaluate().items()}
@@ -120,7 +119,7 @@ class Trainer:
                 rows = []
 
     def train_step(self, batch: Batch, observe: bool = False) -> None:
-        """One update from one batch, as `run` makes it at step `self.step`; the place in the data stays where it is.
+        """One update from one batch; `run` is made of these. Drain before the recorder is full.
 
         Args:
             batch: on the device.
@@ -133,6 +132,24 @@ class Trainer:
             loss = loss + objective.term(outputs)
         loss.backward()
         self._update(loss.detach(), observe)
+        self.step += 1
+
+    def drain(self) -> list[dict[str, float]]:
+        """The rows recorded since the last call, oldest first.
+
+        Raises:
+            NonFiniteLossError: naming the first step whose loss was not finite.
+        """
+        rows = self._recorder.drain()
+        first = self.step - len(rows)
+        bad_step = int(self._first_bad_step)
+        if bad_step >= 0:
+            loss = rows[bad_step - first]["train/loss"]
+            raise NonFiniteLossError(
+                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and "
+                "the last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
+            )
+        return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
 
     def reset_state(self, kept: dict[str, Tensor]) -> None:
         """Multiply the optimiser's state of each named parameter by its mask, so that no momentum survives a cut.
@@ -201,18 +218,6 @@ class Trainer:
     def _set_learning_rate(self) -> None:
         factor = lr_factor(self.settings.lr_schedule, self.step, self.num_steps)
         self._learning_rate.fill_(self.settings.optimizer.lr * factor)
-
-    def _drain(self) -> list[dict[str, float]]:
-        rows = self._recorder.drain()
-        first = self.step - len(rows)
-        bad_step = int(self._first_bad_step)
-        if bad_step >= 0:
-            loss = rows[bad_step - first]["train/loss"]
-            raise NonFiniteLossError(
-                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and "
-                "the last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
-            )
-        return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:
