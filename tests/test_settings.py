@@ -35,15 +35,15 @@ WRONG = [
     ),
     (
         Settings(schedule=ScheduleSettings(fraction=-0.1)),
-        "schedule.fraction=-0.1 is out of range; it must be between 1e-09 and 1.",
+        "schedule.fraction=-0.1 is out of range; it must be between 1e-06 and 1.",
     ),
     (
         Settings(schedule=ScheduleSettings(fraction=0.0)),
-        "schedule.fraction=0 is out of range; it must be between 1e-09 and 1.",
+        "schedule.fraction=0 is out of range; it must be between 1e-06 and 1.",
     ),
     (
         Settings(schedule=ScheduleSettings(fraction=4.0)),
-        "schedule.fraction=4 is out of range; it must be between 1e-09 and 1.",
+        "schedule.fraction=4 is out of range; it must be between 1e-06 and 1.",
     ),
     (
         Settings(gate=GateSettings(plateau_epochs=9)),
