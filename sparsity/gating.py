@@ -76,7 +76,7 @@ class GatedPruning:
         self._num_evaluations_since_prune = 0
         target = self._settings.gate.target_sparsity
         if target is not None and reaches(pruner.sparsity, target) and not reaches(before, target):
-            self._phase.keep("paper_sparsity")
+            self._phase.keep("paper_sparsity")  # Deviation 6
 
     def _stop(self) -> str | None:
         target, plateau = self._settings.gate.stop_at_sparsity, self._settings.gate.plateau_epochs

@@ -22,7 +22,7 @@ class PhasePlan:
 class Plan:
     """What a run will do: its phases, and the prunes it needs against the evaluations it has.
 
-    `prunes_needed` is None without a target sparsity, or when the fraction can never reach it.
+    `prunes_needed` is None without a target sparsity, or for a pruner that removes nothing.
     """
 
     baseline: PhasePlan
@@ -110,12 +110,10 @@ def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
     return PhasePlan(num_steps, epochs * (steps_per_epoch // every) + rest // every)
 
 
-def prunes_needed(target_sparsity: float, fraction: float) -> int | None:
-    """Prunes of `fraction` of the remaining weights after which at least `target_sparsity` is gone; None if never."""
+def prunes_needed(target_sparsity: float, fraction: float) -> int:
+    """Prunes of `fraction`, in (0, 1], of the remaining weights after which at least `target_sparsity` is gone."""
     if reaches(0.0, target_sparsity):
         return 0
-    if fraction <= 0.0:
-        return None
     if fraction >= 1.0:
         return 1
     remaining = 1 - target_sparsity + PRINTED_PRECISION

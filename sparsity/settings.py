@@ -30,7 +30,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 # Closed intervals; None leaves a side open.
 RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, None),
-    "schedule.fraction": (0.0, 1.0),
+    "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
     "gate.bound": (0.0, 100.0),
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),

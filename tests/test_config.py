@@ -104,7 +104,7 @@ def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: st
         ("pruner.penalty", 3, "pruner.penalty=3 is not possible: pruner.penalty is a group of settings"),
         ("gate.bound", 101, "gate.bound=101 is out of range; it must be between 0 and 100."),
         ("gate.bound", float("nan"), "gate.bound=nan is out of range; it must be between 0 and 100."),
-        ("schedule.fraction", -0.1, "schedule.fraction=-0.1 is out of range; it must be between 0 and 1."),
+        ("schedule.fraction", -0.1, "schedule.fraction=-0.1 is out of range; it must be between 1e-06 and 1."),
         ("machine.num_threads", 0, "machine.num_threads=0 is out of range; it must be at least 1."),
         ("seed", "abc", "seed: Value 'abc' of type 'str' could not be converted to Integer."),
         ("baseline.source", "file", "baseline.path is missing: baseline=file needs the path of a checkpoint"),

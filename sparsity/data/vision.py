@@ -107,7 +107,7 @@ class Batches:
     @property
     def steps_per_epoch(self) -> int:
         """Whole batches in an epoch."""
-        return len(self._split) // self._batch_size
+        return len(self._split) // self._batch_size  # Deviation 9
 
     def indices(self, epoch: int) -> Tensor:
         """All indices of the split, int64 (N,), in the order of `epoch`, on the device."""

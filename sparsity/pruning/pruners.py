@@ -40,8 +40,8 @@ class Pruner:
         self.probe = IrrelevanceProbe(list(parameters), settings.penalty, self.masks.multipliers)
         self.penalty: Penalty | None = None
         if settings.penalty.kind != "none":
-            device = next(iter(parameters.values())).device
-            self.penalty = Penalty(settings.penalty, steps_per_epoch, steps_per_evaluation, device)
+            multipliers = list(self.masks.multipliers.values())
+            self.penalty = Penalty(settings.penalty, steps_per_epoch, steps_per_evaluation, multipliers)
 
     @property
     def num_total(self) -> dict[str, int]:

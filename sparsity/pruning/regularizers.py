@@ -24,17 +24,19 @@ class Penalty:
         settings: kind, lambda, alpha, decay.
         steps_per_epoch: steps after which the linear decay reaches zero.
         steps_per_evaluation: unit of the exponential decay's half-life.
-        device: where lambda and its counter live.
+        multipliers: 0/1 masks of the parameters, in their order; lambda and its counter live where they do.
     """
 
     def __init__(
-        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, device: torch.device
+        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, multipliers: list[Tensor]
     ) -> None:
-        self.settings = settings
+        self.settings, self._multipliers = settings, multipliers
+        device = multipliers[0].device
         self._steps = (steps_per_epoch, steps_per_evaluation)
         self._count = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
         self._value = torch.zeros((), device=device)
+        self._degree = 1 if settings.kind == "l1" else 2  # of the penalty in w, at constant I
         self._pull: list[Tensor] = []
         self.recorded = {"penalty/lambda": self._strength, "penalty/value": self._value}
 
@@ -43,17 +45,19 @@ class Penalty:
         factor = penalty_decay(self.settings, self._count, *self._steps)
         self._strength.copy_(factor * self.settings.strength)
         self._count.add_(1)
-        self._pull = self._direction(parameters, gradients)
-        self._record_value(parameters)
-        torch._foreach_mul_(self._pull, self._strength)
-        if not self.settings.decoupled:
-            torch._foreach_add_(gradients, self._pull)
+        pull = self._direction(parameters, gradients)
+        self._record_value(parameters, pull)
+        torch._foreach_mul_(pull, self._degree * self._strength)
+        if self.settings.decoupled:
+            self._pull = pull
+        else:
+            torch._foreach_add_(gradients, pull)  # Deviation 13
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
-        if self.settings.decoupled:
-            torch._foreach_mul_(self._pull, learning_rate)
-            torch._foreach_sub_(parameters, self._pull)
+        for parameter, pull in zip(parameters if self.settings.decoupled else (), self._pull, strict=True):
+            # a rate of 0 is the stop after a non-finite loss, where the pull may be NaN
+            parameter.sub_(torch.where(learning_rate > 0, learning_rate * pull, 0.0))
 
     def restart(self) -> None:
         """Set lambda back to its full strength, as after each prune."""
@@ -68,31 +72,30 @@ class Penalty:
         self._count.copy_(state["count"])
 
     def _direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """d(penalty)/dw at lambda = 1."""
+        """New tensors sign(w), w or I w: d(penalty)/dw at lambda = 1 but for the degree, a factor of 1 or 2."""
         if self.settings.kind == "l1":
             return list(torch._foreach_sign(parameters))
         if self.settings.kind == "l2":
-            return list(torch._foreach_mul(parameters, 2.0))
-        return self._relevance_direction(parameters, gradients)
-
-    def _relevance_direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """2 I w. The default form runs over all tensors at once: eq. 4 is on the hot path."""
-        if self.settings.irrelevance == "exponential" and not self.settings.scale_free:
-            pull = list(torch._foreach_abs(gradients))
-            torch._foreach_mul_(pull, -1.0 / self.settings.alpha)
-            torch._foreach_exp_(pull)
-        else:
-            kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
-            pull = [irrelevance(gradient, alpha, kind, scale_free) for gradient in gradients]
+            return [parameter.clone() for parameter in parameters]
+        pull = self._irrelevance(gradients)
         torch._foreach_mul_(pull, parameters)
-        torch._foreach_mul_(pull, 2.0)
         return pull
 
-    def _record_value(self, parameters: list[Tensor]) -> None:
-        """Lambda sum w * pull / degree, which is the penalty itself: its terms are of degree 1 (l1) or 2 in w."""
-        degree = 1 if self.settings.kind == "l1" else 2
-        dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(self._pull, parameters, strict=True)]
-        self._value.copy_(torch.stack(dots).sum() * self._strength / degree)
+    def _irrelevance(self, gradients: list[Tensor]) -> list[Tensor]:
+        """I of each weight. The default form runs over all tensors at once: eq. 4 is on the hot path."""
+        if self.settings.irrelevance == "exponential" and not self.settings.scale_free:
+            values = list(torch._foreach_abs(gradients))
+            torch._foreach_mul_(values, -1.0 / self.settings.alpha)
+            torch._foreach_exp_(values)
+            return values
+        kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
+        pairs = zip(gradients, self._multipliers, strict=True)
+        return [irrelevance(gradient, alpha, kind, scale_free, multiplier) for gradient, multiplier in pairs]
+
+    def _record_value(self, parameters: list[Tensor], direction: list[Tensor]) -> None:
+        """Lambda sum w * direction, which is the penalty itself: it is homogeneous in w (Euler)."""
+        dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(direction, parameters, strict=True)]
+        self._value.copy_(torch.stack(dots).sum() * self._strength)
 
 
 def _flat(tensor: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int
     linear: max(0, 1 - count / steps_per_epoch), as the authors' code. exponential: halved every
     `half_life_evaluations`, PAPER section 4 gives no rate. none: 1.
     """
-    if settings.decay == "linear":
+    if settings.decay == "linear":  # Deviation 4
         return (1 - count / steps_per_epoch).clamp_min(0.0)
     if settings.decay == "exponential":
         return torch.exp2(-count / (settings.half_life_evaluations * steps_per_evaluation))
@@ -57,13 +57,19 @@ class Gate:
             self._fall_short(baseline_metric, "the baseline's validation metric")
 
     def decide(self, metric: float) -> Decision:
-        """The verdict on one evaluation's validation metric, in its own unit."""
+        """The verdict on one evaluation's validation metric, in its own unit.
+
+        From scratch, the first evaluation past the first quarter of the phase settles whether the bound is in reach.
+
+        Raises:
+            ValueError: under `policy: error`, if it is not.
+        """
         self._num_seen += 1
         self._best = max(self._best, metric)
         if self._patience is not None and self._num_seen > self._patience:
             self._patience = None
             if self._best <= self.bound:
-                self._fall_short(self._best, "the best validation metric of the phase's first quarter")
+                self._fall_short(self._best, "the best validation metric so far, past the phase's first quarter")
         if metric > self.bound:
             return Decision(True, f"{metric:.2f} is above the bound {self.bound:.2f}")
         return Decision(False, f"{metric:.2f} is not above the bound {self.bound:.2f}")
@@ -82,7 +88,7 @@ class Gate:
         short = f"{what}, {reached:.2f}, does not exceed the configured bound {self.settings.bound:g}"
         if self.settings.policy == "error":
             raise ValueError(f"Nothing would ever be pruned: {short}; set gate.bound below it or gate.policy=fallback.")
-        if self.settings.policy == "fallback":
+        if self.settings.policy == "fallback":  # Deviation 5
             self.bound = reached - self.settings.margin
             self.why = f"{short}; fell back to it minus the margin {self.settings.margin:g}"
         else:

@@ -4,21 +4,30 @@ import torch
 from torch import Tensor
 
 
-def irrelevance(gradient: Tensor, alpha: float = 1.0, kind: str = "exponential", scale_free: bool = False) -> Tensor:
+def irrelevance(
+    gradient: Tensor,
+    alpha: float = 1.0,
+    kind: str = "exponential",
+    scale_free: bool = False,
+    multiplier: Tensor | None = None,
+) -> Tensor:
     """The coefficient of irrelevance I of each weight: near 1 where the loss hardly depends on the weight.
 
     exponential: exp(-|g| / alpha) in (0, 1], PAPER eq. 4 with alpha = 1.
     hyperbolic: 1 / (1 - alpha |g|), the authors' follow-up code. It has a pole at |g| = 1 / alpha and grows with |g|
     below it: kept to reproduce that work, not recommended.
-    scale_free: g is first divided by its mean magnitude in the tensor: alpha is then free of the loss's scale.
+    scale_free: g is first divided by its mean magnitude in the tensor: alpha is then free of the loss's scale. The mean
+    goes over the weights still kept, else the zeros of pruned weights would dilute it more and more.
 
     Args:
         gradient: dL/dw of one parameter, any shape.
         alpha: scale of the gradient, > 0.
+        multiplier: 0/1 mask of the same shape, 1 = kept; None keeps all. Only `scale_free` looks at it.
     """
     size = gradient.abs()
     if scale_free:
-        size = size / size.mean().clamp_min(torch.finfo(size.dtype).tiny)
+        mean = size.mean() if multiplier is None else (size * multiplier).sum() / multiplier.sum().clamp_min(1)
+        size = size / mean.clamp_min(torch.finfo(size.dtype).tiny)
     if kind == "hyperbolic":
         return 1 / (1 - alpha * size)
     return torch.exp(-size / alpha)

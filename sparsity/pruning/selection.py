@@ -11,9 +11,7 @@ def num_to_prune(num_kept: int, fraction: float) -> int:
 
     Without the floor of one a small network would pass the gate for ever and prune nothing.
     """
-    if num_kept == 0 or fraction == 0.0:
-        return 0
-    return max(1, round(fraction * num_kept))
+    return min(num_kept, max(1, round(fraction * num_kept)))
 
 
 def select_smallest(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:

@@ -39,8 +39,9 @@ class IrrelevanceProbe:
         """Measure the unedited gradients of one step."""
         p = self._penalty
         for name, gradient in zip(self._names, gradients, strict=True):
-            values = irrelevance(gradient, p.alpha, p.irrelevance, p.scale_free)
-            self._figures |= _distribution(f"irrelevance/layer/{name}", values, self._multipliers[name])
+            multiplier = self._multipliers[name]
+            values = irrelevance(gradient, p.alpha, p.irrelevance, p.scale_free, multiplier)
+            self._figures |= _distribution(f"irrelevance/layer/{name}", values, multiplier)
 
     def figures(self) -> dict[str, float]:
         """`irrelevance/layer/<parameter>/{mean,min,below_0.99}` of the last step observed."""

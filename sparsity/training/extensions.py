@@ -43,7 +43,7 @@ class AfterStep(Protocol):
     """Changes the weights in place after the optimiser has moved them."""
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
-        """Edit `parameters`, given the rate of the step just made (0-dim, on the device)."""
+        """Edit `parameters`, given the rate of the step just made (0-dim, on the device; 0 after a stop)."""
         ...
 
 

@@ -85,7 +85,9 @@ class Trainer:
             self.num_steps = min(self.num_steps, settings.max_steps)
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
         device = self.parameters[0].device
-        self._learning_rate = torch.tensor(settings.optimizer.lr, device=device)
+        # The fused kernels read the rate as float64 on a CPU, as if it were a plain number, and as float32 on a GPU.
+        rate_dtype = torch.float64 if device.type == "cpu" else torch.float32
+        self._learning_rate = torch.tensor(settings.optimizer.lr, dtype=rate_dtype, device=device)
         self._stop = torch.zeros((), device=device)
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
@@ -107,15 +109,47 @@ class Trainer:
             epoch, position = divmod(self.step, self.batches.steps_per_epoch)
             is_due = self._is_due(position + 1)
             is_yield = is_due or self.step + 1 == self.num_steps
-            self._train_step(self.batches.batch(epoch, position), observe=is_yield)
-            self.step += 1
+            self.train_step(self.batches.batch(epoch, position), observe=is_yield)
             if is_yield or self._recorder.is_full:
-                rows += self._drain()
+                rows += self.drain()
             if is_yield:
                 started = time.monotonic()
                 metrics = {name: float(value) for name, value in self._evaluate().items()}
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
+
+    def train_step(self, batch: Batch, observe: bool = False) -> None:
+        """One update from one batch; `run` is made of these. Drain before the recorder is full.
+
+        Args:
+            batch: on the device.
+            observe: whether the observers look at this step's gradients.
+        """
+        self._set_learning_rate()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss, outputs = self.task.forward(self.model, batch)
+        for objective in self.extensions.objectives:
+            loss = loss + objective.term(outputs)
+        loss.backward()
+        self._update(loss.detach(), observe)
+        self.step += 1
+
+    def drain(self) -> list[dict[str, float]]:
+        """The rows recorded since the last call, oldest first.
+
+        Raises:
+            NonFiniteLossError: naming the first step whose loss was not finite.
+        """
+        rows = self._recorder.drain()
+        first = self.step - len(rows)
+        bad_step = int(self._first_bad_step)
+        if bad_step >= 0:
+            loss = rows[bad_step - first]["train/loss"]
+            raise NonFiniteLossError(
+                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and "
+                "the last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
+            )
+        return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
 
     def reset_state(self, kept: dict[str, Tensor]) -> None:
         """Multiply the optimiser's state of each named parameter by its mask, so that no momentum survives a cut.
@@ -142,8 +176,12 @@ class Trainer:
         """Stand again where `state_dict` was taken; the weights are the caller's to restore."""
         self.step = state["step"]
         self._device_step.fill_(self.step)
+        self._stop.zero_()
+        self._first_bad_step.fill_(-1)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate  # load_state_dict has put a copy there, which no schedule would reach
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
         for extension, saved in zip(stateful, state["extensions"], strict=True):
             extension.load_state_dict(saved)
@@ -151,16 +189,7 @@ class Trainer:
 
     def _is_due(self, steps_into_epoch: int) -> bool:
         every = self.settings.evaluate_every_steps or self.batches.steps_per_epoch
-        return steps_into_epoch % every == 0
-
-    def _train_step(self, batch: Batch, observe: bool) -> None:
-        self._set_learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, outputs = self.task.forward(self.model, batch)
-        for objective in self.extensions.objectives:
-            loss = loss + objective.term(outputs)
-        loss.backward()
-        self._update(loss.detach(), observe)
+        return steps_into_epoch % every == 0  # Deviation 12
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
@@ -183,23 +212,12 @@ class Trainer:
         is_first = is_bad & (self._first_bad_step < 0)
         self._first_bad_step.copy_(torch.where(is_first, self._device_step, self._first_bad_step))
         self._stop.copy_(torch.maximum(self._stop, is_bad.to(self._stop)))
+        self._learning_rate.mul_(1 - self._stop)  # after-steps do not know the switch of the optimiser
         self._device_step.add_(1)
 
     def _set_learning_rate(self) -> None:
         factor = lr_factor(self.settings.lr_schedule, self.step, self.num_steps)
         self._learning_rate.fill_(self.settings.optimizer.lr * factor)
-
-    def _drain(self) -> list[dict[str, float]]:
-        rows = self._recorder.drain()
-        first = self.step - len(rows)
-        bad_step = int(self._first_bad_step)
-        if bad_step >= 0:
-            loss = rows[bad_step - first]["train/loss"]
-            raise NonFiniteLossError(
-                f"The loss became {loss} at step {bad_step + 1} of the phase; nothing was updated from there on and "
-                "the last checkpoint is kept: lower the phase's optimizer.lr or pruner.penalty.strength."
-            )
-        return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:

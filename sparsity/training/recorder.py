@@ -1,4 +1,4 @@
-"""What happened in each step? A ring of rows on the device, copied to the host at logging cadence only."""
+"""What happened in each step? A buffer of rows on the device, copied to the host at logging cadence only."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 class StepRecorder:
-    """Keeps the last `capacity` rows of per-step figures on the device.
+    """Keeps up to `capacity` rows of per-step figures on the device.
 
     Args:
         names: one per column, as they appear in the log.
-        capacity: rows kept; the loop must drain before it has written more.
+        capacity: rows it holds; the loop must drain it when it is full.
         device: where the figures live.
     """
 
@@ -23,14 +23,14 @@ class StepRecorder:
 
     @property
     def is_full(self) -> bool:
-        """Whether one more row would overwrite one that was not drained."""
+        """Whether there is no room for one more row."""
         return self._num_written == len(self._rows)
 
     def write(self, values: Sequence[Tensor]) -> None:
         """Append one row of 0-dim tensors without asking the device for a value."""
         row = torch.stack([value.detach().to(self._rows) for value in values])
         self._rows.index_copy_(0, self._slot, row.unsqueeze(0))
-        self._slot.add_(1).remainder_(len(self._rows))
+        self._slot.add_(1)
         self._num_written += 1
 
     def drain(self) -> list[dict[str, float]]:

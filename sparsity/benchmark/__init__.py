@@ -1,0 +1,1 @@
+"""How fast is it? Our training step timed against plain training and against a straightforward research recipe."""

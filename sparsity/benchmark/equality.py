@@ -1,0 +1,103 @@
+"""Do our step and the straightforward recipe compute the same update? Only then may their times be compared."""
+
+import torch
+from torch import Tensor
+
+from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
+from sparsity.data.vision import Batches
+from sparsity.phase import Phase
+from sparsity.workspace import Workspace
+
+TOLERANCE = 1e-6  # of input pixels (normalised) and of weights, absolute
+NUM_STEPS = 5
+
+
+def check_same_update(work: Workspace) -> float:
+    """Make the same steps in our loop and in the recipe; the largest difference of a weight after any of them.
+
+    Same weights, masks, batch and lambda. In float64: the two layouts round differently and Adam divides by the size of
+    the gradient, so that in float32 the last bits of a gradient near zero would move a weight by a good part of the
+    learning rate.
+
+    Raises:
+        ValueError: if that is more than the tolerance, or a pruned weight is not zero.
+    """
+    ours, recipe = pruned_pair(work, torch.float64)
+    images, labels = shuffled(work).batch(0, 0)
+    largest = 0.0
+    for step in range(1, NUM_STEPS + 1):
+        difference = step_both(ours, recipe, images.double(), labels)
+        _hold(difference, f"the weights after step {step}")
+        largest = max(largest, difference)
+    return largest
+
+
+def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Phase, StraightforwardRecipe]:
+    """Our regularised phase and the recipe, from the same weights and, after one prune, with the same masks.
+
+    Raises:
+        ValueError: if the phase does not train with Adam, the only optimiser that the recipe knows.
+    """
+    settings = work.settings
+    if settings.regularise.optimizer.name != "adam":
+        raise ValueError(
+            f"{settings.experiment} trains with {settings.regularise.optimizer.name}, but the straightforward recipe "
+            "knows adam only: time an experiment with adam."
+        )
+    ours = work.phase("regularise", settings.regularise, settings.pruner, 0)
+    ours.model.to(dtype)
+    model = work.experiment.build_model().to(work.device, dtype)
+    model.load_state_dict(ours.model.state_dict())
+    recipe = StraightforwardRecipe(model, settings.regularise.optimizer, settings.pruner.penalty.alpha)
+    ours.pruner.prune()
+    ours.trainer.reset_state(ours.pruner.masks.multipliers)
+    recipe.mask(ours.pruner.masks.kept)
+    return ours, recipe
+
+
+def shuffled(work: Workspace) -> Batches:
+    """The training batches of the regularised phase, in the order in which our loop takes them."""
+    data, settings = work.data, work.settings
+    return Batches(data.train, data.mean, data.std, settings.regularise.batch_size, settings.seed, "regularise")
+
+
+def check_same_inputs(work: Workspace) -> float:
+    """Load the first batch in both ways; the largest difference of a pixel.
+
+    Raises:
+        ValueError: if that is more than the tolerance, or the labels differ.
+    """
+    batches = shuffled(work)
+    images, labels = batches.batch(0, 0)
+    pil_images, pil_labels = next(iter(pil_batches(work.data, batches.indices(0), len(labels), num_workers=0)))
+    if not torch.equal(pil_labels, labels.cpu()):
+        raise ValueError("The two data loaders give different labels: their times cannot be compared.")
+    difference = float((pil_images - images.cpu()).abs().max())
+    _hold(difference, "the first batch's pixels")
+    return difference
+
+
+def step_both(ours: Phase, recipe: StraightforwardRecipe, images: Tensor, labels: Tensor) -> float:
+    """One step of each on the same batch and with the same lambda; the largest difference between their weights.
+
+    Raises:
+        ValueError: if a pruned weight is not exactly zero in both.
+    """
+    ours.trainer.train_step((images, labels))
+    assert ours.pruner.penalty is not None
+    recipe.step(images, labels, float(ours.pruner.penalty.recorded["penalty/lambda"]))
+    kept, theirs, largest = ours.pruner.masks.kept, recipe.weights(), 0.0
+    for name, parameter in ours.model.named_parameters():
+        weight, pruned = parameter.detach(), ~kept[name]
+        if weight[pruned].any() or theirs[name][pruned].any():
+            raise ValueError(f"A pruned weight of {name} is not zero, so the two recipes differ: mend the masks.")
+        largest = max(largest, float((weight - theirs[name]).abs().max()))
+    return largest
+
+
+def _hold(difference: float, what: str) -> None:
+    if not difference <= TOLERANCE:  # NaN is no agreement either
+        raise ValueError(
+            f"Our step and the straightforward recipe differ by {difference:.1e} in {what}, and {TOLERANCE:.0e} is "
+            "allowed: their times cannot be compared until they compute the same."
+        )

@@ -1,0 +1,130 @@
+"""Which figures tell how fast we are? Three kinds of step, two ratios, an evaluation, a prune and a checkpoint."""
+
+import time
+from collections.abc import Callable, Iterator
+from itertools import chain, repeat
+from typing import Any
+
+import torch
+
+from sparsity import machine
+from sparsity.benchmark.equality import check_same_inputs, check_same_update, pruned_pair, shuffled
+from sparsity.benchmark.straightforward import PREFETCH_FACTOR, StraightforwardRecipe, pil_batches
+from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
+from sparsity.phase import Phase
+from sparsity.training.checkpoints import save_checkpoint
+from sparsity.training.loop import Trainer
+from sparsity.workspace import Workspace
+
+Figure = dict[str, Any]
+
+NUM_STEPS_PER_BLOCK = 5
+NUM_REPEATS = 5  # of what is not a step
+NUM_WORKERS = (0, 2)  # of the recipe's DataLoader; the faster one runs
+NUM_CALIBRATION_STEPS = 10
+REST_SECONDS = 0.2  # the workers fill their queue in it, instead of during the next block
+TARGETS = {("relevance", "plain"): 1.04, ("relevance", "straightforward"): 0.35}
+
+
+def step_figures(work: Workspace, num_rounds: int) -> Iterator[Figure]:
+    """All figures of one experiment, the equality of the two recipes first.
+
+    Raises:
+        ValueError: if our step and the straightforward recipe's do not compute the same update, or have no twin.
+    """
+    yield environment(work)
+    yield {"figure": "same inputs", "max_abs_difference": check_same_inputs(work)}
+    yield {"figure": "same update", "max_abs_difference": check_same_update(work), "dtype": "float64"}
+    ours, recipe = pruned_pair(work)
+    num_workers = faster_num_workers(work, recipe)
+    contestants = {
+        "plain": our_loop(plain_trainer(work)),
+        "relevance": our_loop(ours.trainer),
+        "straightforward": research_loop(work, recipe, num_workers),
+    }
+    seconds = time_in_turns(contestants, num_rounds, NUM_STEPS_PER_BLOCK, work.device)
+    for name, values in seconds.items():
+        extra = {"num_workers": num_workers} if name == "straightforward" else {}
+        yield {"figure": f"{name} step", **spread(values, "seconds"), "rounds": num_rounds, **extra}
+    yield from ratios(seconds)
+    yield from other_figures(work, ours)
+
+
+def environment(work: Workspace) -> Figure:
+    """Where and on what the figures are taken."""
+    return {
+        "figure": "environment",
+        "experiment": work.settings.experiment,
+        "data": work.data.name,
+        "device": machine.describe(work.device),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+    }
+
+
+def plain_trainer(work: Workspace) -> Trainer:
+    """Our loop without any extension."""
+    settings, model = work.settings, work.new_model()
+    return Trainer(model, work.experiment.task, shuffled(work), dict, settings.regularise)
+
+
+def our_loop(trainer: Trainer) -> Contestant:
+    """Gather a batch on the device and make one step, as `Trainer.run` does."""
+
+    def step() -> None:
+        epoch, position = divmod(trainer.step, trainer.batches.steps_per_epoch)
+        trainer.train_step(trainer.batches.batch(epoch, position))
+
+    return Contestant(step, after=trainer.drain)
+
+
+def research_loop(work: Workspace, recipe: StraightforwardRecipe, num_workers: int) -> Contestant:
+    """Take a batch from a DataLoader, move it to the device and make one step of the recipe.
+
+    With workers as many untimed steps go before a block as they had time to prepare batches for.
+    """
+    batch_size = work.settings.regularise.batch_size
+    loader = pil_batches(work.data, shuffled(work).indices(0), batch_size, num_workers)
+    batches = chain.from_iterable(repeat(loader))
+
+    def step() -> None:
+        images, labels = next(batches)
+        recipe.step(images.to(work.device), labels.to(work.device), work.settings.pruner.penalty.strength)
+
+    num_ahead = num_workers * PREFETCH_FACTOR
+    return Contestant(step, 1 + num_ahead, lambda: time.sleep(REST_SECONDS if num_workers else 0))
+
+
+def faster_num_workers(work: Workspace, recipe: StraightforwardRecipe) -> int:
+    """With how many workers the recipe is faster here."""
+    seconds = {n: time_block(research_loop(work, recipe, n), NUM_CALIBRATION_STEPS, work.device) for n in NUM_WORKERS}
+    return min(seconds, key=lambda num_workers: seconds[num_workers])
+
+
+def ratios(seconds: dict[str, list[float]]) -> Iterator[Figure]:
+    """Median and quartiles of the ratios within each round, and what the median should be at most."""
+    for (ours, other), target in TARGETS.items():
+        figure = spread([a / b for a, b in zip(seconds[ours], seconds[other], strict=True)], "ratio")
+        yield {"figure": f"{ours} / {other}", **figure, "at_most": target, "met": figure["ratio"] <= target}
+
+
+def other_figures(work: Workspace, ours: Phase) -> Iterator[Figure]:
+    """An evaluation of the test images, a prune of the whole network, a checkpoint on the disk of temporary files."""
+    split, path = work.data.test, work.directory / "last.pt"
+    seconds = repeated(work, lambda: work.evaluate(ours.model, split))
+    yield {"figure": "evaluation", **spread([len(split) / value for value in seconds], "images_per_second")}
+    yield {"figure": "prune", **spread(repeated(work, ours.pruner.prune), "seconds")}
+    seconds = repeated(work, lambda: save_checkpoint(path, checkpoint(ours), keep_previous=True))
+    yield {"figure": "checkpoint", **spread(seconds, "seconds"), "size_bytes": path.stat().st_size}
+
+
+def checkpoint(phase: Phase) -> dict[str, Any]:
+    """The tensors that a resumed phase needs."""
+    trainer, masks = phase.trainer.state_dict(), phase.pruner.masks.state_dict()
+    return {"weights": phase.model.state_dict(), "masks": masks, "trainer": trainer}
+
+
+def repeated(work: Workspace, act: Callable[[], object]) -> list[float]:
+    """Seconds of `act`, several times, after one that does not count."""
+    contestant = Contestant(act, num_untimed=0)
+    return [time_block(contestant, 1, work.device) for _ in range(1 + NUM_REPEATS)][1:]

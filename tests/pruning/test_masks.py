@@ -1,0 +1,95 @@
+"""Do masks only shrink, zero what they prune, and survive as bits?"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsity.pruning.masks import Masks, pack_bits, unpack_bits
+
+
+def two_tensors() -> dict[str, Tensor]:
+    return {"w": torch.tensor([[1.0, -2.0], [3.0, -4.0]]), "b": torch.tensor([5.0, 6.0, 7.0])}
+
+
+def cut(masks: Masks) -> None:
+    masks.shrink({"w": torch.tensor([[True, False], [True, True]]), "b": torch.tensor([False, True, True])})
+
+
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (3, 5), (2, 3, 5, 5), (0,), ()])
+def test_bits_come_back_in_any_shape(shape: tuple[int, ...]) -> None:
+    keep = torch.rand(shape, generator=torch.Generator().manual_seed(1)) > 0.5
+    bits = pack_bits(keep)
+    assert bits.dtype == torch.uint8 and len(bits) == (keep.numel() + 7) // 8
+    assert torch.equal(unpack_bits(bits, keep.shape), keep)
+
+
+def test_the_first_weight_is_the_highest_bit_and_the_padding_is_zero() -> None:
+    keep = torch.tensor([True, False, False, False, False, False, True, True, False, True])
+    assert pack_bits(keep).tolist() == [0b10000011, 0b01000000]
+
+
+def test_bits_stand_in_row_major_order_whatever_the_memory_layout() -> None:
+    keep = torch.rand(2, 3, 2, 2, generator=torch.Generator().manual_seed(1)) > 0.5
+    assert torch.equal(pack_bits(keep.to(memory_format=torch.channels_last)), pack_bits(keep))
+
+
+def test_everything_is_kept_at_first() -> None:
+    assert Masks(two_tensors()).count_kept() == {"w": 4, "b": 3}
+
+
+def test_shrinking_zeroes_the_weights_at_once() -> None:
+    parameters = two_tensors()
+    cut(Masks(parameters))
+    assert parameters["w"].tolist() == [[1.0, 0.0], [3.0, -4.0]] and parameters["b"].tolist() == [0.0, 6.0, 7.0]
+
+
+def test_kept_weights_are_counted_by_name() -> None:
+    masks = Masks(two_tensors())
+    cut(masks)
+    assert masks.count_kept() == {"w": 3, "b": 2}
+
+
+def test_masks_only_shrink() -> None:
+    masks = Masks(two_tensors())
+    cut(masks)
+    masks.shrink({"w": torch.ones(2, 2, dtype=torch.bool), "b": torch.tensor([True, True, False])})
+    assert masks.kept["w"].tolist() == [[True, False], [True, True]]
+    assert masks.kept["b"].tolist() == [False, True, False]
+
+
+def test_gradients_of_pruned_weights_are_zeroed() -> None:
+    parameters = two_tensors()
+    masks = Masks(parameters)
+    cut(masks)
+    gradients = [torch.ones(2, 2), torch.ones(3)]
+    masks.edit(list(parameters.values()), gradients)
+    assert [gradient.tolist() for gradient in gradients] == [[[1.0, 0.0], [1.0, 1.0]], [0.0, 1.0, 1.0]]
+
+
+def test_pruned_weights_that_a_step_moved_are_zero_again() -> None:
+    parameters = two_tensors()
+    masks = Masks(parameters)
+    cut(masks)
+    for parameter in parameters.values():
+        parameter.add_(10.0)
+    masks.after_step(list(parameters.values()))
+    assert [p.tolist() for p in parameters.values()] == [[[11.0, 0.0], [13.0, 6.0]], [0.0, 16.0, 17.0]]
+
+
+def test_restored_masks_zero_the_weights_and_go_on_masking() -> None:
+    saved = Masks(two_tensors())
+    cut(saved)
+    parameters = two_tensors()
+    restored = Masks(parameters)
+    restored.load_state_dict(saved.state_dict())
+    assert restored.count_kept() == {"w": 3, "b": 2} and parameters["b"].tolist() == [0.0, 6.0, 7.0]
+    gradients = [torch.ones(2, 2), torch.ones(3)]
+    restored.edit(list(parameters.values()), gradients)
+    assert gradients[1].tolist() == [0.0, 1.0, 1.0]
+
+
+def test_masks_have_the_layout_of_their_parameter() -> None:
+    parameter = torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last)
+    masks = Masks({"w": parameter})
+    masks.load_state_dict(masks.state_dict())
+    assert masks.multipliers["w"].stride() == parameter.stride()

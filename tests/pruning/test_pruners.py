@@ -1,0 +1,72 @@
+"""Is a pruner the sum of its parts: a global fraction, tied tensors once, lambda back at full strength?"""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.training.fakes import network, pruner, weights
+
+
+class Tied(nn.Module):
+    """An embedding that is also the head, as in the Transformer experiments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(5, 4)
+        self.head = nn.Linear(4, 5)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Scores [N, 5] of tokens [N]."""
+        scores: Tensor = self.head(self.embedding(tokens))
+        return scores
+
+
+def test_a_tied_weight_is_counted_and_pruned_once() -> None:
+    model = Tied()
+    method = pruner(model, fraction=0.2)
+    assert method.num_total == {"embedding.weight": 20, "head.bias": 5}
+    method.prune()
+    assert sum(method.masks.count_kept().values()) == 20
+    assert method.sparsity == pytest.approx(0.2)
+    assert int((model.head.weight == 0).sum() + (model.head.bias == 0).sum()) == 5
+
+
+def test_each_prune_removes_a_fraction_of_what_remains() -> None:
+    method = pruner(network(), fraction=0.5)
+    total = sum(method.num_total.values())
+    method.prune()
+    method.prune()
+    assert sum(method.masks.count_kept().values()) == pytest.approx(total / 4, abs=1)
+
+
+def test_the_smallest_magnitudes_go_wherever_they_stand() -> None:
+    model = network()
+    sizes = torch.cat([weight.abs().flatten() for weight in weights(model)])
+    pruner(model, fraction=0.5).prune()
+    left = torch.cat([weight.abs().flatten() for weight in weights(model)])
+    assert left[left > 0].min() == sizes.sort().values[round(0.5 * len(sizes))]
+
+
+def test_frozen_parameters_take_no_part() -> None:
+    model = network()
+    next(model.parameters()).requires_grad_(False)
+    assert "0.weight" not in pruner(model).num_total and "0.bias" in pruner(model).num_total
+
+
+def test_a_prune_sets_lambda_back() -> None:
+    model = network()
+    method = pruner(model, "l2")
+    assert method.penalty is not None
+    parameters: list[Tensor] = list(model.parameters())
+    zeros = [torch.zeros_like(p) for p in parameters]
+    for _ in range(5):
+        method.penalty.edit(parameters, zeros)
+    assert float(method.penalty.recorded["penalty/lambda"]) == pytest.approx(0.6 * 0.125)
+    method.prune()
+    method.penalty.edit(parameters, zeros)
+    assert float(method.penalty.recorded["penalty/lambda"]) == 0.125
+
+
+def test_without_a_kind_there_is_no_penalty_at_all() -> None:
+    assert pruner(network(), "none").penalty is None

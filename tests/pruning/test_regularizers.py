@@ -1,0 +1,153 @@
+"""Is the penalty's pull the gradient of eq. 5 with I held constant, by autograd, in one backward pass?"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsity.pruning.regularizers import Penalty
+from sparsity.settings import PenaltySettings
+from tests.training.fakes import SHAPE, gradients, network
+
+STRENGTH = 0.125  # exact in float32, in which lambda is held
+KINDS = [
+    pytest.param({"kind": "relevance"}, id="relevance"),
+    pytest.param({"kind": "relevance", "alpha": 0.05}, id="alpha"),
+    pytest.param({"kind": "relevance", "irrelevance": "hyperbolic", "alpha": 0.3}, id="hyperbolic"),
+    pytest.param({"kind": "relevance", "scale_free": True, "alpha": 2.0}, id="scale-free"),
+    pytest.param({"kind": "l2"}, id="l2"),
+    pytest.param({"kind": "l1"}, id="l1"),
+]
+
+
+def penalty(parameters: Iterable[Tensor], **changes: Any) -> Penalty:
+    """A penalty on parameters of which all weights are kept."""
+    settings = replace(PenaltySettings(strength=STRENGTH, decay="none"), **changes)
+    kept = [torch.ones_like(p).detach() for p in parameters]
+    return Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=kept)
+
+
+def case() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
+    """A float64 network and a batch."""
+    generator = torch.Generator().manual_seed(3)
+    inputs = torch.randn(8, *SHAPE, generator=generator, dtype=torch.float64)
+    return network(dtype=torch.float64), (inputs, torch.randint(3, (8,), generator=generator))
+
+
+def irrelevance_by_formula(gradient: Tensor, settings: PenaltySettings) -> Tensor:
+    size = gradient.abs() / (gradient.abs().mean() if settings.scale_free else 1.0)
+    if settings.irrelevance == "hyperbolic":
+        return 1 / (1 - settings.alpha * size)
+    return torch.exp(-size / settings.alpha)
+
+
+def term(weight: Tensor, gradient: Tensor, settings: PenaltySettings) -> Tensor:
+    """The penalty of one tensor over lambda, written as a loss term: the irrelevance is a constant in it."""
+    if settings.kind == "l1":
+        return weight.abs().sum()
+    if settings.kind == "l2":
+        return (weight**2).sum()
+    return (irrelevance_by_formula(gradient.detach(), settings) * weight**2).sum()
+
+
+def loss_with_penalty(
+    model: nn.Module, batch: tuple[Tensor, Tensor], settings: PenaltySettings
+) -> tuple[Tensor, Tensor]:
+    """Eq. 5 and its penalty term, with one backward pass for I and the graph kept for another."""
+    constants = gradients(model, batch)
+    pull = torch.stack([term(w, g, settings) for w, g in zip(model.parameters(), constants, strict=True)]).sum()
+    return F.cross_entropy(model(batch[0]), batch[1]) + STRENGTH * pull, STRENGTH * pull
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[str, Any]) -> None:
+    model, batch = case()
+    subject = penalty(model.parameters(), **changes)
+    expected = torch.autograd.grad(loss_with_penalty(model, batch, subject.settings)[0], list(model.parameters()))
+    edited = gradients(model, batch)
+    with torch.no_grad():
+        subject.edit(list(model.parameters()), edited)
+    for found, gradient in zip(edited, expected, strict=True):
+        torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any]) -> None:
+    model, batch = case()
+    subject = penalty(model.parameters(), **changes)
+    expected = loss_with_penalty(model, batch, subject.settings)[1]
+    found = gradients(model, batch)
+    with torch.no_grad():
+        subject.edit(list(model.parameters()), found)
+    assert float(subject.recorded["penalty/value"]) == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_decoupled_leaves_the_gradient_and_moves_the_weights_instead(changes: dict[str, Any]) -> None:
+    model, batch = case()
+    subject, coupled = penalty(model.parameters(), **changes, decoupled=True), penalty(model.parameters(), **changes)
+    parameters: list[Tensor] = list(model.parameters())
+    before = [p.detach().clone() for p in parameters]
+    plain, edited, regularised = (gradients(model, batch) for _ in range(3))
+    with torch.no_grad():
+        subject.edit(parameters, edited)
+        coupled.edit(parameters, regularised)
+        subject.after_step(parameters, torch.tensor(0.5, dtype=torch.float64))
+    assert all(torch.equal(a, b) for a, b in zip(edited, plain, strict=True))
+    for weight, old, with_pull, without in zip(parameters, before, regularised, plain, strict=True):
+        torch.testing.assert_close(weight.detach(), old - 0.5 * (with_pull - without), rtol=1e-12, atol=1e-14)
+
+
+def test_coupled_does_not_move_the_weights_after_the_step() -> None:
+    model, batch = case()
+    subject, before = penalty(model.parameters(), kind="l2"), [p.detach().clone() for p in model.parameters()]
+    found = gradients(model, batch)
+    with torch.no_grad():
+        subject.edit(list(model.parameters()), found)
+        subject.after_step(list(model.parameters()), torch.tensor(0.5))
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
+
+
+def decaying() -> Penalty:
+    """Lambda 1, down to 0 in ten steps."""
+    return penalty([torch.ones(2)], kind="l2", decay="linear", strength=1.0)
+
+
+def strengths(subject: Penalty, num_steps: int) -> list[float]:
+    weight = [torch.ones(2)]
+    found = []
+    for _ in range(num_steps):
+        subject.edit(weight, [torch.zeros(2)])
+        found.append(float(subject.recorded["penalty/lambda"]))
+    return found
+
+
+def test_lambda_starts_in_full_and_falls_step_by_step() -> None:
+    assert strengths(decaying(), 4) == pytest.approx([1.0, 0.9, 0.8, 0.7])
+
+
+def test_a_restart_sets_lambda_back_in_full() -> None:
+    subject = decaying()
+    strengths(subject, 4)
+    subject.restart()
+    assert strengths(subject, 2) == pytest.approx([1.0, 0.9])
+
+
+def test_lambda_weighs_the_pull_after_it_decayed() -> None:
+    subject, gradient = decaying(), [torch.zeros(2)]
+    strengths(subject, 5)
+    subject.edit([torch.tensor([1.0, -2.0])], gradient)
+    assert gradient[0].tolist() == pytest.approx([1.0, -2.0])
+
+
+def test_a_restored_penalty_goes_on_counting() -> None:
+    saved, restored = (decaying() for _ in range(2))
+    strengths(saved, 4)
+    state = saved.state_dict()
+    strengths(saved, 1)
+    restored.load_state_dict(state)
+    assert strengths(restored, 1) == pytest.approx([0.6])

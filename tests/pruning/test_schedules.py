@@ -1,0 +1,121 @@
+"""Does lambda decay as its formula says, and does the gate open strictly above its bound?"""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from sparsity.pruning.schedules import Gate, penalty_decay
+from sparsity.settings import GateSettings, PenaltySettings
+
+
+def decay(kind: str, count: float, **changes: Any) -> float:
+    settings = PenaltySettings(kind="l2", decay=kind, **changes)
+    return float(penalty_decay(settings, torch.tensor(count), steps_per_epoch=10, steps_per_evaluation=4))
+
+
+@pytest.mark.parametrize(("count", "factor"), [(0, 1.0), (1, 0.9), (5, 0.5), (10, 0.0), (25, 0.0)])
+def test_linear_decay_reaches_zero_after_an_epoch_and_stays_there(count: int, factor: float) -> None:
+    assert decay("linear", count) == pytest.approx(factor)
+
+
+@pytest.mark.parametrize(("count", "factor"), [(0, 1.0), (4, 0.5), (8, 0.25), (2, math.sqrt(0.5))])
+def test_exponential_decay_halves_with_each_evaluation(count: int, factor: float) -> None:
+    assert decay("exponential", count) == pytest.approx(factor)
+
+
+def test_the_half_life_is_counted_in_evaluations() -> None:
+    assert decay("exponential", 12, half_life_evaluations=3.0) == pytest.approx(0.5)
+
+
+def test_without_decay_lambda_stays() -> None:
+    assert decay("none", 1000) == 1.0
+
+
+def gate(baseline: float | None = 95.0, num_evaluations: int = 8, **changes: Any) -> Gate:
+    return Gate(GateSettings(**{"bound": 90.0, "margin": 0.5} | changes), num_evaluations, baseline)
+
+
+@pytest.mark.parametrize(("metric", "prunes"), [(90.01, True), (90.0, False), (89.99, False)])
+def test_the_gate_opens_strictly_above_the_bound(metric: float, prunes: bool) -> None:
+    assert gate().decide(metric).prune is prunes
+
+
+def test_the_reason_gives_metric_and_bound() -> None:
+    assert gate().decide(91.234).reason == "91.23 is above the bound 90.00"
+    assert gate().decide(80.0).reason == "80.00 is not above the bound 90.00"
+
+
+def test_a_baseline_above_the_bound_leaves_it() -> None:
+    assert (gate().bound, gate().why) == (90.0, "the configured bound")
+
+
+@pytest.mark.parametrize("baseline", [90.0, 85.0])
+def test_a_baseline_not_above_the_bound_lowers_it_by_the_margin(baseline: float) -> None:
+    lowered = gate(baseline)
+    assert lowered.bound == baseline - 0.5
+    assert lowered.why == (
+        f"the baseline's validation metric, {baseline:.2f}, does not exceed the configured bound 90; "
+        "fell back to it minus the margin 0.5"
+    )
+    assert lowered.decide(baseline - 0.4).prune
+
+
+def test_the_printed_policy_keeps_the_bound_and_says_that_it_is_out_of_reach() -> None:
+    kept = gate(85.0, policy="printed")
+    assert kept.bound == 90.0
+    assert kept.why.startswith("the configured bound, although the baseline's validation metric, 85.00, does not")
+
+
+def test_the_error_policy_refuses_a_baseline_that_is_not_above_the_bound() -> None:
+    with pytest.raises(ValueError, match=r"Nothing would ever be pruned: .* 85\.00.* set gate\.bound below it or"):
+        gate(85.0, policy="error")
+
+
+def bounds(untrained: Gate, *metrics: float) -> list[float]:
+    found = []
+    for metric in metrics:
+        untrained.decide(metric)
+        found.append(untrained.bound)
+    return found
+
+
+def test_from_scratch_the_bound_falls_after_the_first_quarter_to_the_best_so_far() -> None:
+    assert bounds(gate(None), 50.0, 70.0, 60.0, 95.0) == [90.0, 90.0, 69.5, 69.5]
+
+
+def test_from_scratch_one_metric_above_the_bound_in_time_leaves_it() -> None:
+    assert bounds(gate(None), 50.0, 91.0, 60.0, 50.0) == [90.0] * 4
+
+
+def test_from_scratch_the_fallback_is_taken_once() -> None:
+    assert bounds(gate(None), 50.0, 60.0, 60.0, 40.0, 30.0)[-1] == 59.5
+
+
+def test_from_scratch_the_error_policy_waits_for_the_first_quarter() -> None:
+    waiting = gate(None, policy="error")
+    waiting.decide(50.0)
+    waiting.decide(50.0)
+    with pytest.raises(ValueError, match="the best validation metric so far"):
+        waiting.decide(50.0)
+
+
+def test_from_scratch_a_short_phase_still_waits_for_one_evaluation() -> None:
+    assert bounds(gate(None, num_evaluations=2), 50.0, 60.0) == [90.0, 59.5]
+
+
+def test_a_restored_gate_decides_as_the_one_that_was_saved() -> None:
+    saved, restored = gate(None), gate(None)
+    saved.decide(50.0)
+    saved.decide(70.0)
+    restored.load_state_dict(saved.state_dict())
+    assert bounds(restored, 60.0, 69.6) == bounds(saved, 60.0, 69.6) == [69.5, 69.5]
+    assert restored.why == saved.why
+
+
+def test_a_lowered_bound_stands_in_the_state() -> None:
+    saved, restored = gate(85.0), gate(85.0)
+    restored.bound = 0.0
+    restored.load_state_dict(saved.state_dict())
+    assert restored.bound == 84.5

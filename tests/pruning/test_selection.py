@@ -1,0 +1,94 @@
+"""Are just the smallest weights chosen, exactly as many as asked for, the same ones everywhere?"""
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsity.pruning.selection import num_to_prune, select_smallest
+
+Named = dict[str, Tensor]
+
+
+def all_kept(scores: Named) -> Named:
+    return {name: torch.ones(score.shape, dtype=torch.bool) for name, score in scores.items()}
+
+
+def reference(scores: Named, kept: Named, count: int) -> Named:
+    """Sort all kept weights by (score, tensor, flat index) in Python and drop the first `count`."""
+    order = sorted(
+        (value, position, index)
+        for position, (name, score) in enumerate(scores.items())
+        for index, value in enumerate(score.flatten().tolist())
+        if kept[name].flatten()[index]
+    )
+    masks = {name: keep.clone() for name, keep in kept.items()}
+    names = list(scores)
+    for _, position, index in order[:count]:
+        mask = masks[names[position]]
+        mask[torch.unravel_index(torch.tensor(index), mask.shape)] = False
+    return masks
+
+
+def random_case(seed: int, num_levels: int) -> tuple[Named, Named]:
+    """Scores on a few levels, so that most are tied, and masks that have lost a third already."""
+    generator = torch.Generator().manual_seed(seed)
+    shapes = {"a": (5, 3), "b": (7,), "c": (2, 3, 4), "d": (1,)}
+    scores = {name: torch.randint(num_levels, shape, generator=generator).float() for name, shape in shapes.items()}
+    kept = {name: torch.rand(shape, generator=generator) > 0.33 for name, shape in shapes.items()}
+    return scores, kept
+
+
+@pytest.mark.parametrize("num_levels", [2, 6, 10**6])
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("count", [0, 1, 13, "all"])
+def test_the_selection_equals_a_sort_of_all_weights(num_levels: int, seed: int, count: int | str) -> None:
+    scores, kept = random_case(seed, num_levels)
+    number = int(sum(keep.sum() for keep in kept.values())) if count == "all" else int(count)
+    found, expected = select_smallest(scores, kept, number), reference(scores, kept, number)
+    assert all(torch.equal(found[name], expected[name]) for name in scores)
+
+
+def test_the_threshold_is_global() -> None:
+    scores = {"small": torch.tensor([0.1, 0.2, 0.3]), "large": torch.tensor([1.0, 2.0])}
+    masks = select_smallest(scores, all_kept(scores), 3)
+    assert masks["small"].tolist() == [False, False, False] and masks["large"].tolist() == [True, True]
+
+
+def test_equal_scores_go_in_the_order_of_tensors_and_positions() -> None:
+    scores = {"b": torch.ones(2, 2), "a": torch.ones(3)}
+    masks = select_smallest(scores, all_kept(scores), 5)
+    assert masks["b"].tolist() == [[False, False], [False, False]] and masks["a"].tolist() == [False, True, True]
+
+
+def test_equal_scores_go_in_row_major_order_in_any_memory_layout() -> None:
+    scores = {"w": torch.ones(2, 3, 2, 2).to(memory_format=torch.channels_last)}
+    kept = {"w": torch.ones_like(scores["w"], dtype=torch.bool)}
+    masks = select_smallest(scores, kept, 7)
+    assert masks["w"].contiguous().flatten().tolist() == [False] * 7 + [True] * 17
+
+
+def test_what_is_pruned_never_comes_back_although_its_score_is_high() -> None:
+    scores, kept = {"w": torch.tensor([9.0, 1.0, 2.0])}, {"w": torch.tensor([False, True, True])}
+    assert select_smallest(scores, kept, 1)["w"].tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_the_given_masks_are_left_as_they_were(count: int) -> None:
+    scores = {"w": torch.tensor([1.0, 2.0])}
+    kept = all_kept(scores)
+    select_smallest(scores, kept, count)["w"].zero_()
+    assert kept["w"].tolist() == [True, True]
+
+
+def test_more_than_are_left_is_refused() -> None:
+    scores, kept = {"w": torch.ones(3)}, {"w": torch.tensor([True, False, True])}
+    with pytest.raises(ValueError, match=r"Cannot prune 3 weights: only 2 are left\."):
+        select_smallest(scores, kept, 3)
+
+
+@pytest.mark.parametrize(
+    ("num_kept", "fraction", "expected"),
+    [(431_080, 0.04, 17_243), (100, 0.04, 4), (10, 0.04, 1), (1, 0.04, 1), (0, 0.04, 0), (10, 1.0, 10)],
+)
+def test_a_prune_removes_the_rounded_fraction_and_at_least_one(num_kept: int, fraction: float, expected: int) -> None:
+    assert num_to_prune(num_kept, fraction) == expected

@@ -1,0 +1,120 @@
+"""The benchmark compares equals: both recipes compute the same update, and an unequal pair stops it."""
+
+import json
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+
+from scripts import bench
+from sparsity.benchmark import equality, figures
+from sparsity.benchmark.straightforward import StraightforwardRecipe
+from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
+from sparsity.workspace import Workspace
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Workspace]:
+    """The paper's configuration on the small embedded data set."""
+    with bench.workspace("lenet5_mnist", "cpu", 1, source="embedded") as workspace:
+        yield workspace
+
+
+def test_our_step_and_the_straightforward_recipe_compute_the_same_update(work: Workspace) -> None:
+    assert 0 < equality.check_same_update(work) <= 1e-6
+
+
+def test_both_loaders_give_the_same_inputs(work: Workspace) -> None:
+    assert equality.check_same_inputs(work) <= 1e-6
+
+
+def test_the_compared_steps_run_under_the_masks_of_one_prune(work: Workspace) -> None:
+    ours, recipe = equality.pruned_pair(work)
+    assert ours.pruner.sparsity == pytest.approx(0.04, abs=1e-4)
+    pruned = {name: weight == 0 for name, weight in recipe.weights().items()}
+    assert all(torch.equal(pruned[name], ~keep) for name, keep in ours.pruner.masks.kept.items())
+
+
+def test_a_recipe_with_another_lambda_stops_the_benchmark(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = StraightforwardRecipe.step
+    monkeypatch.setattr(StraightforwardRecipe, "step", lambda self, x, y, strength: step(self, x, y, 1.01 * strength))
+    with pytest.raises(ValueError, match=r"differ by .* in the weights after step 1, and 1e-06 is allowed"):
+        equality.check_same_update(work)
+
+
+def test_a_pruned_weight_that_moves_stops_the_benchmark(work: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StraightforwardRecipe, "weights", lambda self: dict(self._model.named_parameters()))
+    monkeypatch.setattr(StraightforwardRecipe, "mask", lambda self, kept: None)
+    with pytest.raises(ValueError, match=r"A pruned weight of conv1\.weight is not zero"):
+        equality.check_same_update(work)
+
+
+def test_other_normalisation_of_the_inputs_stops_the_benchmark(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, otherwise = equality.shuffled(work), replace(work, data=replace(work.data, std=(0.3,)))
+    monkeypatch.setattr(equality, "shuffled", lambda _: ours)
+    with pytest.raises(ValueError, match="in the first batch's pixels"):
+        equality.check_same_inputs(otherwise)
+
+
+def test_a_block_of_our_steps_takes_batch_after_batch_and_leaves_the_recorder_empty(work: Workspace) -> None:
+    trainer = figures.plain_trainer(work)
+    time_block(figures.our_loop(trainer), 2, CPU)
+    assert (trainer.step, trainer.drain()) == (3, [])  # one untimed step goes first
+
+
+def test_an_unequal_update_ends_the_command_with_one_sentence(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench, "workspace", lambda *_: nullcontext(work))
+    monkeypatch.setattr(equality, "TOLERANCE", 1e-30)
+    with pytest.raises(SystemExit, match=r"^error: Our step and the straightforward recipe differ by [^\n]*$"):
+        bench.main(["step", "--experiment", "lenet5_mnist", "--machine", "cpu", "--threads", "1"])
+    assert [json.loads(line)["figure"] for line in capsys.readouterr().out.splitlines()] == ["environment"]
+
+
+def test_an_optimiser_that_the_recipe_does_not_know_is_refused(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(work.settings.regularise.optimizer, "name", "sgd")
+    with pytest.raises(ValueError, match="trains with sgd, but the straightforward recipe knows adam only"):
+        equality.pruned_pair(work)
+
+
+def test_an_unknown_experiment_ends_the_command_with_the_known_ones() -> None:
+    with pytest.raises(SystemExit, match=r"experiment=lenet6 is unknown; choose one of .*lenet5_mnist"):
+        bench.main(["step", "--experiment", "lenet6"])
+
+
+def test_one_round_is_refused() -> None:
+    with pytest.raises(SystemExit):
+        bench.main(["step", "--experiment", "lenet5_mnist", "--rounds", "1"])
+
+
+def test_contestants_take_turns_and_every_other_round_runs_backwards() -> None:
+    calls: list[str] = []
+    contestants = {name: Contestant(lambda name=name: calls.append(name)) for name in "ab"}  # type: ignore[misc]
+    seconds = time_in_turns(contestants, num_rounds=2, num_steps=1, device=CPU)
+    assert "".join(calls) == "aabb" + "bbaa"  # one untimed step goes before each block
+    assert [len(values) for values in seconds.values()] == [2, 2]
+
+
+def test_ratios_are_taken_within_rounds_and_held_against_their_targets() -> None:
+    seconds = {"plain": [1.0, 10.0, 2.0], "relevance": [1.1, 10.3, 2.02], "straightforward": [4.0, 40.0, 8.0]}
+    plain, straightforward = figures.ratios(seconds)
+    assert (plain["ratio"], plain["met"]) == (1.03, True)
+    assert (straightforward["figure"], straightforward["at_most"]) == ("relevance / straightforward", 0.35)
+
+
+def test_a_missed_target_is_said() -> None:
+    seconds = {"plain": [1.0, 1.0], "relevance": [1.05, 1.05], "straightforward": [2.0, 2.0]}
+    assert [figure["met"] for figure in figures.ratios(seconds)] == [False, False]
+
+
+def test_a_spread_is_the_median_with_its_quartiles() -> None:
+    assert spread([4.0, 1.0, 2.0, 3.0, 5.0], "seconds") == {"seconds": 3.0, "quartiles": [1.5, 4.5]}

@@ -1,0 +1,115 @@
+"""scripts/reproduce.py: many runs from one process that needs no torch."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import reproduce
+from sparsity import config, provenance
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def directory_of(*overrides: str) -> Path:
+    return provenance.run_directory(config.compose(["scale=smoke", *overrides]))
+
+
+def leave_manifest(directory: Path, **entries: str) -> None:
+    provenance.write_json(directory / "manifest.json", entries)
+
+
+def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]], int]) -> list[list[str]]:
+    calls: list[list[str]] = []
+
+    def run(command: list[str]) -> SimpleNamespace:
+        calls.append(command)
+        return SimpleNamespace(returncode=status(command))
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_auto_says_which_scale_it_chose_and_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    monkeypatch.setattr(config, "has_cuda", lambda: False)
+    assert reproduce.main(["status"]) == 0
+    assert capsys.readouterr().out.splitlines()[0].startswith("scale=smoke (there is no CUDA GPU")
+
+
+def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.CaptureFixture[str]):
+    assert reproduce.main(["plan", "--scale", "paper", "--experiments", "lenet5_mnist"]) == 0
+    out = capsys.readouterr().out
+    assert "71,500 steps (baseline 0, regularised 66,000, final 2 x 2,750)" in out
+    assert "prunes needed 143, evaluations available 240" in out
+
+
+def test_a_plan_that_cannot_reach_its_sparsity_warns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    settings = config.compose(["scale=paper", "regularise.evaluate_every_steps=550"])
+    reproduce.plan([reproduce.Job((), settings)])
+    assert "143 prunes are needed for 99.71 % sparsity, but there are only 120 evaluations" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("manifest", "said"),
+    [
+        ({}, "missing"),
+        ({"status": "running"}, "interrupted"),
+        ({"status": "failed", "reason": "OSError: no space"}, "failed: OSError: no space"),
+        ({"status": "done"}, "interrupted"),  # without its summary it is not done
+    ],
+)
+def test_status_says_how_a_run_stands(manifest: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]):
+    if manifest:
+        leave_manifest(directory_of(), **manifest)
+    reproduce.main(["status", "--scale", "smoke", "--experiments", "lenet5_mnist"])
+    assert capsys.readouterr().out.rstrip().endswith(said)
+
+
+def test_status_knows_a_run_under_way(capsys: pytest.CaptureFixture[str]):
+    leave_manifest(directory_of(), status="running")
+    with provenance.locked(directory_of(), wait=False):
+        reproduce.main(["status", "--scale", "smoke", "--experiments", "lenet5_mnist"])
+    assert capsys.readouterr().out.rstrip().endswith("running")
+
+
+def test_every_experiment_pruner_and_seed_is_run(monkeypatch: pytest.MonkeyPatch):
+    calls = calls_to_train(monkeypatch, lambda command: 0)
+    assert reproduce.main(["run", "--scale", "smoke", "--pruners", "relevance,l2", "--seeds", "0,1"]) == 0
+    assert len({tuple(call) for call in calls}) == len(calls) == len(reproduce.EXPERIMENTS) * 2 * 2
+
+
+def test_a_failed_run_stops_no_other_and_is_the_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    calls = calls_to_train(monkeypatch, lambda command: int("seed=0" in command))
+    assert reproduce.main(["run", "--scale", "smoke", "--experiments", "lenet5_mnist", "--seeds", "0,1"]) == 1
+    assert len(calls) == 2
+    assert "failed: lenet5_mnist" in capsys.readouterr().err
+
+
+def test_an_unknown_experiment_is_one_sentence(capsys: pytest.CaptureFixture[str]):
+    assert reproduce.main(["run", "--scale", "smoke", "--experiments", "lenet6"]) == 2
+    assert "lenet5_mnist" in capsys.readouterr().err
+
+
+def test_asking_after_runs_never_imports_torch():
+    code = (
+        "import sys; from scripts import reproduce; reproduce.main(['status', '--scale', 'smoke']); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+def test_every_experiment_file_is_reproduced():
+    files = {path.stem for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml")}
+    assert files == set(reproduce.EXPERIMENTS)

@@ -1,0 +1,155 @@
+"""Is each setting held to its range, with one clear sentence where it is not?"""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sparsity.settings import (
+    BaselineSettings,
+    FinetuneSettings,
+    GateSettings,
+    OptimizerSettings,
+    PaperSettings,
+    PenaltySettings,
+    PhaseSettings,
+    PrunerSettings,
+    ScheduleSettings,
+    Settings,
+    check,
+    leaves,
+)
+
+PENALTY_KINDS = "none, l1, l2, relevance"
+
+
+def with_penalty(**changes: Any) -> Settings:
+    return Settings(pruner=PrunerSettings(penalty=PenaltySettings(**changes)))
+
+
+WRONG = [
+    (
+        Settings(gate=GateSettings(bound=100.5)),
+        "gate.bound=100.5 is out of range; it must be between 0 and 100.",
+    ),
+    (
+        Settings(schedule=ScheduleSettings(fraction=-0.1)),
+        "schedule.fraction=-0.1 is out of range; it must be between 1e-06 and 1.",
+    ),
+    (
+        Settings(schedule=ScheduleSettings(fraction=0.0)),
+        "schedule.fraction=0 is out of range; it must be between 1e-06 and 1.",
+    ),
+    (
+        Settings(schedule=ScheduleSettings(fraction=4.0)),
+        "schedule.fraction=4 is out of range; it must be between 1e-06 and 1.",
+    ),
+    (
+        Settings(gate=GateSettings(plateau_epochs=9)),
+        "gate.plateau_epochs=9 is out of range; it must be at least 10.",
+    ),
+    (
+        Settings(gate=GateSettings(target_sparsity=99.71)),
+        "gate.target_sparsity=99.71 is out of range; it must be between 0 and 1.",
+    ),
+    (Settings(seed=-1), "seed=-1 is out of range; it must be at least 0."),
+    (
+        Settings(regularise=PhaseSettings(batch_size=0)),
+        "regularise.batch_size=0 is out of range; it must be at least 1.",
+    ),
+    (
+        Settings(finetune=FinetuneSettings(optimizer=OptimizerSettings(momentum=1.5))),
+        "finetune.optimizer.momentum=1.5 is out of range; it must be between 0 and 1.",
+    ),
+    (
+        with_penalty(strength=float("nan")),
+        "pruner.penalty.strength=nan is out of range; it must be at least 0.",
+    ),
+    (Settings(scale="big"), "scale=big is unknown; choose one of paper, rehearsal, smoke."),
+    (with_penalty(kind="l3"), f"pruner.penalty.kind=l3 is unknown; choose one of {PENALTY_KINDS}."),
+    (
+        Settings(baseline=BaselineSettings(optimizer=OptimizerSettings(name="lion"))),
+        "baseline.optimizer.name=lion is unknown; choose one of adam, sgd.",
+    ),
+    (
+        Settings(finetune=FinetuneSettings(start_from=["last", "best"])),
+        "finetune.from=best is unknown; choose one of paper_sparsity, last.",
+    ),
+    (
+        Settings(finetune=FinetuneSettings(start_from=[])),
+        "finetune.from=[] is empty; name at least one of paper_sparsity, last.",
+    ),
+    (
+        Settings(baseline=BaselineSettings(source="file")),
+        "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "sentence"), WRONG, ids=[sentence.partition(" ")[0] for _, sentence in WRONG])
+def test_a_setting_out_of_range_is_refused_in_one_sentence(settings: Settings, sentence: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        check(settings)
+
+
+RIGHT = [
+    Settings(),
+    Settings(gate=GateSettings(bound=100.0, plateau_epochs=10, target_sparsity=1.0)),
+    Settings(schedule=ScheduleSettings(fraction=1.0)),
+    Settings(baseline=BaselineSettings(source="file", path="model.pt")),
+    Settings(finetune=FinetuneSettings(start_from=["last"])),
+]
+
+
+@pytest.mark.parametrize("settings", RIGHT)
+def test_what_lies_on_the_edge_is_allowed(settings: Settings) -> None:
+    check(settings)
+
+
+def test_leaves_come_in_the_order_of_declaration_under_dotted_paths() -> None:
+    phase = PhaseSettings(num_epochs=2)
+    assert [path for path, _ in leaves(phase)] == [
+        "num_epochs",
+        "batch_size",
+        "evaluate_every_steps",
+        "max_steps",
+        "optimizer.name",
+        "optimizer.lr",
+        "optimizer.betas",
+        "optimizer.eps",
+        "optimizer.momentum",
+        "optimizer.weight_decay",
+        "lr_schedule.name",
+        "lr_schedule.milestones",
+        "lr_schedule.step_factor",
+        "lr_schedule.final_factor",
+    ]
+
+
+def test_leaves_carry_the_values_and_keep_dicts_whole() -> None:
+    found = dict(leaves(Settings(model={"_target_": "a.b", "width": 3}, seed=4)))
+    assert found["model"] == {"_target_": "a.b", "width": 3} and found["seed"] == 4
+
+
+def full_length() -> Settings:
+    return Settings(regularise=PhaseSettings(num_epochs=120), paper=PaperSettings(num_epochs=120))
+
+
+def test_a_run_of_the_papers_length_is_not_shortened() -> None:
+    assert not full_length().is_shortened
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"regularise": PhaseSettings(num_epochs=119)},
+        {"regularise": PhaseSettings(num_epochs=120, max_steps=10)},
+        {"baseline": BaselineSettings(max_steps=10)},
+        {"finetune": FinetuneSettings(max_steps=10)},
+        {"gate": GateSettings(stop_at_sparsity=0.9)},
+    ],
+    ids=["epochs", "steps", "baseline", "final phase", "stop"],
+)
+def test_a_run_that_is_cut_anywhere_is_shortened(changes: dict[str, Any]) -> None:
+    assert replace(full_length(), **changes).is_shortened

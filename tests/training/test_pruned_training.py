@@ -1,0 +1,216 @@
+"""The laws of pruning, through the real loop: eq. 5 in one backward pass, exact zeros under momentum and Adam."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsity.pruning.pruners import Pruner
+from sparsity.settings import OptimizerSettings, PenaltySettings, PrunerSettings
+from sparsity.training.extensions import Extensions
+from sparsity.training.loop import Trainer
+from sparsity.workspace import dense, extensions
+from tests.training.fakes import (
+    ADAM,
+    MOMENTUM,
+    FakeBatches,
+    finish,
+    gradients,
+    network,
+    phase,
+    prune_at,
+    pruner,
+    trainer,
+    weights,
+)
+
+OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
+PRUNE_STEP = 14
+
+
+def by_two_backward_passes(kind: str, num_steps: int) -> list[Tensor]:
+    """Plain float64 SGD on eq. 5: one pass for I, another for the loss with the penalty added to it."""
+    model, batches = network(dtype=torch.float64), FakeBatches(dtype=torch.float64)
+    for step in range(num_steps):
+        batch = batches.batch(*divmod(step, 10))
+        constants = [
+            torch.exp(-g.abs()) if kind == "relevance" else torch.ones_like(g) for g in gradients(model, batch)
+        ]
+        terms = [(i * w**2).sum() for i, w in zip(constants, model.parameters(), strict=True)]
+        strength = 0.125 * (1 - step / 10)
+        loss = F.cross_entropy(model(batch[0]), batch[1]) + strength * torch.stack(terms).sum()
+        model.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for p in model.parameters():
+                assert p.grad is not None
+                p.sub_(0.5 * p.grad)
+    return weights(model)
+
+
+@pytest.mark.parametrize("kind", ["relevance", "l2"])
+def test_one_backward_pass_trains_as_two_do(kind: str) -> None:
+    model = network(dtype=torch.float64)
+    settings = phase(1, optimizer=OptimizerSettings("sgd", lr=0.5), max_steps=6)
+    finish(trainer(model, settings, pruner(model, kind), FakeBatches(dtype=torch.float64)))
+    for found, expected in zip(weights(model), by_two_backward_passes(kind, 6), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-8)  # lambda is held in float32
+
+
+@pytest.mark.parametrize("kind", ["relevance", "l2", "l1"])
+def test_a_row_holds_lambda_and_the_value_of_the_penalty(kind: str) -> None:
+    model = network()
+    row = next(trainer(model, phase(1, every=1), pruner(model, kind)).run()).rows[0]
+    start = network()
+    pairs = zip(weights(start), gradients(start, FakeBatches().batch(0, 0)), strict=True)
+    terms = {
+        "relevance": lambda w, g: (torch.exp(-g.abs()) * w**2).sum(),
+        "l2": lambda w, g: (w**2).sum(),
+        "l1": lambda w, g: w.abs().sum(),
+    }
+    assert row["penalty/lambda"] == 0.125
+    assert row["penalty/value"] == pytest.approx(0.125 * sum(float(terms[kind](w, g)) for w, g in pairs), rel=1e-5)
+
+
+def test_a_method_without_penalty_has_no_penalty_on_record_either() -> None:
+    model = network()
+    row = next(trainer(model, phase(1, every=1), pruner(model, "none")).run()).rows[0]
+    assert set(row) == {"step", "train/loss", "train/learning_rate"}
+
+
+def test_the_final_phase_has_no_penalty_whatever_the_method() -> None:
+    settings = dense(PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-3)))
+    assert Pruner(network(), settings, 0.5, 10, 4).penalty is None and not settings.prunes
+
+
+# Exact zeros. Three guards stand one behind the other (masked gradients, a cleared optimiser, masked weights), so each
+# is tested with the others out of the way.
+
+
+def train_on(
+    settings: OptimizerSettings, kind: str = "relevance", num_steps: int = 40, **changes: Any
+) -> tuple[Trainer, Pruner]:
+    model = network()
+    method = pruner(model, kind, **changes)
+    return trainer(model, phase(30, every=4, optimizer=settings, max_steps=num_steps), method), method
+
+
+def num_alive(method: Pruner, model: nn.Module) -> int:
+    """Pruned weights that are not exactly zero."""
+    return sum(int(((p != 0) & ~method.masks.kept[name]).sum()) for name, p in model.named_parameters())
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_pruned_weights_are_exactly_zero_through_200_steps(settings: OptimizerSettings, decoupled: bool) -> None:
+    loop, method = train_on(settings, num_steps=PRUNE_STEP + 200, decoupled=decoupled)
+    alive = [num_alive(method, loop.model) for step in prune_at(loop, method, PRUNE_STEP) if step >= PRUNE_STEP]
+    assert len(alive) > 40 and set(alive) == {0}
+    assert method.sparsity == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+def test_pruned_weights_stay_zero_although_the_momentum_of_before_was_not_cleared(settings: OptimizerSettings) -> None:
+    loop, method = train_on(settings)
+    alive = []
+    for evaluation in loop.run():
+        if evaluation.step == PRUNE_STEP:
+            method.prune()
+        alive.append(num_alive(method, loop.model))
+    assert set(alive) == {0} and method.sparsity > 0.4
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+def test_masking_gradients_alone_would_revive_pruned_weights(settings: OptimizerSettings) -> None:
+    model = network()
+    method = pruner(model)
+    loop = trainer(model, phase(2, every=4, optimizer=settings), Extensions(gradient_edits=(method.masks,)))
+    for evaluation in loop.run():
+        if evaluation.step == PRUNE_STEP:
+            method.prune()
+    assert num_alive(method, model) > 0
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+def test_no_moment_of_a_pruned_weight_fills_again(settings: OptimizerSettings) -> None:
+    loop, method = train_on(settings)
+    list(prune_at(loop, method, PRUNE_STEP))
+    for name, parameter in loop.model.named_parameters():
+        for value in loop.optimizer.state[parameter].values():
+            if value.shape == parameter.shape:
+                assert not value[~method.masks.kept[name]].any() and value[method.masks.kept[name]].any()
+
+
+def test_the_kept_weights_go_on_learning() -> None:
+    loop, method = train_on(MOMENTUM, "none")
+    steps = prune_at(loop, method, PRUNE_STEP)
+    while next(steps) < PRUNE_STEP:
+        pass
+    before = weights(loop.model)
+    next(steps)
+    moved = [old != new for old, new in zip(before, weights(loop.model), strict=True)]
+    assert all(bool(m.any()) for m in moved)
+
+
+def test_pruned_weights_feel_no_penalty_and_send_none_on_record() -> None:
+    model = network()
+    method = pruner(model, "l2", fraction=1.0)
+    method.prune()
+    row = next(trainer(model, phase(1, every=1), method).run()).rows[0]
+    assert row["penalty/value"] == 0.0
+
+
+def test_the_probe_sees_gradients_without_penalty_and_without_masks() -> None:
+    model = network()
+    method = pruner(model, "l2", strength=1000.0)
+    order = extensions(method)
+    assert order.observers == (method.probe,)
+    next(trainer(model, phase(1, every=1), method).run())
+    expected = {name: torch.exp(-g.abs()).mean() for (name, _), g in named_gradients()}
+    figures = method.probe.figures()
+    for name, mean in expected.items():
+        assert figures[f"irrelevance/layer/{name}/mean"] == pytest.approx(float(mean))
+
+
+def named_gradients() -> Any:
+    start = network()
+    return zip(start.named_parameters(), gradients(start, FakeBatches().batch(0, 0)), strict=True)
+
+
+# The optimiser's state at a cut
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+def test_the_state_of_pruned_weights_alone_is_cleared(settings: OptimizerSettings) -> None:
+    loop, method = train_on(settings, "none")
+    next(loop.run())
+    before = copy.deepcopy({name: loop.optimizer.state[p] for name, p in loop.model.named_parameters()})
+    method.prune()
+    loop.reset_state(method.masks.multipliers)
+    for name, parameter in loop.model.named_parameters():
+        kept = method.masks.kept[name]
+        for key, value in loop.optimizer.state[parameter].items():
+            expected = before[name][key] * kept if value.shape == parameter.shape else before[name][key]
+            assert torch.equal(value, expected), (name, key)
+
+
+def test_any_state_of_the_parameters_shape_is_cleared_and_nothing_else() -> None:
+    model = network()
+    loop = trainer(model)
+    first = next(model.parameters())
+    loop.optimizer.state[first] = {"curvature": torch.ones_like(first), "count": torch.tensor(3.0), "note": "kept"}
+    keep = torch.zeros_like(first)
+    keep[0] = 1
+    loop.reset_state({"0.weight": keep})
+    state = loop.optimizer.state[first]
+    assert torch.equal(state["curvature"], keep) and float(state["count"]) == 3.0 and state["note"] == "kept"
+
+
+def test_a_boolean_mask_clears_as_well() -> None:
+    loop, _ = train_on(ADAM, "none")
+    next(loop.run())
+    loop.reset_state({name: torch.zeros(p.shape, dtype=torch.bool) for name, p in loop.model.named_parameters()})
+    assert not any(state["exp_avg"].any() for state in loop.optimizer.state.values())
