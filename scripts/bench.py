@@ -39,7 +39,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     step = commands.add_parser("step", help="time steps, an evaluation, a prune and a checkpoint")
     step.add_argument("--experiment", required=True, help="one of conf/experiment, such as lenet5_mnist")
-    step.add_argument("--rounds", type=int, default=20, help="rounds of the comparison (default: %(default)s)")
+    step.add_argument("--rounds", type=int, default=30, help="rounds of the comparison (default: %(default)s)")
     step.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
     step.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice)")
     options = parser.parse_args(arguments)

@@ -43,7 +43,7 @@ class Penalty:
     def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Add the penalty's gradient to `gradients` in place; lambda's counter moves on by one step."""
         factor = penalty_decay(self.settings, self._count, *self._steps)
-        self._strength.copy_(factor * self.settings.strength)
+        torch.mul(factor, self.settings.strength, out=self._strength)
         self._count.add_(1)
         pull = self._direction(parameters, gradients)
         self._record_value(parameters, pull)
