@@ -1,5 +1,6 @@
 """Is the penalty's pull the gradient of eq. 5 with I held constant, by autograd, in one backward pass?"""
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -151,3 +152,12 @@ def test_a_restored_penalty_goes_on_counting() -> None:
     strengths(saved, 1)
     restored.load_state_dict(state)
     assert strengths(restored, 1) == pytest.approx([0.6])
+
+
+def test_the_scale_free_pull_takes_its_mean_over_the_kept_weights() -> None:
+    settings = PenaltySettings("relevance", STRENGTH, scale_free=True, decay="none")
+    kept = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    weight, gradient = kept.clone(), torch.tensor([1.0, 0.0, 0.0, 3.0])  # mean size over the two kept: 2
+    Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=[kept]).edit([weight], [gradient])
+    pull = [2 * STRENGTH * math.exp(-0.5), 2 * STRENGTH * math.exp(-1.5)]
+    assert gradient.tolist() == pytest.approx([1 + pull[0], 0.0, 0.0, 3 + pull[1]])

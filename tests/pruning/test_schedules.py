@@ -93,6 +93,12 @@ def test_from_scratch_the_fallback_is_taken_once() -> None:
     assert bounds(gate(None), 50.0, 60.0, 60.0, 40.0, 30.0)[-1] == 59.5
 
 
+def test_from_scratch_the_reach_of_the_bound_is_settled_once() -> None:
+    printed = gate(None, policy="printed")
+    bounds(printed, 50.0, 60.0, 70.0, 80.0)
+    assert printed.bound == 90.0 and "so far, past the phase's first quarter, 70.00," in printed.why
+
+
 def test_from_scratch_the_error_policy_waits_for_the_first_quarter() -> None:
     waiting = gate(None, policy="error")
     waiting.decide(50.0)
@@ -111,6 +117,14 @@ def test_a_restored_gate_decides_as_the_one_that_was_saved() -> None:
     saved.decide(70.0)
     restored.load_state_dict(saved.state_dict())
     assert bounds(restored, 60.0, 69.6) == bounds(saved, 60.0, 69.6) == [69.5, 69.5]
+    assert restored.why == saved.why
+
+
+def test_a_restored_gate_does_not_settle_the_reach_of_the_bound_again() -> None:
+    saved, restored = gate(None, policy="printed"), gate(None, policy="printed")
+    bounds(saved, 50.0, 60.0, 70.0)
+    restored.load_state_dict(saved.state_dict())
+    restored.decide(80.0)
     assert restored.why == saved.why
 
 
