@@ -21,6 +21,7 @@ from sparsity.settings import TrackingSettings
 
 Row = dict[str, Any]
 AXIS = "global_step"
+BAR_WIDTH = 10  # of the progress bar, so that what it says fits a terminal of 100 columns
 
 logger = logging.getLogger(__name__)
 
@@ -173,13 +174,8 @@ class ConsoleWriter:
         if sys.stdout.isatty():
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-            columns = (
-                BarColumn(),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TimeRemainingColumn(),
-                TextColumn("{task.description}"),
-            )
-            self._bar = Progress(*columns)
+            percent, description = TextColumn("{task.percentage:>3.0f} %"), TextColumn("{task.description}")
+            self._bar = Progress(BarColumn(bar_width=BAR_WIDTH), percent, TimeRemainingColumn(), description)
             self._task = self._bar.add_task("starting", total=num_steps)
             self._bar.start()
 
@@ -188,11 +184,14 @@ class ConsoleWriter:
 
     def write_evaluation(self, row: Row) -> None:
         """Say where the run stands."""
-        line = self._line(row)
-        if self._bar is None:
-            print(line, flush=True)
-        else:
+        speed = self._speed(row)
+        metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
+        if self._bar is not None:
+            line = f"{row['phase'].partition('/')[0]} {metric} {self._pruning(row)} {speed}"
             self._bar.update(self._task, completed=row[AXIS], description=line)
+            return
+        place = f"{row['phase']:<24} step {row[AXIS]}/{self._num_steps}  {speed:>12}"
+        print(f"{place}  {metric}  {self._pruning(row)}  {row['prune/reason']}".rstrip(), flush=True)
 
     def write_summary(self, summary: Row) -> None:
         """Nothing: the train script prints the table."""
@@ -202,19 +201,17 @@ class ConsoleWriter:
         if self._bar is not None:
             self._bar.stop()
 
-    def _line(self, row: Row) -> str:
+    def _speed(self, row: Row) -> str:
+        """Steps per second since the last evaluation, if that was in this process."""
         (then, step), self._before = self._before, (time.monotonic(), row[AXIS])
         rate = (row[AXIS] - step) / max(self._before[0] - then, 1e-9)
-        speed = f"{rate:6.1f} step/s  " if 0 <= step < row[AXIS] else ""
-        metric = f"val {self._metric} {row[f'val/{self._metric}']:.2f}"
-        return f"{row['phase']:<22} step {row[AXIS]}/{self._num_steps}  {speed}{metric}  {self._pruning(row)}"
+        return f"{rate:.1f} step/s" if 0 <= step < row[AXIS] else ""
 
     def _pruning(self, row: Row) -> str:
         sparsity, count = f"sparsity {100 * row['sparsity/total']:.2f} %", row["prune/count"]
         if count is None:
             return sparsity
-        needed = "" if self._needed is None else f"/{self._needed}"
-        return f"{sparsity}  prunes {count}{needed}  {row['prune/reason']}"
+        return f"{sparsity}  prunes {count}" + ("" if self._needed is None else f"/{self._needed}")
 
 
 class Mirrors:
