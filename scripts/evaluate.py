@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sparsity import config, provenance
+from sparsity import config
 
 TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; the networks among them are kept under other names
 
@@ -35,17 +35,12 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
     Raises:
         ValueError: if the directory holds no run, or a checkpoint is damaged.
     """
-    manifest = provenance.read_manifest(directory)
+    settings = config.from_run(directory)
     paths = sorted(path for path in directory.glob("checkpoints/**/*.pt") if path.name not in TRAINING_STATES)
-    if "settings" not in manifest or not paths:
-        raise ValueError(
-            f"{directory} holds no run with checkpoints; name a directory results/runs/EXPERIMENT/RUN/seedN."
-        )
     from sparsity import machine
     from sparsity.training.checkpoints import load_checkpoint
     from sparsity.workspace import Setup
 
-    settings = config.from_record(manifest["settings"])
     experiment, device = config.build(settings), machine.prepare(settings.machine)
     setup = Setup(experiment, device, experiment.build_data().to(device))
     model = setup.new_model()

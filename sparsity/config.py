@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
 from sparsity.machine import has_cuda
-from sparsity.settings import PhaseSettings, Settings, check, leaves, spelling
+from sparsity.settings import PhaseSettings, Settings, as_tree, check, leaves, spelling
 
 if TYPE_CHECKING:
     from sparsity.workspace import Experiment
@@ -77,11 +77,7 @@ def compose(overrides: list[str]) -> Settings:
 
 def register() -> None:
     """Tell Hydra the schema and the resolvers; may be called again."""
-    schema = OmegaConf.to_container(OmegaConf.structured(Settings))
-    assert isinstance(schema, dict)
-    # `from` is a keyword of Python: the dataclass says start_from, the command line says from
-    schema["finetune"]["from"] = schema["finetune"].pop("start_from")
-    ConfigStore.instance().store("schema", node=schema)
+    ConfigStore.instance().store("schema", node=as_tree(Settings()))
     OmegaConf.register_new_resolver("concrete_scale", concrete_scale, replace=True)
 
 
@@ -117,11 +113,18 @@ def settled(cfg: DictConfig) -> Settings:
     return settings
 
 
-def from_record(record: dict[str, Any]) -> Settings:
-    """The settings that a manifest recorded."""
-    settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), record))
-    assert isinstance(settings, Settings)
-    return settings
+def from_run(directory: Path) -> Settings:
+    """The settings that a run recorded in its config.yaml.
+
+    Raises:
+        ValueError: if there is no such file, or it does not fit.
+    """
+    path = directory / "config.yaml"
+    if not path.is_file():
+        raise ValueError(f"There is no {path}; name a run directory, results/runs/EXPERIMENT/RUN/seedN.")
+    tree = OmegaConf.load(path)
+    assert isinstance(tree, DictConfig)
+    return settled(tree)
 
 
 def overrides() -> list[str]:

@@ -4,7 +4,7 @@ Free of torch and of Hydra: the planner, the status page and the schema of `conf
 A default stands here once; a YAML file holds only what differs from it.
 """
 
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
 SCALES = ("paper", "rehearsal", "smoke")
@@ -271,6 +271,13 @@ def _check_range(path: str, value: Any) -> None:
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         allowed = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
         raise ValueError(f"{spelling(path)}={value:g} is out of range; it must be {allowed}.")
+
+
+def as_tree(settings: Settings) -> dict[str, Any]:
+    """The settings as nested dictionaries, spelt as a user types them."""
+    tree = asdict(settings)
+    tree["finetune"]["from"] = tree["finetune"].pop("start_from")  # `from` is a keyword of Python
+    return tree
 
 
 def spelling(path: str) -> str:

@@ -5,11 +5,12 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import yaml
 from torch import Tensor, nn
 
 from sparsity import machine, provenance
@@ -17,7 +18,7 @@ from sparsity.data.vision import Batches, ImageData, ImageSplit, evaluation_batc
 from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
-from sparsity.settings import PhaseSettings, PrunerSettings, Settings
+from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree
 from sparsity.tracking import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
@@ -148,7 +149,8 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     with provenance.locked(directory, wait=False):
         device = machine.prepare(settings.machine)
         origin = provenance.origin() | {"device": machine.describe(device)}
-        manifest = origin | {"status": "running", "settings": asdict(settings)}
+        manifest = origin | {"status": "running"}
+        provenance.write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
         provenance.write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1
         try:
@@ -200,6 +202,6 @@ def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: P
     mirrors.open(
         "W&B",
         lambda: WandbWriter(
-            settings.tracking, directory, identity, settings.experiment, tags, identity, asdict(settings)
+            settings.tracking, directory, identity, settings.experiment, tags, identity, as_tree(settings)
         ),
     )

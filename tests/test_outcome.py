@@ -125,8 +125,8 @@ def test_each_evaluation_has_the_sparsity_and_the_irrelevance_of_each_parameter(
 def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:
     manifest = provenance.read_manifest(tiny_run.directory)
     of_code = {"commit", "dirty", "command", "versions"}
-    assert set(manifest) == of_code | {"started", "ended", "status", "device", "settings"}
-    assert (manifest["status"], manifest["settings"]["pruner"]["name"]) == ("done", "relevance")
+    assert set(manifest) == of_code | {"started", "ended", "status", "device"}
+    assert manifest["status"] == "done"
     assert manifest["device"].startswith("cpu: ")
 
 
