@@ -4,6 +4,7 @@ With the irrelevance I held constant, the gradient of eq. 5 is dL/dw + 2 lambda 
 goes through momentum and Adam's moments (coupled, as the authors do); decoupled it moves the weights directly.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -85,8 +86,9 @@ class Penalty:
         """I of each weight. The default form runs over all tensors at once: eq. 4 is on the hot path."""
         if self.settings.irrelevance == "exponential" and not self.settings.scale_free:
             values = list(torch._foreach_abs(gradients))
-            torch._foreach_mul_(values, -1.0 / self.settings.alpha)
-            torch._foreach_exp_(values)
+            torch._foreach_mul_(values, -math.log2(math.e) / self.settings.alpha)
+            for value in values:  # exp2 takes half the time of exp on a CPU
+                value.exp2_()
             return values
         kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
         pairs = zip(gradients, self._multipliers, strict=True)
