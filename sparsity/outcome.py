@@ -154,7 +154,8 @@ def _write_curve(directory: Path, metric: str) -> None:
 
 
 def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
-    means = [value for name, value in row.items() if name.startswith("irrelevance/") and name.endswith("/mean")]
+    layers = [name.removeprefix("sparsity/layer/") for name in row if name.startswith("sparsity/layer/")]
+    means = [row[f"irrelevance/layer/{name}/mean"] for name in layers if row[f"sparsity/layer/{name}"] < 1]
     return {
         "phase": row["phase"],
         "step": row["step"],
@@ -162,7 +163,7 @@ def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
         "val": row[metric],
         "sparsity": round(row["sparsity/total"], 6),
         "pruned": row["prune/done"],
-        "lowest_mean_irrelevance": round(min(means), 6),
+        "lowest_mean_irrelevance": round(min(means, default=1.0), 6),
     }
 
 

@@ -1,5 +1,6 @@
 """How sparse is it, and how irrelevant are the weights? Sparsities, and the distribution of the irrelevance."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -44,14 +45,17 @@ class IrrelevanceProbe:
             self._figures |= _distribution(f"irrelevance/layer/{name}", values, multiplier)
 
     def figures(self) -> dict[str, float]:
-        """`irrelevance/layer/<parameter>/{mean,min,below_0.99}` of the last step observed."""
-        return {name: float(value) for name, value in self._figures.items()}
+        """`irrelevance/layer/<parameter>/{mean,min,below_0.99}` of the last step observed, where weights are kept."""
+        figures = {name: float(value) for name, value in self._figures.items()}
+        return {name: value for name, value in figures.items() if not math.isnan(value)}
 
 
 def _distribution(prefix: str, values: Tensor, multiplier: Tensor) -> dict[str, Tensor]:
-    count = multiplier.sum().clamp_min(1)
+    """Mean, minimum and share below 0.99 over the kept weights; NaN where none is kept."""
+    count = multiplier.sum()
+    smallest = torch.where(multiplier != 0, values, math.inf).min()
     return {
         f"{prefix}/mean": (values * multiplier).sum() / count,
-        f"{prefix}/min": torch.where(multiplier != 0, values, torch.ones_like(values)).min(),
+        f"{prefix}/min": torch.where(count > 0, smallest, math.nan),
         f"{prefix}/below_0.99": ((values < 0.99) * multiplier).sum() / count,
     }
