@@ -15,7 +15,7 @@ from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
 from sparsity.plan import make_plan, uncut
 from sparsity.report.terminal import render_runs
-from sparsity.settings import Settings
+from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")
 # the order of the paper; each is a file of conf/experiment
@@ -97,8 +97,7 @@ def plan(jobs: list[Job]) -> int:
     """Print steps, evaluations and prunes of each run, with warnings; hours where a rehearsal has measured them."""
     for job in jobs:
         settings = job.settings
-        dataset = str(settings.dataset["_target_"]).rpartition(".")[2]
-        sizes = split_sizes(dataset, str(settings.dataset["source"]), settings.protocol.name)
+        sizes = split_sizes(leaf_name(settings.dataset), str(settings.dataset["source"]), settings.protocol.name)
         made = make_plan(settings, sizes.train)
         print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
         for warning in made.warnings:
@@ -116,15 +115,16 @@ def status(jobs: list[Job]) -> int:
 
 def _hours(settings: Settings, num_train: int) -> str:
     """Hours projected from the pace of the newest run of this experiment on this machine, rehearsals included."""
+    if settings.scale == "smoke":
+        return "less than a minute"
     runs = Path(settings.results_dir) / "runs" / settings.experiment
     paths = sorted(runs.glob("*/seed*/summary.json"), key=lambda path: path.stat().st_mtime)
     costs = [(json.loads(path.read_text()), path) for path in paths]
     costs = [(summary["cost"], path) for summary, path in costs if summary["scale"] != "smoke"]
-    if not costs or settings.scale == "smoke":
-        return "hours unknown" if settings.scale != "smoke" else "less than a minute"
+    if not costs:
+        return "hours unknown"
     cost, path = costs[-1]
-    full = make_plan(uncut(settings), num_train)
-    seconds = full.num_steps * cost["step_seconds"] + full.num_evaluations * cost["evaluation_seconds"]
+    seconds = make_plan(uncut(settings), num_train).seconds(cost["step_seconds"], cost["evaluation_seconds"])
     return f"about {seconds / 3600:.1f} h at the pace of {path.parent}"
 
 

@@ -10,6 +10,7 @@ from sparsity import provenance
 from sparsity.gating import GatedPruning
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
+from sparsity.settings import leaf_name
 from sparsity.workspace import Workspace, peak_memory_bytes
 
 SCHEMA = 1
@@ -80,8 +81,8 @@ def _summary(
     return {
         "schema": SCHEMA,
         "experiment": settings.experiment,
-        "model": _leaf(settings.model),
-        "dataset": _leaf(settings.dataset),
+        "model": leaf_name(settings.model).lower(),
+        "dataset": leaf_name(settings.dataset).lower(),
         "data_source": settings.dataset.get("source"),
         "data_name": work.data.name,
         "pruner": settings.pruner.name,
@@ -117,12 +118,11 @@ def _cost(work: Workspace, regularised: Phase) -> dict[str, Any]:
     step_seconds = (progress.seconds - progress.evaluation_seconds) / steps
     evaluation_seconds = progress.evaluation_seconds / max(progress.num_evaluations, 1)
     full = make_plan(uncut(work.settings), len(work.data.train))
-    seconds = full.num_steps * step_seconds + full.num_evaluations * evaluation_seconds
     return {
         "step_seconds": step_seconds,
         "evaluation_seconds": evaluation_seconds,
         "peak_memory_bytes": peak_memory_bytes(work.device),
-        "projected_hours": seconds / 3600,
+        "projected_hours": full.seconds(step_seconds, evaluation_seconds) / 3600,
     }
 
 
@@ -175,7 +175,3 @@ def _headline(summary: dict[str, Any]) -> dict[str, Any]:
         for name in ("val", "test", "sparsity", "kept")
     }
     return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
-
-
-def _leaf(node: dict[str, Any]) -> str:
-    return str(node["_target_"]).rpartition(".")[2].lower()

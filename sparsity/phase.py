@@ -76,7 +76,6 @@ class Progress:
     """Where a phase stands beside its tensors: its best evaluation, its length and time, and how it ended."""
 
     best_metric: float = float("-inf")
-    best_step: int = 0
     best_epoch: int = 0
     last_metric: float | None = None
     num_evaluations: int = 0
@@ -175,7 +174,7 @@ class Phase:
         self.progress.evaluation_seconds += evaluation.seconds
         if value > self.progress.best_metric:
             self.progress.best_metric = value
-            self.progress.best_step, self.progress.best_epoch = evaluation.step, evaluation.epoch
+            self.progress.best_epoch = evaluation.epoch
             self.keep("best")
 
     def _report(self, evaluation: Evaluation, verdict: Verdict) -> None:

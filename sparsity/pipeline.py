@@ -17,7 +17,6 @@ from sparsity.outcome import Baseline, Row, write_outcome
 from sparsity.phase import Interrupted, Phase, State, Watch
 from sparsity.plan import plan_phase
 from sparsity.pruning.schedules import Gate
-from sparsity.pruning.summary import sparsity
 from sparsity.tracking import JsonlWriter
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
 from sparsity.workspace import Experiment, Workspace, dense, opened
@@ -162,7 +161,7 @@ def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seco
     kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
     return Row(
         start=start,
-        sparsity=sparsity(sum(kept.values()), sum(total.values())),
+        sparsity=phase.pruner.sparsity,
         layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
         val=val,
         test=work.score(phase.model, work.data.test),

@@ -45,6 +45,10 @@ class Plan:
         phases = (self.baseline, self.regularise, *[self.finetune] * self.num_starts)
         return sum(phase.num_evaluations for phase in phases)
 
+    def seconds(self, step_seconds: float, evaluation_seconds: float) -> float:
+        """How long the run takes at a measured pace."""
+        return self.num_steps * step_seconds + self.num_evaluations * evaluation_seconds
+
     @property
     def is_reachable(self) -> bool:
         """Whether there are evaluations enough for the prunes needed."""

@@ -280,6 +280,11 @@ def as_tree(settings: Settings) -> dict[str, Any]:
     return tree
 
 
+def leaf_name(node: dict[str, Any]) -> str:
+    """The last word of a `_target_`: which network, which data set."""
+    return str(node["_target_"]).rpartition(".")[2]
+
+
 def spelling(path: str) -> str:
     """The setting's name as a user types it."""
     return path.replace("finetune.start_from", "finetune.from")

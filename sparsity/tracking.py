@@ -92,9 +92,6 @@ class JsonlWriter:
         """Append one evaluation."""
         self._append([{"kind": "evaluation", **row}])
 
-    def write_summary(self, summary: Row) -> None:
-        """Nothing: summary.json is written by the pipeline."""
-
     def finish(self, exit_code: int) -> None:
         """Close the file."""
         self._file.close()
