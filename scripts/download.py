@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from sparsity.data.catalogue import FILES
-from sparsity.data.download import DataError, fetch_unzipped
+from sparsity.data.download import DataError, fetch_readable
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _fetch_dataset(dataset: str, data_dir: str) -> None:
     for file in FILES[dataset].values():
-        print(f"{dataset}: {fetch_unzipped(file, data_dir)} is there and verified", flush=True)
+        print(f"{dataset}: {fetch_readable(file, data_dir)} is there and verified", flush=True)
 
 
 if __name__ == "__main__":

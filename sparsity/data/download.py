@@ -2,12 +2,14 @@
 
 Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
 publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so that nothing
-half-written is ever taken for data. This module needs neither numpy nor torch.
+half-written is ever taken for data. Where nobody publishes a checksum, the md5 of the first copy is recorded beside the
+file and every later one is held to it. This module needs neither numpy nor torch.
 """
 
 import gzip
 import hashlib
 import http.client
+import json
 import logging
 import os
 import shutil
@@ -16,11 +18,12 @@ import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 MIRROR_VARIABLE = "SPARSITY_DATA_MIRROR"
+RECORD = "recorded_md5.json"  # in the folder of files whose checksum nobody publishes
 TIMEOUT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
@@ -41,14 +44,14 @@ class RemoteFile:
     Attributes:
         path: place below the data directory and below a mirror folder, such as `mnist/train-images-idx3-ubyte.gz`.
         urls: the publisher's addresses, best first.
-        md5: of the file as published.
+        md5: of the file as published; None where nobody publishes it.
         unzipped_md5: of the bytes inside a `.gz`; a file that was packed anew (other gzip header) passes by it.
         size_bytes: of the file as published, where known: a longer answer is cut off instead of filling the disk.
     """
 
     path: str
     urls: tuple[str, ...]
-    md5: str
+    md5: str | None
     unzipped_md5: str | None = None
     size_bytes: int | None = None
 
@@ -62,10 +65,11 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
         DataError: every mirror failed (with each reason and the place for a manual copy), or the disk refused.
     """
     target = Path(data_dir) / file.path
+    file = _with_recorded_md5(file, target)
     failures = []
     if target.exists():
         if (fault := _fault(target, file)) is None:
-            return target
+            return _recorded(target, file)
         failures.append(f"{target} ({fault})")
     for source in _sources(file):
         try:
@@ -75,8 +79,15 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
         else:
             if failures:
                 _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
-            return target
+            return _recorded(target, file)
     raise DataError(_all_failed(file, target, failures))
+
+
+def checksum(file: RemoteFile, data_dir: str | Path) -> str:
+    """The md5 that a fetched `file` is known by: the published one, else the one recorded at its first download."""
+    md5 = _with_recorded_md5(file, Path(data_dir) / file.path).md5
+    assert md5 is not None, "fetch comes first"
+    return md5
 
 
 def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -97,6 +108,15 @@ def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
     return target
 
 
+def fetch_readable(file: RemoteFile, data_dir: str | Path) -> Path:
+    """Place of the bytes that a reader wants: those inside a `.gz`, else the file as published.
+
+    Raises:
+        DataError: as `fetch`.
+    """
+    return fetch_unzipped(file, data_dir) if file.path.endswith(".gz") else fetch(file, data_dir)
+
+
 def _sources(file: RemoteFile) -> list[str | Path]:
     mirror = os.environ.get(MIRROR_VARIABLE)
     folder: list[str | Path] = [Path(mirror) / file.path] if mirror else []
@@ -108,6 +128,8 @@ def _copy(source: str | Path, target: Path, file: RemoteFile) -> None:
     with _opened(source) as stream, _written_whole(target) as out:
         for chunk in _chunks(stream, file.size_bytes):
             out.write(chunk)
+        if missing := getattr(stream, "length", None):  # of an HTTP answer: what was announced and has not come
+            raise _SourceError(f"the connection ended {missing} bytes early")
         out.flush()
         if (fault := _fault(Path(out.name), file)) is not None:
             raise _SourceError(fault)
@@ -163,10 +185,31 @@ def _written_whole(target: Path) -> Iterator[BinaryIO]:
             part.unlink()
 
 
+def _with_recorded_md5(file: RemoteFile, target: Path) -> RemoteFile:
+    record = target.parent / RECORD
+    if file.md5 is not None or not record.is_file():
+        return file
+    return replace(file, md5=json.loads(record.read_text()).get(target.name))
+
+
+def _recorded(target: Path, file: RemoteFile) -> Path:
+    """`target`, its md5 recorded and said if no other is known."""
+    if file.md5 is None:
+        record = target.parent / RECORD
+        known = json.loads(record.read_text()) if record.is_file() else {}
+        known[target.name] = _md5(target)
+        with _written_whole(record) as out:
+            out.write(json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
+        _log.warning(
+            "Nobody publishes a checksum of %s: its md5 %s is recorded in %s, and verified from now on.",
+            *(target, known[target.name], record),
+        )
+    return target
+
+
 def _fault(path: Path, file: RemoteFile) -> str | None:
     """Why the bytes at `path` are not those of `file`, or None when they are."""
-    found = _md5(path)
-    if found == file.md5:
+    if file.md5 is None or (found := _md5(path)) == file.md5:
         return None
     if file.unzipped_md5 is None:
         return f"its md5 is {found}, expected {file.md5}"

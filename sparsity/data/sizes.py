@@ -4,9 +4,14 @@ Three sources feed the same builders: `real` (the published files), `embedded` (
 enlarged, for `scale=smoke`) and `generated` (random images of the real shape and number, for `scale=rehearsal`). Two
 protocols split them: `sound` holds validation images out of the training images; `authors` does what the authors' code
 did, which for MNIST is to validate on the test set itself.
+
+Texts have sources of their own (`text`) and fixed splits. How many pairs Taskmaster-1's dialogues give is printed
+nowhere: it is counted when they are first loaded, and estimated until then.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 SOURCES = ("real", "embedded", "generated")
 PROTOCOLS = ("sound", "authors")
@@ -38,6 +43,24 @@ _MNIST_LIKE = {
 _PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE}
 _AUTHORS_VALIDATE_ON_TEST = ("mnist",)
 
+_TASKMASTER_TURNS = 21.99  # of a self-dialog, in the mean (Byrne et al. 2019, Table 2); every second one is answered
+_TEXT = {
+    "wmt14": {
+        "real": SplitSizes(4_468_840, 3_000, 2_737),
+        "hub": SplitSizes(4_508_785, 3_000, 3_003),
+        "standin": SplitSizes(94_485, 3_000, 3_003),
+        "embedded": SplitSizes(5_000, 200, 200),
+        "generated": SplitSizes(100_000, 3_000, 2_737),
+    },
+    "taskmaster1": {
+        "real": SplitSizes(*(round(num_dialogs * _TASKMASTER_TURNS / 2) for num_dialogs in (6_168, 770, 770))),
+        "standin": SplitSizes(5_610, 720, 665),
+        "embedded": SplitSizes(4_714, 188, 189),
+        "generated": SplitSizes(20_000, 8_466, 8_466),
+    },
+}
+_RECORD = "num_pairs.json"
+
 
 def published_sizes(dataset: str, source: str) -> PublishedSizes:
     """Sizes of `dataset` as its `source` provides it, before a protocol splits it.
@@ -61,16 +84,36 @@ def validates_on_test(dataset: str, protocol: str) -> bool:
     return protocol == "authors" and dataset in _AUTHORS_VALIDATE_ON_TEST
 
 
-def split_sizes(dataset: str, source: str, protocol: str) -> SplitSizes:
+def split_sizes(dataset: str, source: str, protocol: str, data_dir: str = "data") -> SplitSizes:
     """Sizes of the three splits of `dataset` from `source` under `protocol`.
+
+    For Taskmaster-1 itself they are what was counted into `data_dir`, or an estimate before it was first loaded.
 
     Raises:
         ValueError: an unknown data set, source or protocol, with the known ones.
     """
+    _check_word("dataset", dataset, (*_PUBLISHED, *_TEXT))
+    if dataset in _TEXT:
+        return _text_sizes(dataset, source, protocol, data_dir)
     published = published_sizes(dataset, source)
     if validates_on_test(dataset, protocol):
         return SplitSizes(published.train, published.test, published.test)
     return SplitSizes(published.train - published.held_out, published.held_out, published.test)
+
+
+def record_num_pairs(data_dir: str, dataset: str, protocol: str, sizes: SplitSizes) -> None:
+    """Keep the number of pairs that loading has counted, for later plans."""
+    path = Path(data_dir) / dataset / _RECORD
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | {protocol: asdict(sizes)}, indent=2) + "\n")
+
+
+def _text_sizes(dataset: str, source: str, protocol: str, data_dir: str) -> SplitSizes:
+    _check_word("source", source, tuple(_TEXT[dataset]))
+    _check_word("protocol", protocol, PROTOCOLS)
+    path = Path(data_dir) / dataset / _RECORD
+    known = json.loads(path.read_text()) if source == "real" and path.is_file() else {}
+    return SplitSizes(**known[protocol]) if protocol in known else _TEXT[dataset][source]
 
 
 def _check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:

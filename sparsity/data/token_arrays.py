@@ -38,6 +38,10 @@ class TokenArrays:
         """Number of tokens of the texts at `indices`, int64 (B,)."""
         return self.offsets[indices + 1] - self.offsets[indices]
 
+    def row(self, index: int) -> NDArray[np.uint16]:
+        """The tokens of one text."""
+        return self.flat[self.offsets[index] : self.offsets[index + 1]]
+
     def padded(self, indices: NDArray[np.int64], width: int, skip: int, fill: int) -> NDArray[np.int64]:
         """The texts at `indices` as rows int64 (B, width) without their first `skip` tokens, filled up with `fill`."""
         starts = self.offsets[indices] + skip

@@ -34,7 +34,11 @@ def transformer(
     """
     if width % num_heads:
         raise ValueError(f"model.width is {width}, but it must be a multiple of model.num_heads={num_heads}.")
-    from transformers import BartConfig, BartForConditionalGeneration, GenerationConfig  # seconds that others do not pay
+    from transformers import (  # seconds that others do not pay
+        BartConfig,
+        BartForConditionalGeneration,
+        GenerationConfig,
+    )
 
     config = BartConfig(
         vocab_size=vocabulary_size,
