@@ -10,7 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-POOL_BATCHES = 100  # the sentences of so many batches are sorted by length among themselves
+POOL_BATCHES = 300  # the sentences of so many batches are sorted by length among themselves
+# sources are compared in steps of so many tokens, so that targets have a say: 18 % of the positions are then padding
+# on wmt14-mini, 25 % when sorted by the sum of both lengths and 27 % by the source alone (batches of 33)
+SOURCE_STEP = 8
+
+Lengths = tuple[NDArray[np.int64], NDArray[np.int64]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,44 +34,50 @@ class EpochOrder:
         return self.indices[self.starts[step] : self.ends[step]]
 
 
-def by_sentences(lengths: NDArray[np.int64], batch_size: int, seed: int, kind: str, epoch: int) -> EpochOrder:
-    """Batches of exactly `batch_size` sentences; the rest of an epoch that fills no batch is left out.
+def by_sentences(lengths: Lengths, batch_size: int, seed: int, kind: str, epoch: int) -> EpochOrder:
+    """Batches of exactly `batch_size` pairs; the rest of an epoch that fills no batch is left out.
 
     Args:
-        lengths: of each sentence, int64 (N,), N >= batch_size.
-        batch_size: sentences of a batch.
+        lengths: tokens of each source and of each target, int64 (N,), N >= batch_size.
+        batch_size: pairs of a batch.
         seed, kind, epoch: run's seed, kind of phase and epoch, which decide the order and nothing else does.
     """
     random = _stream(seed, kind, epoch)
-    num_batches = len(lengths) // batch_size
-    drawn = _permutation(len(lengths), random)[: num_batches * batch_size]
+    num_batches = len(lengths[0]) // batch_size
+    drawn = _permutation(len(lengths[0]), random)[: num_batches * batch_size]
     pool = np.arange(len(drawn)) // (POOL_BATCHES * batch_size)
-    indices = drawn[np.lexsort((lengths[drawn], pool))]
+    indices = drawn[np.lexsort((*_keys(lengths, drawn), pool))]
     starts = batch_size * _permutation(num_batches, random)
     return EpochOrder(indices, starts, starts + batch_size)
 
 
-def by_tokens(lengths: NDArray[np.int64], batch_size: int, seed: int, kind: str, epoch: int) -> EpochOrder:
-    """As many batches as `by_sentences` gives, all sentences in them, each with about the same number of tokens.
+def by_tokens(lengths: Lengths, batch_size: int, seed: int, kind: str, epoch: int) -> EpochOrder:
+    """As many batches as `by_sentences` gives, all pairs in them, each with about the same number of tokens.
 
-    `batch_size` is then the mean number of sentences of a batch, so that epochs, plans and evaluation intervals stay
-    what they are.
+    `batch_size` is then the mean number of pairs of a batch, so that epochs, plans and evaluation intervals stay what
+    they are.
     """
     random = _stream(seed, kind, epoch)
-    num_batches = len(lengths) // batch_size
-    drawn = _permutation(len(lengths), random)
-    indices = drawn[np.argsort(lengths[drawn], kind="stable")]
-    tokens = np.cumsum(lengths[indices])
-    cuts = np.searchsorted(tokens, tokens[-1] * np.arange(1, num_batches) / num_batches)
-    # a single sentence may hold more tokens than a batch should: no batch is left empty by it
-    spread = np.arange(1, num_batches)
-    cuts = np.minimum(np.maximum.accumulate(cuts - spread) + spread, len(indices) - num_batches + spread)
+    num_batches = len(lengths[0]) // batch_size
+    drawn = _permutation(len(lengths[0]), random)
+    indices = drawn[np.lexsort(_keys(lengths, drawn))]
+    tokens = np.cumsum(lengths[0][indices] + lengths[1][indices])
+    inner = np.arange(1, num_batches)
+    cuts = np.searchsorted(tokens, tokens[-1] * inner / num_batches)
+    # a single pair may hold more tokens than a batch should: no batch is left empty by it
+    cuts = np.minimum(np.maximum.accumulate(np.maximum(cuts, 1) - inner) + inner, len(indices) - num_batches + inner)
     bounds = np.concatenate([[0], cuts, [len(indices)]])
     shuffled = _permutation(num_batches, random)
     return EpochOrder(indices, bounds[shuffled], bounds[shuffled + 1])
 
 
 ORDERS = {"sentences": by_sentences, "tokens": by_tokens}
+
+
+def _keys(lengths: Lengths, indices: NDArray[np.int64]) -> Lengths:
+    """What pairs are sorted by, the last key first as numpy's lexsort wants them."""
+    sources, targets = lengths
+    return targets[indices], sources[indices] // SOURCE_STEP
 
 
 def _stream(seed: int, kind: str, epoch: int) -> np.random.PCG64:

@@ -77,11 +77,6 @@ class TextSplit:
     def __len__(self) -> int:
         return len(self.sources)
 
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of source and target together, int64 (N,): what a sentence costs."""
-        return self.sources.lengths + self.targets.lengths
-
 
 def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, device: torch.device) -> Seq2SeqBatch:
     """The pairs at `indices` as one batch on `device`, in one copy that does not wait for it."""
@@ -129,7 +124,7 @@ class TextBatches:
             raise ValueError(f"dataset.batch_by={batch_by} is unknown; choose one of {', '.join(ORDERS)}.")
         self._split, self._batch_size, self._seed, self._kind = split, batch_size, seed, kind
         self._order_of, self._layout, self._device = ORDERS[batch_by], layout, device
-        self._lengths = split.lengths
+        self._lengths = (split.sources.lengths, split.targets.lengths)
         self._order: EpochOrder | None = None
 
     @property
