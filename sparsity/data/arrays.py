@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsity.data.catalogue import FILES
-from sparsity.data.download import fetch_unzipped
+from sparsity.data.download import checksum, fetch_unzipped
 from sparsity.data.idx import read_idx
 
 NUM_CLASSES = 10
@@ -76,7 +76,7 @@ def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> Publi
         test_labels=read("test_labels", 1).astype(np.int64),
         mean=(mean,),
         std=(std,),
-        checksums={file.path: file.md5 for file in files.values()},
+        checksums={file.path: checksum(file, data_dir) for file in files.values()},
     )
 
 

@@ -20,13 +20,12 @@ def generated_split(dataset: str, part: str, num_pairs: int, vocabulary_size: in
     as its source.
     """
     stream = np.random.PCG64(_SEEDS[part])
-    relative = sum((stream.random_raw(num_pairs) >> 11) * 2.0**-53 for _ in range(2))
+    relative = (stream.random_raw((2, num_pairs)) >> 11).sum(axis=0) * 2.0**-53  # in [0, 2), 1 in the mean
     source_mean, target_mean = _MEAN_TOKENS[dataset]
     sources = _random_texts(stream, relative * source_mean, vocabulary_size)
     targets = _random_texts(stream, relative * target_mean, vocabulary_size)
-    references = (
-        () if part == "train" else tuple(numbered_words([targets.row(index).tolist() for index in range(num_pairs)]))
-    )
+    scored = range(num_pairs if part != "train" else 0)
+    references = numbered_words([targets.row(index).tolist() for index in scored])
     return TextSplit(f"generated-{dataset}/{part}", sources, targets, references)
 
 

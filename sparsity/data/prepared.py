@@ -85,8 +85,8 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary, data_dir: str) -> Prepared:
 
 def _split(corpus: Corpus, part: str, folder: Path) -> TextSplit:
     references = [] if part == "train" else json.loads((folder / f"{part}.references.json").read_text())
-    arrays = [TokenArrays.load(folder / f"{part}.{side}") for side in SIDES]
-    return TextSplit(f"{corpus.name}/{part}", *arrays, tuple(references))
+    sources, targets = (TokenArrays.load(folder / f"{part}.{side}") for side in SIDES)
+    return TextSplit(f"{corpus.name}/{part}", sources, targets, references)
 
 
 def _make(corpus: Corpus, vocabulary: Vocabulary, folder: Path) -> None:

@@ -4,7 +4,7 @@ Shape suffixes: B sentences, S source positions, T target positions, L positions
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -72,7 +72,7 @@ class TextSplit:
     identity: str
     sources: TokenArrays
     targets: TokenArrays
-    references: tuple[str, ...] = ()
+    references: list[str] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -151,14 +151,12 @@ class EvaluationText:
         decode_ids: lists of token ids to detokenised texts.
         layout: of `loss_batches`, as in training.
         device: where batches are wanted.
-        forced_bos_id: a token that generation must start with (protocol=authors), or None.
     """
 
     split: TextSplit
     decode_ids: Callable[[list[list[int]]], list[str]]
     layout: Layout
     device: torch.device
-    forced_bos_id: int | None = None
     bos_id: int = BOS_ID
     eos_id: int = EOS_ID
     pad_id: int = PAD_ID
@@ -166,7 +164,7 @@ class EvaluationText:
     @property
     def references(self) -> list[str]:
         """Detokenised targets in the split's order."""
-        return list(self.split.references)
+        return self.split.references
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Where each sentence stands in the split (int64 [B], on the CPU), input_ids [B, S], attention_mask [B, S]."""

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sparsity.data import corpora
@@ -17,9 +16,8 @@ from sparsity.data.corpora import Corpus
 from sparsity.data.download import DataError
 from sparsity.data.generated_ids import generated_split, numbered_words
 from sparsity.data.prepared import Vocabulary, prepare
-from sparsity.data.seq2seq import BOS_ID, EvaluationText, Layout, TextBatches, TextSplit
+from sparsity.data.seq2seq import EvaluationText, Layout, TextBatches, TextSplit
 from sparsity.data.sizes import SplitSizes, record_num_pairs, split_sizes
-from sparsity.data.token_arrays import from_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +58,7 @@ class TextData:
 
     def evaluation_batches(self, split: TextSplit) -> EvaluationText:
         """The whole of `split`, for loss and for generation."""
-        forced = BOS_ID if self.layout.as_authors else None
-        return EvaluationText(split, self.decode_ids, self.layout, self.device, forced)
+        return EvaluationText(split, self.decode_ids, self.layout, self.device)
 
 
 def wmt14(
@@ -74,7 +71,6 @@ def wmt14(
     batch_by: str,
     length_multiple: int,
     widths: list[int],
-    val_size: int | None,
 ) -> TextData:
     """WMT14 En-De, or its twin.
 
@@ -87,7 +83,6 @@ def wmt14(
         max_tokens: sources and targets are cut to their first so many tokens.
         batch_by: `sentences` or `tokens`.
         length_multiple, widths: see Layout.
-        val_size: validate on so many pairs, evenly spread over the validation set, instead of on all.
 
     Raises:
         ValueError: an unknown word; data that cannot be had or are not what their name says (DataError).
@@ -95,7 +90,7 @@ def wmt14(
     sizes = split_sizes("wmt14", source, protocol)
     layout = Layout(length_multiple, tuple(widths), protocol == "authors")
     if source == "generated":
-        return _generated("wmt14", sizes, vocabulary_size, layout, batch_by, val_size)
+        return _generated("wmt14", sizes, vocabulary_size, layout, batch_by)
     readers = {
         "real": corpora.stanford_wmt14,
         "hub": corpora.hub_wmt14,
@@ -105,7 +100,7 @@ def wmt14(
     vocabulary = Vocabulary(vocabulary_size, protocol == "sound", max_tokens)
     data = _text_data(readers[source](data_dir), vocabulary, data_dir, layout, batch_by)
     _check_sizes(data, sizes)
-    return _validated_on(data, val_size)
+    return data
 
 
 def taskmaster1(
@@ -118,7 +113,6 @@ def taskmaster1(
     batch_by: str,
     length_multiple: int,
     widths: list[int],
-    val_size: int | None,
 ) -> TextData:
     """Taskmaster-1's self-dialogs, or their twin: the context as source, the assistant's next turn as target.
 
@@ -126,7 +120,7 @@ def taskmaster1(
         source: `real`, `standin`, `embedded` or `generated`.
         protocol: `sound`, or `authors`: speakers by position, padding counted, `<bos>` twice.
         max_tokens: targets are cut to their first so many tokens, contexts to their last.
-        data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths, val_size: as for `wmt14`.
+        data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths: as for `wmt14`.
 
     Raises:
         ValueError: an unknown word; data that cannot be had (DataError).
@@ -135,7 +129,7 @@ def taskmaster1(
     sizes = split_sizes("taskmaster1", source, protocol, data_dir)
     layout = Layout(length_multiple, tuple(widths), positional)
     if source == "generated":
-        return _generated("taskmaster1", sizes, vocabulary_size, layout, batch_by, val_size)
+        return _generated("taskmaster1", sizes, vocabulary_size, layout, batch_by)
     readers = {
         "real": lambda: corpora.taskmaster1(data_dir, positional),
         "standin": lambda: corpora.mini_taskmaster(data_dir, positional),
@@ -146,7 +140,7 @@ def taskmaster1(
         record_num_pairs(data_dir, "taskmaster1", protocol, _sizes(data))
     else:
         _check_sizes(data, sizes)
-    return _validated_on(data, val_size)
+    return data
 
 
 def _text_data(corpus: Corpus, vocabulary: Vocabulary, data_dir: str, layout: Layout, batch_by: str) -> TextData:
@@ -166,21 +160,20 @@ def _text_data(corpus: Corpus, vocabulary: Vocabulary, data_dir: str, layout: La
     )
 
 
-def _generated(
-    dataset: str, sizes: SplitSizes, vocabulary_size: int, layout: Layout, batch_by: str, val_size: int | None
-) -> TextData:
-    splits = {part: generated_split(dataset, part, size, vocabulary_size) for part, size in vars(sizes).items()}
-    data = TextData(
+def _generated(dataset: str, sizes: SplitSizes, vocabulary_size: int, layout: Layout, batch_by: str) -> TextData:
+    train, val, test = (generated_split(dataset, part, size, vocabulary_size) for part, size in vars(sizes).items())
+    return TextData(
         name=f"generated-{dataset}",
         checksums={},
-        **splits,
+        train=train,
+        val=val,
+        test=test,
         extra_tests={},
         artifacts={},
         decode_ids=numbered_words,
         layout=layout,
         batch_by=batch_by,
     )
-    return _validated_on(data, val_size)
 
 
 def _sizes(data: TextData) -> SplitSizes:
@@ -191,18 +184,3 @@ def _check_sizes(data: TextData, sizes: SplitSizes) -> None:
     """Hold what was loaded to what its name promises: nothing else may be reported under it."""
     if _sizes(data) != sizes:
         raise DataError(f"{data.name} should hold {sizes} pairs, but {_sizes(data)} were read: fetch its files again.")
-
-
-def _validated_on(data: TextData, val_size: int | None) -> TextData:
-    """The same data with a validation set of `val_size` pairs, evenly spread over the whole one."""
-    if val_size is None:
-        return data
-    if not 1 <= val_size <= len(data.val):
-        raise ValueError(f"dataset.val_size is {val_size}, but {data.val.identity} allows 1 to {len(data.val)}.")
-    places = np.arange(val_size) * len(data.val) // val_size
-    val = TextSplit(
-        f"{data.val.identity}-{val_size}",
-        *(from_rows([side.row(place) for place in places]) for side in (data.val.sources, data.val.targets)),
-        tuple(data.val.references[place] for place in places),
-    )
-    return replace(data, val=val)

@@ -58,9 +58,9 @@ def transformer(
         eos_token_id=EOS_ID,
         decoder_start_token_id=BOS_ID,
         forced_eos_token_id=None,
-        attn_implementation="sdpa",
     )
     model = BartForConditionalGeneration(config)
+    model.set_attn_implementation("sdpa")
     # nothing is forced here: the one token that protocol=authors forces comes with its data
     model.generation_config = GenerationConfig(
         bos_token_id=BOS_ID, pad_token_id=PAD_ID, eos_token_id=EOS_ID, decoder_start_token_id=BOS_ID
