@@ -13,7 +13,7 @@ import numpy as np
 from sparsity.data.dialogues import Dialogue
 
 NUM_SENTENCES = {"train": 5_000, "newstest2013": 200, "newstest2014": 200}
-NUM_DIALOGUES = {"train": 1_500, "dev": 60, "test": 60}
+NUM_DIALOGUES = {"train": 1_000, "dev": 60, "test": 60}
 _SENTENCE_SEED, _DIALOGUE_SEED = 2013, 1909
 
 _NOUNS = {
