@@ -40,7 +40,7 @@ def test_the_tied_embedding_is_listed_once() -> None:
 
 @pytest.mark.parametrize("select", [lambda m: m.model.shared, lambda m: m.model.encoder.layers[0].fc1])
 def test_matrices_are_drawn_xavier_uniform(select: Callable[[nn.Module], nn.Module]) -> None:
-    weight = select(transformer(**TINY)).weight
+    weight = select(transformer(**TINY)).get_parameter("weight")
     bound = (6 / (weight.shape[0] + weight.shape[1])) ** 0.5
     assert 0.9 * bound < float(weight.abs().max()) <= bound
 
