@@ -42,7 +42,7 @@ class Job:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_intermixed_args(arguments)
     try:
         scale = config.concrete_scale(options.scale)
         why = f" ({WHY_AUTO[scale]}; SCALE=paper, rehearsal or smoke overrides)" if options.scale == "auto" else ""
@@ -64,12 +64,13 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", default="0", help="separated by commas")
     parser.add_argument("--tracking", default="auto", help="auto, offline, online or none")
     parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("overrides", nargs="*", help="further overrides of every run, such as machine.precision=bf16")
     return parser
 
 
 def list_jobs(options: argparse.Namespace, scale: str) -> Iterator[Job]:
     """Every experiment x pruner x seed that was asked for."""
-    common = (f"scale={scale}", f"tracking={options.tracking}", f"machine={options.machine}")
+    common = (f"scale={scale}", f"tracking={options.tracking}", f"machine={options.machine}", *options.overrides)
     for experiment in options.experiments.split(","):
         for pruner in options.pruners.split(","):
             for seed in options.seeds.split(","):
