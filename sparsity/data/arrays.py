@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsity.data.catalogue import FILES
-from sparsity.data.download import fetch_unzipped
+from sparsity.data.catalogue import FILES, fetch_dataset
+from sparsity.data.cifar import read_cifar_batch
 from sparsity.data.idx import read_idx
+from sparsity.data.shapes import draw_shapes
 
 NUM_CLASSES = 10
 _DIGITS_TEST_SEED = 1797
@@ -63,21 +64,45 @@ def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> Publi
     Raises:
         DataError: a file could not be had, or is damaged.
     """
-    files = FILES[dataset]
-
-    def read(role: str, num_dimensions: int) -> NDArray[np.uint8]:
-        return read_idx(fetch_unzipped(files[role], data_dir), num_dimensions)
-
+    paths = dict(fetch_dataset(dataset, data_dir))
     return Published(
         name=dataset,
-        train_images=read("train_images", 3)[:, None],
-        train_labels=read("train_labels", 1).astype(np.int64),
-        test_images=read("test_images", 3)[:, None],
-        test_labels=read("test_labels", 1).astype(np.int64),
+        train_images=read_idx(paths["train_images"], 3)[:, None],
+        train_labels=read_idx(paths["train_labels"], 1).astype(np.int64),
+        test_images=read_idx(paths["test_images"], 3)[:, None],
+        test_labels=read_idx(paths["test_labels"], 1).astype(np.int64),
         mean=(mean,),
         std=(std,),
-        checksums={file.path: file.md5 for file in files.values()},
+        checksums=_checksums(dataset),
     )
+
+
+def published_cifar10(data_dir: str) -> Published:
+    """The published CIFAR-10, fetched where it is missing; its mean and std are those of its 50,000 training images.
+
+    Raises:
+        DataError: a file could not be had, or is damaged.
+    """
+    batches = {role: read_cifar_batch(path) for role, path in fetch_dataset("cifar10", data_dir)}
+    test_images, test_labels = batches.pop("test_batch")
+    images, labels = (np.concatenate(parts) for parts in zip(*batches.values(), strict=True))
+    return Published(
+        name="cifar10",
+        train_images=images,
+        train_labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        checksums=_checksums("cifar10"),
+    )
+
+
+def embedded_shapes(num_train: int, num_test: int) -> Published:
+    """Figures drawn on 32 x 32 pixels in colour: the twin of CIFAR-10 that needs no download and can be learnt."""
+    images, labels = draw_shapes(32, num_train + num_test)
+    parts = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
+    return Published("shapes", *parts, mean=(0.500,) * 3, std=(0.306,) * 3)
 
 
 def embedded_digits() -> Published:
@@ -115,6 +140,10 @@ def generated(shape: tuple[int, int, int], num_train: int, num_test: int) -> Pub
         mean=(0.498,) * channels,
         std=(0.205,) * channels,
     )
+
+
+def _checksums(dataset: str) -> dict[str, str]:
+    return {file.path: file.md5 for file in FILES[dataset].values() if file.md5 is not None}
 
 
 def _random_bytes(stream: np.random.PCG64, num_bytes: int) -> NDArray[np.uint8]:
