@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsity.data.catalogue import FILES, fetch_dataset
-from sparsity.data.cifar import read_cifar_batch
 from sparsity.data.idx import read_idx
-from sparsity.data.shapes import draw_shapes
 
 NUM_CLASSES = 10
 _DIGITS_TEST_SEED = 1797
@@ -73,36 +71,8 @@ def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> Publi
         test_labels=read_idx(paths["test_labels"], 1).astype(np.int64),
         mean=(mean,),
         std=(std,),
-        checksums=_checksums(dataset),
+        checksums=checksums(dataset),
     )
-
-
-def published_cifar10(data_dir: str) -> Published:
-    """The published CIFAR-10, fetched where it is missing; its mean and std are those of its 50,000 training images.
-
-    Raises:
-        DataError: a file could not be had, or is damaged.
-    """
-    batches = {role: read_cifar_batch(path) for role, path in fetch_dataset("cifar10", data_dir)}
-    test_images, test_labels = batches.pop("test_batch")
-    images, labels = (np.concatenate(parts) for parts in zip(*batches.values(), strict=True))
-    return Published(
-        name="cifar10",
-        train_images=images,
-        train_labels=labels,
-        test_images=test_images,
-        test_labels=test_labels,
-        mean=(0.4914, 0.4822, 0.4465),
-        std=(0.2470, 0.2435, 0.2616),
-        checksums=_checksums("cifar10"),
-    )
-
-
-def embedded_shapes(num_train: int, num_test: int) -> Published:
-    """Figures drawn on 32 x 32 pixels in colour: the twin of CIFAR-10 that needs no download and can be learnt."""
-    images, labels = draw_shapes(32, num_train + num_test)
-    parts = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
-    return Published("shapes", *parts, mean=(0.500,) * 3, std=(0.306,) * 3)
 
 
 def embedded_digits() -> Published:
@@ -142,7 +112,8 @@ def generated(shape: tuple[int, int, int], num_train: int, num_test: int) -> Pub
     )
 
 
-def _checksums(dataset: str) -> dict[str, str]:
+def checksums(dataset: str) -> dict[str, str]:
+    """md5 by file, as published."""
     return {file.path: file.md5 for file in FILES[dataset].values() if file.md5 is not None}
 
 

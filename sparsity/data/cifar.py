@@ -1,52 +1,74 @@
-"""What does a batch file of CIFAR-10 (its "python version") hold, read without running what a pickle may contain?
+"""Which images does a run on CIFAR-10 use, and how are they normalised? The published ones, or drawn figures."""
 
-Layout, by the publisher's page (https://www.cs.toronto.edu/~kriz/cifar.html): a dictionary with `data`, bytes
-(N, 3072), a row being the red, the green and the blue plane of 32 rows of 32 pixels, and `labels`, N numbers of 0 to 9.
-"""
-
-import pickle
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from sparsity.data.download import DataError
+from sparsity.data.arrays import Published, checksums, generated
+from sparsity.data.catalogue import fetch_dataset
+from sparsity.data.pickles import read_cifar_batch
+from sparsity.data.shapes import draw_shapes
+from sparsity.data.sizes import check_word, published_sizes
+from sparsity.data.vision import AUGMENTATIONS, ImageData, image_data
 
-_SHAPE = (3, 32, 32)
-# All that such a file names: how numpy 1 rebuilds an array. The function has moved within numpy since.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-    ("numpy", "ndarray"): np.ndarray,
-    ("numpy", "dtype"): np.dtype,
-}
+# Mean and std that an experiment may normalise by; `own` are those of its images.
+NORMALISATIONS = ("own", "imagenet")
+_IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def read_cifar_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Images uint8 (N, 3, 32, 32) and labels int64 (N,) in the batch file at `path`.
+def cifar10(source: str, augment: str, normalise: str, protocol: str, data_dir: str, baseline: str) -> ImageData:
+    """CIFAR-10, or its twin when `source` is `embedded` (drawn figures) or `generated`.
+
+    Both protocols hold 5,000 images out of train; only with a published `baseline`, which has seen all of train, does
+    `protocol=sound` halve the test set instead.
+
+    Args:
+        augment: of training batches: `crop_flip` or `none`.
+        normalise: by whose mean and std: `own`, or `imagenet`, for a network that was trained so.
 
     Raises:
-        DataError: the file is no such batch, or names a class that such a batch has no use for.
+        ValueError: an unknown word; data that cannot be had or is damaged (DataError).
     """
-    try:
-        with path.open("rb") as file:
-            batch = _ArraysOnly(file, encoding="bytes").load()
-        images, labels = batch[b"data"], np.array(batch[b"labels"], dtype=np.int64)
-        assert images.dtype == np.uint8
-        return images.reshape(len(labels), *_SHAPE), labels
-    except OSError:
-        raise
-    except Exception as error:  # a damaged pickle raises nearly anything
-        reason = f"{type(error).__name__}: {error}"
-        raise DataError(
-            f"{path} is no batch of CIFAR-10 ({reason}): delete it and run again to fetch it anew."
-        ) from error
+    check_word("dataset.augment", augment, AUGMENTATIONS)
+    check_word("dataset.normalise", normalise, NORMALISATIONS)
+    published = _published(source, data_dir)
+    if normalise == "imagenet":
+        published = replace(published, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
+    return replace(image_data("cifar10", published, source, protocol, baseline), augment=augment)
 
 
-class _ArraysOnly(pickle.Unpickler):
-    """Refuses every class and function but numpy's array, so that a file can do no more than hold numbers."""
+def _published(source: str, data_dir: str) -> Published:
+    sizes = published_sizes("cifar10", source)
+    if source == "real":
+        return published_cifar10(data_dir)
+    if source == "embedded":
+        return embedded_shapes(sizes.train, sizes.test)
+    return generated((3, 32, 32), sizes.train, sizes.test)
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which a batch has no use for")
-        return _ALLOWED[module, name]
+
+def published_cifar10(data_dir: str) -> Published:
+    """The published CIFAR-10, fetched where it is missing; mean and std are those of its 50,000 training images.
+
+    Raises:
+        DataError: a file could not be had, or is damaged.
+    """
+    batches = {role: read_cifar_batch(path) for role, path in fetch_dataset("cifar10", data_dir)}
+    test_images, test_labels = batches.pop("test_batch")
+    images, labels = (np.concatenate(parts) for parts in zip(*batches.values(), strict=True))
+    return Published(
+        name="cifar10",
+        train_images=images,
+        train_labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        mean=(0.4914, 0.4822, 0.4465),
+        std=(0.2470, 0.2435, 0.2616),
+        checksums=checksums("cifar10"),
+    )
+
+
+def embedded_shapes(num_train: int, num_test: int) -> Published:
+    """Figures drawn in colour on 32 x 32 pixels, which a small network learns in a minute."""
+    images, labels = draw_shapes(32, num_train + num_test)
+    parts = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
+    return Published("shapes", *parts, mean=(0.500,) * 3, std=(0.306,) * 3)

@@ -1,59 +1,91 @@
-"""A batch of CIFAR-10 is read without running anything that its pickle may contain."""
+"""CIFAR-10 and its twins are split as protocol and baseline say, and normalised as the experiment says."""
 
-import pickle
-from pathlib import Path
-
-import numpy as np
 import pytest
+import torch
 
-from sparsity.data.cifar import read_cifar_batch
-from sparsity.data.download import DataError
+from sparsity.data.cifar import cifar10
+from sparsity.data.vision import ImageData
 
-IMAGES = np.arange(2 * 3072, dtype=np.uint64).astype(np.uint8).reshape(2, 3072)
-
-
-def as_published(path: Path, labels: bytes = b"K\x03K\x08") -> Path:
-    """A batch of two images as Python 2 and numpy 1 wrote it: byte strings, and numpy's functions where they stood."""
-    pixels = IMAGES.tobytes()
-    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-    dtype = b"cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    state = b"(K\x01K\x02M\x00\x0c\x86" + dtype + b"\x89T" + len(pixels).to_bytes(4, "little") + pixels + b"tb"
-    path.write_bytes(b"\x80\x02}(U\x04data" + array + state + b"U\x06labels](" + labels + b"eu.")
-    return path
+PARTS = ("train", "val", "test")
 
 
-def test_images_come_as_three_planes_with_their_labels(tmp_path: Path) -> None:
-    images, labels = read_cifar_batch(as_published(tmp_path / "batch"))
-    assert np.array_equal(images, IMAGES.reshape(2, 3, 32, 32))
-    assert labels.tolist() == [3, 8]
-    assert (images.dtype.name, labels.dtype.name) == ("uint8", "int64")
+def built(source: str = "embedded", protocol: str = "sound", baseline: str = "train", **keys: str) -> ImageData:
+    keys = {"augment": "crop_flip", "normalise": "own"} | keys
+    return cifar10(source=source, protocol=protocol, baseline=baseline, data_dir="unused", **keys)
 
 
-def test_a_file_that_would_run_something_is_refused_by_its_name(tmp_path: Path) -> None:
-    class Harmful:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "was here",))
-
-    path = tmp_path / "batch"
-    path.write_bytes(pickle.dumps({b"data": IMAGES, b"labels": [Harmful(), 1]}, protocol=2))
-    with pytest.raises(DataError, match=r"asks for \S+, which a batch has no use for"):
-        read_cifar_batch(path)
-    assert not (tmp_path / "was here").exists()
+def rows(data: ImageData, part: str) -> set[bytes]:
+    return {image.tobytes() for image in getattr(data, part).images.numpy()}
 
 
-def test_fewer_labels_than_images_are_a_damaged_file(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is no batch of CIFAR-10 .*delete it"):
-        read_cifar_batch(as_published(tmp_path / "batch", labels=b"K\x03"))
+@pytest.mark.parametrize("protocol", ["sound", "authors"])
+def test_validation_images_are_held_out_of_training(protocol: str) -> None:
+    data = built(protocol=protocol)
+    assert [getattr(data, part).identity for part in PARTS] == [
+        "shapes/train-minus-heldout",
+        "shapes/heldout-500",
+        "shapes/test",
+    ]
+    assert [len(getattr(data, part)) for part in PARTS] == [2_000, 500, 1_000]
 
 
-@pytest.mark.parametrize("content", [b"", b"not a pickle", pickle.dumps([1, 2]), pickle.dumps({b"data": 1})])
-def test_what_is_no_batch_is_named(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "batch"
-    path.write_bytes(content)
-    with pytest.raises(DataError, match=f"{path} is no batch of CIFAR-10"):
-        read_cifar_batch(path)
+def test_a_published_baseline_is_gated_on_half_the_test_set_and_tested_on_the_other_half() -> None:
+    data = built(baseline="published")
+    assert [getattr(data, part).identity for part in PARTS] == [
+        "shapes/train",
+        "shapes/test-heldout-500",
+        "shapes/test-minus-heldout",
+    ]
+    assert rows(data, "val") | rows(data, "test") == rows(built(), "test")
 
 
-def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_cifar_batch(tmp_path / "batch")
+@pytest.mark.parametrize("baseline", ["train", "published"])
+def test_no_image_is_in_two_parts(baseline: str) -> None:
+    data = built(baseline=baseline)
+    assert (
+        sum(len(rows(data, part)) for part in PARTS) == len(set.union(*(rows(data, part) for part in PARTS))) == 3_500
+    )
+
+
+@pytest.mark.parametrize("baseline", ["train", "published"])
+def test_validation_images_are_as_many_of_each_class(baseline: str) -> None:
+    assert built(baseline=baseline).val.labels.bincount().tolist() == [50] * 10
+
+
+def test_under_the_authors_protocol_a_published_baseline_changes_no_split() -> None:
+    assert built(protocol="authors", baseline="published").val.identity == "shapes/heldout-500"
+
+
+def test_images_are_normalised_by_their_own_statistics_or_by_those_of_imagenet() -> None:
+    own, imagenet = built(), built(normalise="imagenet")
+    pixels = own.train.images.double() / 255
+    torch.testing.assert_close(pixels.mean((0, 2, 3)), torch.tensor(own.mean).double(), atol=0.01, rtol=0)
+    torch.testing.assert_close(pixels.std((0, 2, 3)), torch.tensor(own.std).double(), atol=0.01, rtol=0)
+    assert (imagenet.mean, imagenet.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_training_batches_are_cropped_if_that_is_wanted() -> None:
+    plain, cropped = (
+        built(augment=augment).training_batches(100, seed=0, kind="regularise").batch(0, 0)
+        for augment in ("none", "crop_flip")
+    )
+    assert torch.equal(plain[1], cropped[1])
+    assert not torch.equal(plain[0], cropped[0])
+
+
+def test_generated_images_have_the_number_and_shape_of_the_real() -> None:
+    data = built(source="generated")
+    assert (data.name, data.train.images.shape) == ("generated-3x32x32", (45_000, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    ("keys", "sentence"),
+    [
+        ({"source": "reel"}, "source is 'reel', but it must be one of real, embedded, generated"),
+        ({"augment": "mixup"}, "dataset.augment is 'mixup', but it must be one of none, crop_flip"),
+        ({"normalise": "mnist"}, "dataset.normalise is 'mnist', but it must be one of own, imagenet"),
+    ],
+)
+def test_an_unknown_word_is_answered_with_the_known_ones(keys: dict, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        built(**keys)
