@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,15 +15,23 @@ from sparsity.settings import MachineSettings
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 
 def has_cuda() -> bool:
-    """Whether the driver offers at least one GPU; asks the driver itself, which takes no import of torch."""
+    """Whether there is at least one GPU."""
+    return count_gpus() > 0
+
+
+def count_gpus() -> int:
+    """GPUs that CUDA_VISIBLE_DEVICES leaves visible; asks the driver itself, which takes no import of torch."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
+        return 0
     count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    is_there = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if is_there else 0
 
 
 def prepare(settings: MachineSettings) -> "torch.device":
@@ -49,6 +59,20 @@ def prepare(settings: MachineSettings) -> "torch.device":
         raise ValueError("machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto.")
     name = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
     return torch.device(name)
+
+
+@functools.cache
+def can_compile(device_type: str) -> bool:
+    """Whether torch.compile works on this machine, which takes a C++ compiler; where it does not, a warning says so."""
+    import torch
+
+    try:
+        torch.compile(lambda x: x.abs() + 1)(torch.ones(8, device=device_type))
+    except Exception as error:  # whatever the tool chain lacks, training goes on without it
+        reason = str(error).strip().splitlines()[0]
+        logger.warning("warning: machine.compile=none, because torch.compile does not work here (%s).", reason)
+        return False
+    return True
 
 
 def describe(device: "torch.device", precision: str = "fp32") -> str:
