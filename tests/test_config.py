@@ -81,7 +81,7 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.pr
         ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
         ("finetune.start_from=[last]", "finetune.start_from is not a setting; did you mean finetune.from?"),
         ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, relevance."),
-        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist."),
+        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
         ("seed", "seed is no setting with a value; write key=value, e.g. seed=1."),
     ],
