@@ -9,7 +9,6 @@ file and every later one is held to it. This module needs neither numpy nor torc
 import gzip
 import hashlib
 import http.client
-import json
 import logging
 import os
 import shutil
@@ -22,8 +21,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from sparsity.data.recorded_md5 import record_md5, recorded_md5
+
 MIRROR_VARIABLE = "SPARSITY_DATA_MIRROR"
-RECORD = "recorded_md5.json"  # in the folder of files whose checksum nobody publishes
 TIMEOUT_SECONDS = 30.0
 _CHUNK_BYTES = 1 << 20
 _log = logging.getLogger(__name__)
@@ -31,6 +31,10 @@ _log = logging.getLogger(__name__)
 
 class DataError(ValueError):
     """Data could not be had, read or written; the message is one sentence for the user."""
+
+
+class UnavailableError(DataError):
+    """No source provides the file."""
 
 
 class _SourceError(Exception):
@@ -44,16 +48,18 @@ class RemoteFile:
     Attributes:
         path: place below the data directory and below a mirror folder, such as `mnist/train-images-idx3-ubyte.gz`.
         urls: the publisher's addresses, best first.
-        md5: of the file as published; None where nobody publishes it.
+        md5: of the file as published; None where only a SHA-256 is, or nobody publishes a checksum.
         unzipped_md5: of the bytes inside a `.gz`; a file that was packed anew (other gzip header) passes by it.
         size_bytes: of the file as published, where known: a longer answer is cut off instead of filling the disk.
+        sha256: of the file as published, or the first digits of it, where there is no md5.
     """
 
     path: str
     urls: tuple[str, ...]
-    md5: str | None
+    md5: str | None = None
     unzipped_md5: str | None = None
     size_bytes: int | None = None
+    sha256: str | None = None
 
 
 def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -62,7 +68,8 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
     A damaged file found there is replaced, with a warning.
 
     Raises:
-        DataError: every mirror failed (with each reason and the place for a manual copy), or the disk refused.
+        UnavailableError: every mirror failed; with each reason and the place for a manual copy.
+        DataError: the disk refused.
     """
     target = Path(data_dir) / file.path
     file = _with_recorded_md5(file, target)
@@ -80,7 +87,7 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
             if failures:
                 _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
             return _recorded(target, file)
-    raise DataError(_all_failed(file, target, failures))
+    raise UnavailableError(_all_failed(file, target, failures))
 
 
 def checksum(file: RemoteFile, data_dir: str | Path) -> str:
@@ -103,7 +110,7 @@ def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
             return target
         _log.warning("%s is damaged: extracting it again.", target)
     archive = fetch(file, data_dir)
-    with _written_whole(target) as out, gzip.open(archive) as stream:
+    with written_whole(target) as out, gzip.open(archive) as stream:
         shutil.copyfileobj(stream, out, _CHUNK_BYTES)
     return target
 
@@ -125,7 +132,7 @@ def _sources(file: RemoteFile) -> list[str | Path]:
 
 def _copy(source: str | Path, target: Path, file: RemoteFile) -> None:
     """Writes `target` from `source`, or leaves it alone and raises _SourceError."""
-    with _opened(source) as stream, _written_whole(target) as out:
+    with _opened(source) as stream, written_whole(target) as out:
         for chunk in _chunks(stream, file.size_bytes):
             out.write(chunk)
         if missing := getattr(stream, "length", None):  # of an HTTP answer: what was announced and has not come
@@ -166,7 +173,7 @@ def _chunks(stream: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
 
 
 @contextmanager
-def _written_whole(target: Path) -> Iterator[BinaryIO]:
+def written_whole(target: Path) -> Iterator[BinaryIO]:
     """A file to write that appears as `target` when the block ends well, and leaves nothing behind when it does not."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
@@ -186,30 +193,23 @@ def _written_whole(target: Path) -> Iterator[BinaryIO]:
 
 
 def _with_recorded_md5(file: RemoteFile, target: Path) -> RemoteFile:
-    record = target.parent / RECORD
-    if file.md5 is not None or not record.is_file():
-        return file
-    return replace(file, md5=json.loads(record.read_text()).get(target.name))
+    """The file with the md5 of its first copy, where nobody publishes a checksum and there has been one."""
+    return file if file.md5 or file.sha256 else replace(file, md5=recorded_md5(target))
 
 
 def _recorded(target: Path, file: RemoteFile) -> Path:
-    """`target`, its md5 recorded and said if no other is known."""
-    if file.md5 is None:
-        record = target.parent / RECORD
-        known = json.loads(record.read_text()) if record.is_file() else {}
-        known[target.name] = _md5(target)
-        with _written_whole(record) as out:
-            out.write(json.dumps(known, indent=2, sort_keys=True).encode() + b"\n")
-        _log.warning(
-            "Nobody publishes a checksum of %s: its md5 %s is recorded in %s, and verified from now on.",
-            *(target, known[target.name], record),
-        )
+    """`target`, its md5 recorded and said if no checksum is known."""
+    if not (file.md5 or file.sha256):
+        record_md5(target, _md5(target))
     return target
 
 
 def _fault(path: Path, file: RemoteFile) -> str | None:
     """Why the bytes at `path` are not those of `file`, or None when they are."""
-    if file.md5 is None or (found := _md5(path)) == file.md5:
+    if file.md5 is None:
+        return _fault_by_sha256(path, file) if file.sha256 else None
+    found = _md5(path)
+    if found == file.md5:
         return None
     if file.unzipped_md5 is None:
         return f"its md5 is {found}, expected {file.md5}"
@@ -218,6 +218,13 @@ def _fault(path: Path, file: RemoteFile) -> str | None:
     except (OSError, EOFError, zlib.error) as error:
         return f"it is a truncated or damaged .gz of {path.stat().st_size} bytes: {_reason(error)}"
     return None if inside == file.unzipped_md5 else f"its md5 is {found}, expected {file.md5}; its contents differ too"
+
+
+def _fault_by_sha256(path: Path, file: RemoteFile) -> str | None:
+    assert file.sha256
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if found.startswith(file.sha256) else f"its sha256 is {found}, expected {file.sha256}"
 
 
 def _md5(path: Path, unzip: bool = False) -> str:

@@ -126,7 +126,7 @@ def taskmaster1(
         ValueError: an unknown word; data that cannot be had (DataError).
     """
     positional = protocol == "authors"
-    sizes = split_sizes("taskmaster1", source, protocol, data_dir)
+    sizes = split_sizes("taskmaster1", source, protocol, baseline, data_dir)
     layout = Layout(length_multiple, tuple(widths), positional)
     if source == "generated":
         return _generated("taskmaster1", sizes, vocabulary_size, layout, batch_by)

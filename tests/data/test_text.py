@@ -189,11 +189,11 @@ def test_taskmasters_pairs_are_counted_for_later_plans(tmp_path: Path, monkeypat
     monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
     taskmaster(tmp_path / "mirror", ["USER", "USER", "ASSISTANT"])
     data_dir = str(tmp_path / "data")
-    assert split_sizes("taskmaster1", "real", "sound", data_dir).train > 60_000
+    assert split_sizes("taskmaster1", "real", "sound", data_dir=data_dir).train > 60_000
     for protocol, size in (("sound", 1), ("authors", 2)):
         data = load("taskmaster1", data_dir, source="real", protocol=protocol)
         assert data.name == "taskmaster1"
-        assert len(data.train) == size == split_sizes("taskmaster1", "real", protocol, data_dir).train
+        assert len(data.train) == size == split_sizes("taskmaster1", "real", protocol, data_dir=data_dir).train
 
 
 def test_a_stand_in_with_other_contents_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
