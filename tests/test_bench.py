@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scripts import bench
-from sparsity.benchmark import equality, figures
+from sparsity.benchmark import equality, figures, straightforward
 from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.workspace import Workspace
@@ -68,7 +68,7 @@ def test_a_pruned_weight_that_moves_stops_the_benchmark(work: Workspace, monkeyp
 def test_other_normalisation_of_the_inputs_stops_the_benchmark(
     work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    load = equality.pil_batches
+    load = straightforward.pil_batches
     monkeypatch.setattr(
         equality, "pil_batches", lambda data, *rest, **keys: load(replace(data, std=(0.3,)), *rest, **keys)
     )
