@@ -5,7 +5,7 @@ when to prune.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.regularizers import Penalty
@@ -56,9 +56,10 @@ class Pruner:
     @torch.no_grad()
     def prune(self) -> None:
         """Remove one fraction of the remaining weights, smallest magnitudes first, and restart lambda."""
-        kept = self.masks.kept
         count = num_to_prune(sum(self.masks.count_kept().values()), self._fraction)
-        scores = {name: magnitude(p) for name, p in self._parameters.items()}
-        self.masks.shrink(select_smallest(scores, kept, count))
+        self.masks.shrink(select_smallest(self._scores(), self.masks.kept, count))
         if self.penalty is not None:
             self.penalty.restart()
+
+    def _scores(self) -> dict[str, Tensor]:
+        return {name: magnitude(parameter) for name, parameter in self._parameters.items()}
