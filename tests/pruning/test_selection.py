@@ -153,10 +153,10 @@ def test_the_selection_is_allowed_where_only_deterministic_algorithms_are() -> N
 @pytest.mark.parametrize("seed", range(3))
 def test_a_gpu_selects_the_weights_that_a_cpu_selects(seed: int) -> None:
     scores, kept = random_case(seed, 6)
-    on_gpu = ({name: tensor.cuda() for name, tensor in named.items()} for named in (scores, kept))
+    on_gpu = [{name: tensor.cuda() for name, tensor in named.items()} for named in (scores, kept)]
     torch.use_deterministic_algorithms(True)
     try:
-        found = select_smallest(*on_gpu, 13)
+        found = select_smallest(on_gpu[0], on_gpu[1], 13)
     finally:
         torch.use_deterministic_algorithms(False)
     expected = select_smallest(scores, kept, 13)
