@@ -43,6 +43,17 @@ class FakeBatches:
     steps_per_epoch: int = STEPS_PER_EPOCH
     dtype: torch.dtype = torch.float32
     first_bad: tuple[int, int] | None = None
+    is_resident = False
+    epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Batches are of `epoch` from now on."""
+        self.epoch = epoch
+
+    def at(self, position: Tensor, step: int) -> Batch:
+        """The batch at `step` of the epoch."""
+        assert position.item() == step
+        return self.batch(self.epoch, step)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Eight images whose label is the position of their largest first pixel."""

@@ -297,3 +297,33 @@ def test_a_parameter_without_a_gradient_is_an_error_of_the_program() -> None:
     model.unused = nn.Parameter(torch.zeros(1))
     with pytest.raises(AssertionError, match="took no part in the loss"):
         finish(trainer(model))
+
+
+# Accumulation
+
+
+def test_accumulated_micro_batches_make_the_step_of_one_batch_of_their_size() -> None:
+    class Joined(FakeBatches):
+        def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+            parts = [FakeBatches.batch(self, epoch, 2 * step + part) for part in range(2)]
+            inputs, labels = zip(*parts, strict=True)
+            return torch.cat(inputs), torch.cat(labels)
+
+    parted = finish(trainer(network(), phase(2, every=5, micro_batches=2, optimizer=MOMENTUM)))
+    joined = finish(trainer(network(), phase(2, every=5, optimizer=MOMENTUM), batches=Joined(STEPS_PER_EPOCH // 2)))
+    for ours, theirs in zip(weights(parted), weights(joined), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_steps_and_evaluations_count_updates_not_micro_batches() -> None:
+    loop = trainer(network(), phase(num_epochs=2, every=2, micro_batches=2))
+    assert places(loop) == [(2, 0, True), (4, 0, True), (7, 1, True), (9, 1, True), (10, 1, False)]
+
+
+def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts() -> None:
+    still = phase(1, every=None, micro_batches=2, optimizer=OptimizerSettings(name="sgd", lr=0.0))
+    (evaluation,) = trainer(network(), still).run()
+    (plain,) = trainer(network(), replace(still, micro_batches=1)).run()
+    losses = [row["train/loss"] for row in plain.rows]
+    expected = [(first + second) / 2 for first, second in zip(losses[::2], losses[1::2], strict=True)]
+    assert [row["train/loss"] for row in evaluation.rows] == pytest.approx(expected)
