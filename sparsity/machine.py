@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,6 +14,8 @@ from sparsity.settings import MachineSettings
 
 if TYPE_CHECKING:
     import torch
+
+logger = logging.getLogger(__name__)
 
 
 def has_cuda() -> bool:
@@ -49,6 +53,20 @@ def prepare(settings: MachineSettings) -> "torch.device":
         raise ValueError("machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto.")
     name = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
     return torch.device(name)
+
+
+@functools.cache
+def can_compile(device_type: str) -> bool:
+    """Whether torch.compile works on this machine, which takes a C++ compiler; where it does not, a warning says so."""
+    import torch
+
+    try:
+        torch.compile(lambda x: x.abs() + 1)(torch.ones(8, device=device_type))
+    except Exception as error:  # whatever the tool chain lacks, training goes on without it
+        reason = str(error).strip().splitlines()[0]
+        logger.warning("warning: machine.compile=none, because torch.compile does not work here (%s).", reason)
+        return False
+    return True
 
 
 def describe(device: "torch.device", precision: str = "fp32") -> str:

@@ -32,7 +32,7 @@ class Baseline:
 class Row:
     """One result: where the final phase started, and what its best checkpoint by validation reaches.
 
-    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` holds the metric on further splits.
+    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a further split to its metric.
     """
 
     start: str

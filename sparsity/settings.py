@@ -23,6 +23,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.report": ("final_phase", "any_phase"),
     "machine.device": ("auto", "cpu", "cuda"),
     "machine.precision": ("fp32", "tf32", "bf16"),
+    "machine.compile": ("none", "edits", "all"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
     "*.lr_schedule.name": ("constant", "step", "cosine"),
@@ -179,13 +180,14 @@ class MachineSettings:
     """Where and how fast; never part of a run's identity.
 
     precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
-    always fp32. compile: fuse with torch.compile. capture: replay steps as CUDA graphs where the data lies on the GPU.
-    num_workers: processes or threads that read data which does not.
+    always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
+    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: processes or threads that
+    read data which does not.
     """
 
     device: str = "auto"
     precision: str = "fp32"
-    compile: bool = False
+    compile: str = "none"
     capture: bool = True
     num_threads: int | None = None
     num_workers: int = 0

@@ -97,9 +97,12 @@ class Setup:
     @property
     def execution(self) -> Execution:
         """How the steps of this run are executed."""
-        settings = self.settings.machine
+        settings, kind = self.settings.machine, self.device.type
+        is_fused = settings.compile != "none" and machine.can_compile(kind)
         return Execution(
-            settings.precision == "bf16", settings.compile, settings.capture and self.device.type == "cuda"
+            bf16=settings.precision == "bf16",
+            compile=settings.compile if is_fused else "none",
+            capture=settings.capture and kind == "cuda",
         )
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, Tensor]:

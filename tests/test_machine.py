@@ -86,3 +86,18 @@ def test_fp32_means_fp32_in_convolutions_too(precision: str, products: str, conv
 def test_a_precision_other_than_fp32_stands_in_the_record() -> None:
     cpu = torch.device("cpu")
     assert machine.describe(cpu, "bf16") == machine.describe(cpu) + ", bf16"
+
+
+def test_a_machine_without_a_compiler_trains_without_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(function: object) -> object:
+        raise RuntimeError("No working C++ compiler found\nand a long story")
+
+    machine.can_compile.cache_clear()
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    assert not machine.can_compile("cpu")
+    assert caplog.messages == [
+        "warning: machine.compile=none, because torch.compile does not work here (No working C++ compiler found)."
+    ]
+    machine.can_compile.cache_clear()

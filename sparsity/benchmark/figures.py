@@ -65,7 +65,7 @@ def environment(work: Workspace) -> Figure:
 def plain_trainer(work: Workspace) -> Trainer:
     """Our loop without any extension."""
     settings, model = work.settings, work.new_model()
-    return Trainer(model, work.experiment.task, shuffled(work), dict, settings.regularise)
+    return Trainer(model, work.experiment.task, shuffled(work), dict, settings.regularise, execution=work.execution)
 
 
 def our_loop(trainer: Trainer) -> Contestant:

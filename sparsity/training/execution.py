@@ -17,12 +17,12 @@ class Execution:
     """What the machine is to do with a step.
 
     bf16: products in bfloat16 by autocast; weights, their gradients and the optimiser stay float32.
-    compile: fuse the gradient edits and, on a GPU, the network by torch.compile.
+    compile: fuse by torch.compile nothing (`none`), the gradient edits (`edits`) or the network too (`all`).
     capture: replay steps as CUDA graphs.
     """
 
     bf16: bool = False
-    compile: bool = False
+    compile: str = "none"
     capture: bool = False
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:

@@ -121,8 +121,10 @@ class Trainer:
         can_capture = self.execution.capture and device.type == "cuda" and batches.is_resident
         self._replay = Replay(self._learn) if can_capture else None
         self._edit: Callable[[list[Tensor]], None] = self._edit_gradients
-        if self.execution.compile:
+        if self.execution.compile != "none":
             self._edit = torch.compile(self._edit_gradients, dynamic=False)
+        if self.execution.compile == "all":
+            model.compile()
 
     def run(self) -> Iterator[Evaluation]:
         """Train to the end of the phase, yielding after each evaluation; may be resumed after `load_state_dict`.

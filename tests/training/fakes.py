@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import LrScheduleSettings, OptimizerSettings, PenaltySettings, PhaseSettings, PrunerSettings
+from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
@@ -89,11 +90,12 @@ def trainer(
     added: Extensions | Pruner | None = None,
     batches: FakeBatches | None = None,
     evaluate: Evaluate = no_metrics,
+    execution: Execution | None = None,
 ) -> Trainer:
     """The real loop around a network; a pruner is added as a run adds it."""
     if isinstance(added, Pruner):
         added = extensions(added)
-    return Trainer(model, Classification(), batches or FakeBatches(), evaluate, settings or phase(), added)
+    return Trainer(model, Classification(), batches or FakeBatches(), evaluate, settings or phase(), added, execution)
 
 
 def finish(loop: Trainer) -> nn.Module:

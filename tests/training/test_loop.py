@@ -1,6 +1,6 @@
 """Does the loop train as torch does, evaluate when it promises to, and stop at the first loss that is not finite?"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparsity.settings import OptimizerSettings
 from sparsity.training import loop as loop_module
+from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import NonFiniteLossError, Trainer
 from tests.training.fakes import (
@@ -22,6 +23,7 @@ from tests.training.fakes import (
     gradients,
     network,
     phase,
+    prune_at,
     pruner,
     same,
     trainer,
@@ -327,3 +329,41 @@ def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts() -> None:
     losses = [row["train/loss"] for row in plain.rows]
     expected = [(first + second) / 2 for first, second in zip(losses[::2], losses[1::2], strict=True)]
     assert [row["train/loss"] for row in evaluation.rows] == pytest.approx(expected)
+
+
+# Execution
+
+
+def test_only_the_steps_that_are_observed_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Recording:
+        def __init__(self, act: Callable[[], None]) -> None:
+            self.act = act
+
+        def __call__(self) -> None:
+            calls.append("replayed")
+            self.act()
+
+        def eagerly(self, act: Callable[[], None]) -> None:
+            calls.append("eager")
+            act()
+
+    loop = trainer(network(), phase(1, every=4))
+    loop._replay = Recording(loop._learn)  # type: ignore[assignment]
+    ours = finish(loop)
+    assert calls == [*["replayed"] * 3, "eager"] * 2 + ["replayed", "eager"]
+    assert same(weights(ours), weights(finish(trainer(network(), phase(1, every=4)))))
+
+
+@pytest.mark.slow
+def test_compiled_edits_compute_the_same_update() -> None:
+    def trained(compile: str) -> list[Tensor]:
+        model = network()
+        method = pruner(model, "relevance")
+        loop = trainer(model, phase(1, every=4), method, execution=Execution(compile=compile))
+        list(prune_at(loop, method, 4))
+        return weights(model)
+
+    for ours, theirs in zip(trained("edits"), trained("none"), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
