@@ -97,7 +97,8 @@ def plan(jobs: list[Job]) -> int:
     """Print steps, evaluations and prunes of each run, with warnings; hours where a rehearsal has measured them."""
     for job in jobs:
         settings = job.settings
-        sizes = split_sizes(leaf_name(settings.dataset), str(settings.dataset["source"]), settings.protocol.name)
+        source, baseline = str(settings.dataset["source"]), settings.baseline.source
+        sizes = split_sizes(leaf_name(settings.dataset), source, settings.protocol.name, baseline)
         made = make_plan(settings, sizes.train)
         print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
         for warning in made.warnings:

@@ -74,14 +74,14 @@ class GatedPruning:
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0
-        target = self._settings.gate.target_sparsity
-        if target is not None and reaches(pruner.sparsity, target) and not reaches(before, target):
+        target, fraction = self._settings.gate.target_sparsity, self._settings.schedule.fraction
+        if target is not None and reaches(pruner.sparsity, target, fraction) and not reaches(before, target, fraction):
             self._phase.keep("paper_sparsity")  # Deviation 6
 
     def _stop(self) -> str | None:
         target, plateau = self._settings.gate.stop_at_sparsity, self._settings.gate.plateau_epochs
         reached = self._phase.pruner.sparsity
-        if target is not None and reaches(reached, target):
+        if target is not None and reaches(reached, target, self._settings.schedule.fraction):
             return f"reached gate.stop_at_sparsity={target:g}"
         if plateau is not None and self._num_evaluations_since_prune >= plateau * self._per_epoch:
             return f"no prune for {plateau} epochs"

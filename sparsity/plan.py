@@ -8,6 +8,7 @@ from sparsity.settings import PenaltySettings, PhaseSettings, Settings
 
 NEGLIGIBLE_SHRINKAGE = 0.1
 PRINTED_PRECISION = 5e-5  # the paper prints sparsities in percent with two decimals
+NEGLIGIBLE_SHARE = 0.1  # of the next prune
 
 
 @dataclass(frozen=True)
@@ -115,18 +116,25 @@ def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
 
 
 def prunes_needed(target_sparsity: float, fraction: float) -> int:
-    """Prunes of `fraction`, in (0, 1], of the remaining weights after which at least `target_sparsity` is gone."""
-    if reaches(0.0, target_sparsity):
+    """Prunes of `fraction`, in (0, 1], of the remaining weights after which `target_sparsity` is reached."""
+    if reaches(0.0, target_sparsity, fraction):
         return 0
     if fraction >= 1.0:
         return 1
-    remaining = 1 - target_sparsity + PRINTED_PRECISION
+    left = 1 - target_sparsity
+    remaining = max(left + PRINTED_PRECISION, left / (1 - NEGLIGIBLE_SHARE * fraction))
     return math.ceil(math.log(remaining) / math.log(1 - fraction))
 
 
-def reaches(sparsity: float, target: float) -> bool:
-    """Whether a sparsity is the target or more, to the precision with which targets are printed."""
-    return sparsity >= target - PRINTED_PRECISION
+def reaches(sparsity: float, target: float, fraction: float) -> bool:
+    """Whether a sparsity is the target or more, or as near to it as prunes of `fraction` can sensibly come.
+
+    A sparsity counts as the target if it is short of it by no more than the target's print, or by no more than a tenth
+    of what the next prune would remove. Where the paper prints 81.27 % for ResNet-32, 41 prunes of 4 % give 81.24 % and
+    42 would give 82.00 %: the row to be compared is the one short by a thirtieth of a prune, not the one that is 29
+    times as far beyond. A tenth is no more, so that no row is noticeably denser than the paper's.
+    """
+    return sparsity >= target - max(PRINTED_PRECISION, NEGLIGIBLE_SHARE * fraction * (1 - sparsity))
 
 
 def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: int) -> float | None:

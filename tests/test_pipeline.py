@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsity import pipeline, provenance
-from sparsity.data.vision import ImageSplit
+from sparsity.data.batches import ImageSplit
 from sparsity.phase import Interrupted
 from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint

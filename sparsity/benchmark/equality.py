@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
-from sparsity.data.vision import Batches, ImageData
+from sparsity.data.batches import Batches
+from sparsity.data.vision import ImageData
 from sparsity.phase import Phase
 from sparsity.workspace import Workspace
 
