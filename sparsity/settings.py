@@ -181,8 +181,8 @@ class MachineSettings:
 
     precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
     always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
-    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: processes or threads that
-    read data which does not.
+    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that
+    read data which does not; 0 is one per processor core.
     """
 
     device: str = "auto"
