@@ -7,8 +7,7 @@ import os
 import shutil
 from pathlib import Path
 
-import torch
-from torchvision.io import write_jpeg
+from PIL import Image
 
 from sparsity.data.download import DataError
 from sparsity.data.shapes import draw_shapes
@@ -30,9 +29,9 @@ def draw_folder(root: Path, num_train: int, num_val: int, size: int) -> None:
         for number, (image, label) in enumerate(zip(images, labels, strict=True)):
             folder = part / ("train" if number < num_train else "val") / f"figure{label}"
             folder.mkdir(parents=True, exist_ok=True)
-            write_jpeg(torch.from_numpy(image), str(folder / f"{number:05}.JPEG"), _QUALITY)
+            Image.fromarray(image.transpose(1, 2, 0)).save(folder / f"{number:05}.JPEG", "JPEG", quality=_QUALITY)
         part.rename(root)
-    except (OSError, RuntimeError) as error:  # torchvision reports a full disk as a RuntimeError
+    except OSError as error:
         shutil.rmtree(part, ignore_errors=True)
         if not root.is_dir():  # else another run was faster
             raise DataError(f"{root} could not be written ({error}); free some space or set data_dir.") from error

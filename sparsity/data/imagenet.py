@@ -86,9 +86,7 @@ def find_folder(name: str, data_dir: str) -> Path:
     )
 
 
-def _divided(
-    name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSizes, reading: Reading
-) -> StreamedData:
+def _divided(name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSizes, reading: Reading) -> StreamedData:
     """The folder's training images, and its validation images divided into those that gate and those that test."""
     index_folder = Path(data_dir) / "index"
     train = list_classes(root / "train", index_folder)

@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms.v2.functional import get_size
 
 from sparsity.data.crops import Crop
-from sparsity.data.decoding import DamagedImageError, central, cropped, decode, decode_on_gpu, read_bytes
+from sparsity.data.decoding import DamagedImageError, central, cropped, decode, decode_on_gpu
 from sparsity.data.download import DataError
 
 NUM_BATCHES_AHEAD = 4
@@ -112,15 +114,16 @@ class Loader:
         for place in (*range(index, len(split)), *range(index)):
             path = split.root / split.files[place]
             try:
-                return self._part(decode(read_bytes(path)), index, choose), place
+                return self._part(decode(path), index, choose), place
             except DamagedImageError as error:
                 self._damage.report(path, str(error))
         raise DataError(f"{split.identity} holds no image that can be read: unpack the data set anew.")
 
-    def _part(self, image: Tensor, index: int, choose: ChooseCrop | None) -> Tensor:
+    def _part(self, image: Image.Image | Tensor, index: int, choose: ChooseCrop | None) -> Tensor:
         if choose is None:
             return central(image, self._size)
-        return cropped(image, choose(index, image.shape[-2], image.shape[-1]), self._size)
+        height, width = get_size(image)
+        return cropped(image, choose(index, height, width), self._size)
 
     def _decoded_together(
         self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None, stream: torch.cuda.Stream
@@ -130,10 +133,11 @@ class Loader:
         Raises:
             DamagedImageError: the GPU cannot decode one of the images.
         """
-        data = list(self._workers.map(lambda index: read_bytes(split.root / split.files[index]), indices))
         with torch.cuda.stream(stream):
-            decoded = decode_on_gpu(data, self.device)
-            images = torch.stack([self._part(image, index, choose) for image, index in zip(decoded, indices, strict=True)])
+            decoded = decode_on_gpu([split.root / split.files[index] for index in indices], self.device)
+            images = torch.stack(
+                [self._part(image, index, choose) for image, index in zip(decoded, indices, strict=True)]
+            )
         stream.synchronize()  # this thread waits, so that the training need not
         return images, self._labels(split, indices)
 

@@ -162,7 +162,7 @@ class Ahead:
         self._start, self._queue = 0, deque["Future[Batch]"]()
 
     def at(self, place: int) -> Batch:
-        """The batch at `place`; those that follow are under way on return. Any other place than the next starts anew."""
+        """The batch at `place`; those that follow are under way on return. A place out of turn starts anew."""
         if place != self._start:
             self._start = place
             self._queue.clear()
@@ -183,4 +183,3 @@ def _in_order(loader: Loader, split: FolderSplit) -> Iterator[Batch]:
     ahead = Ahead(submit, len(starts))
     for place in range(len(starts)):
         yield sent(ahead.at(place), loader.device)
-

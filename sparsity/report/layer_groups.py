@@ -10,6 +10,7 @@ from sparsity.report.records import Layer
 
 RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "lenet5": (("Conv1", "conv1."), ("Conv2", "conv2."), ("FC1", "fc1."), ("FC2", "fc2.")),
+    "vgg16": (("Convolutional", "features."), ("Fully connected", "classifier.")),
 }
 
 
