@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from sparsity.data import streaming
 from sparsity.data.batches import Normalise
+from sparsity.data.decoding import decode
 from sparsity.data.folders import list_classes
 from sparsity.data.loading import NUM_BATCHES_AHEAD, Batch, FolderSplit, Loader
 from sparsity.data.streaming import MEAN, STD, Ahead, Reading, StreamedBatches, StreamedData
@@ -53,9 +55,13 @@ def test_an_epoch_that_begins_in_its_middle_goes_on_as_one_from_the_start(data: 
 def test_what_went_before_the_middle_of_an_epoch_is_not_read(
     data: StreamedData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read: list[str] = []
-    load = Loader._load
-    monkeypatch.setattr(Loader, "_load", lambda *args: (read.append(args[2]), load(*args))[1])
+    read: list[Path] = []
+
+    def watched(path: Path) -> Image.Image:
+        read.append(path)
+        return decode(path)
+
+    monkeypatch.setattr("sparsity.data.loading.decode", watched)
     epoch(batches(data), 2, first=4)
     assert len(read) == 2 * 3
 
