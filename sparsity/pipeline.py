@@ -18,7 +18,7 @@ from sparsity.gating import GatedPruning
 from sparsity.outcome import Baseline, Row, write_outcome
 from sparsity.phase import Interrupted, Phase, State, Watch
 from sparsity.plan import plan_phase
-from sparsity.pruning.schedules import Gate
+from sparsity.pruning.schedules import Gate, Plateau, Trigger
 from sparsity.settings import leaf_name
 from sparsity.tracking import JsonlWriter
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
@@ -139,9 +139,13 @@ def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | Non
     phase = work.phase("regularise", settings.regularise, settings.pruner, work.plan.baseline.num_steps)
     if start is not None:
         phase.restore(start)
-    gate = Gate(settings.gate, plan.num_evaluations, baseline.val)
+    trigger: Trigger
+    if settings.pruner.trigger == "plateau":
+        trigger = Plateau(settings.schedule)
+    else:
+        trigger = Gate(settings.gate, settings.metric, plan.num_evaluations, baseline.val)
     one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
-    gated = GatedPruning(phase, gate, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
+    gated = GatedPruning(phase, trigger, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
     phase.run(gated, work.interrupt_after)
     phase.keep("last_network")
     return phase, gated

@@ -7,7 +7,10 @@ import pytest
 import torch
 
 from sparsity import config
+from sparsity.plan import make_plan
 from sparsity.settings import Settings, leaves
+
+IMAGENET_TRAIN = 1_281_167
 
 
 def options(group: str) -> list[str]:
@@ -106,3 +109,13 @@ def test_the_protocols_differ_as_announced() -> None:
         "protocol.report",
         "gate.policy",
     }
+
+
+def test_vgg16_reaches_the_papers_sparsity_at_our_interval_but_not_at_the_printed_one() -> None:
+    ours = make_plan(composed("vgg16_imagenet", "paper", "relevance"), IMAGENET_TRAIN)
+    printed = config.compose(["experiment=vgg16_imagenet", "scale=paper", "regularise.evaluate_every_steps=2500"])
+    assert (ours.prunes_needed, ours.regularise.num_evaluations, ours.is_reachable) == (262, 750, True)
+    [warning, _] = make_plan(printed, IMAGENET_TRAIN).warnings
+    assert warning.startswith(
+        "262 prunes are needed for 92.82 % sparsity, but there are only 150 evaluations: at most 77"
+    )
