@@ -182,7 +182,7 @@ class ProtocolSettings:
 class PaperSettings:
     """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase.
 
-    needs_gpu: whether its scale takes days on a CPU.
+    needs_gpu: whether its scale takes days on a CPU. controls: pruners that are run beside relevance.
     """
 
     metric: float | None = None
@@ -190,6 +190,7 @@ class PaperSettings:
     baseline: float | None = None
     num_epochs: int | None = None
     needs_gpu: bool = False
+    controls: list[str] = field(default_factory=lambda: ["l2", "magnitude"])
 
 
 @dataclass
