@@ -23,7 +23,7 @@ from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")
 # the order of the paper; each is a file of conf/experiment
-EXPERIMENTS = ("lenet5_mnist", "lenet5_fashion_mnist", "resnet32_cifar10")
+EXPERIMENTS = ("lenet5_mnist", "lenet5_fashion_mnist", "resnet32_cifar10", "vgg16_imagenet")
 WHY_AUTO = {"paper": "there is a CUDA GPU", "smoke": "there is no CUDA GPU"}
 
 
