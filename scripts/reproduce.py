@@ -27,6 +27,7 @@ EXPERIMENTS = (
     "lenet5_mnist",
     "lenet5_fashion_mnist",
     "resnet32_cifar10",
+    "vgg16_imagenet",
     "transformer_wmt14",
     "transformer_taskmaster1",
 )

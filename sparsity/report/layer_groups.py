@@ -18,6 +18,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Stage 3", "layer3."),
         ("Classifier", "linear."),
     ),
+    "vgg16": (("Convolutional", "features."), ("Fully connected", "classifier.")),
 }
 
 

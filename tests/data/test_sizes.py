@@ -80,3 +80,17 @@ def test_counts_of_the_other_protocol_are_kept(tmp_path: Path) -> None:
     for protocol, size in (("sound", 3), ("authors", 4)):
         record_num_pairs(str(tmp_path), "taskmaster1", protocol, SplitSizes(size, 1, 1))
     assert split_sizes("taskmaster1", "real", "sound", data_dir=str(tmp_path)).train == 3
+
+
+def test_both_protocols_divide_imagenets_validation_images() -> None:
+    assert split_sizes("imagenet", "real", "sound") == SplitSizes(train=1_281_167, val=5_000, test=45_000)
+    assert split_sizes("imagenet", "real", "authors") == SplitSizes(train=1_281_167, val=5_000, test=50_000)
+
+
+def test_the_sample_of_imagenet_tests_on_the_images_that_gate() -> None:
+    assert split_sizes("imagenet", "sample", "sound") == SplitSizes(train=900, val=100, test=100)
+
+
+def test_only_imagenet_has_a_sample() -> None:
+    with pytest.raises(ValueError, match="source is 'sample', but it must be one of real, embedded, generated"):
+        split_sizes("mnist", "sample", "sound")
