@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from scripts import bench
-from sparsity.benchmark import equality, figures
-from sparsity.benchmark.straightforward import StraightforwardRecipe
+from sparsity.benchmark import equality, figures, straightforward
+from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.workspace import Workspace
 
@@ -38,6 +38,13 @@ def test_both_loaders_give_the_same_inputs(work: Workspace) -> None:
     assert equality.check_same_inputs(work) <= 1e-6
 
 
+def test_both_loaders_crop_where_the_experiment_does_and_are_compared_without() -> None:
+    with bench.workspace("resnet32_cifar10", "cpu", 1, source="embedded") as work:
+        assert equality.check_same_inputs(work) <= 1e-6
+        images = PilImages(equality.image_data(work))
+    assert len({images[0][0].numpy().tobytes() for _ in range(9)}) > 1
+
+
 def test_the_compared_steps_run_under_the_masks_of_one_prune(work: Workspace) -> None:
     ours, recipe = equality.pruned_pair(work)
     assert ours.pruner.sparsity == pytest.approx(0.04, abs=1e-4)
@@ -62,11 +69,12 @@ def test_a_pruned_weight_that_moves_stops_the_benchmark(work: Workspace, monkeyp
 def test_other_normalisation_of_the_inputs_stops_the_benchmark(
     work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = replace(equality.image_data(work), std=(0.3,))
-    ours, otherwise = equality.shuffled(work), replace(work, data=other)
-    monkeypatch.setattr(equality, "shuffled", lambda _: ours)
+    load = straightforward.pil_batches
+    monkeypatch.setattr(
+        equality, "pil_batches", lambda data, *rest, **keys: load(replace(data, std=(0.3,)), *rest, **keys)
+    )
     with pytest.raises(ValueError, match="in the first batch's pixels"):
-        equality.check_same_inputs(otherwise)
+        equality.check_same_inputs(work)
 
 
 def test_a_block_of_our_steps_takes_batch_after_batch_and_leaves_the_recorder_empty(work: Workspace) -> None:
