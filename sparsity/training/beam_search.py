@@ -147,13 +147,12 @@ def _advance(state: _State, logits: Tensor, length: int, search: Search) -> tupl
 def _continuations(state: _State, logits: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
     """The 2 K best continuations of each sentence, best first: scores, parent beams (both [B, 2 K]), tokens [B, 2 K, L].
 
-    The best of a sentence are among the best of its beams, so that only those are made log-probabilities.
+    The best of a sentence are among the best of its beams.
     """
     num_sentences, num_beams = state.scores.shape
     num_best = 2 * num_beams
-    best, ids = logits.topk(min(num_best, logits.shape[1]))
-    log_probabilities = (best - logits.logsumexp(1, keepdim=True)).view(num_sentences, num_beams, -1)
-    totals = (state.scores[:, :, None] + log_probabilities).flatten(1)
+    best, ids = logits.log_softmax(1).topk(min(num_best, logits.shape[1]))
+    totals = (state.scores[:, :, None] + best.view(num_sentences, num_beams, -1)).flatten(1)
     scores, places = totals.topk(num_best)
     parents = places // best.shape[1]
     tokens = _pick(state.tokens, parents)

@@ -117,8 +117,9 @@ class IncrementalDecoder:
         self._source_mask = attention_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
         self._source = [self._heads(layer.cross_kv(encoded), 2) for layer in weights.layers]  # each [2, B, H, S, D]
         rows, width = len(encoded) * num_beams, encoded.shape[2]
-        shape = (len(weights.layers), 2, rows, weights.num_heads, 0, width // weights.num_heads)
+        shape = (rows, len(weights.layers), 2, weights.num_heads, 0, width // weights.num_heads)  # a beam's past lies together
         self._cache = torch.empty(shape, dtype=weights.dtype, device=encoded.device)
+        self._spare = torch.empty_like(self._cache)
 
     def step(self, tokens: Tensor, parents: Tensor) -> Tensor:
         """Scores of all next tokens, fp32 [B * K, V], before any softmax.
@@ -127,14 +128,16 @@ class IncrementalDecoder:
             tokens: the last token of each beam, [B * K].
             parents: which beam's past each beam goes on from, rows of the last call, [B * K].
         """
-        self._cache = self._cache.index_select(2, parents)
+        torch.index_select(self._cache, 0, parents, out=self._spare)  # two buffers by turns: no allocation per token
+        self._cache, self._spare = self._spare, self._cache
         if self._num_positions == self._cache.shape[4]:
             self._cache = F.pad(self._cache, (0, 0, 0, BLOCK))
+            self._spare = torch.empty_like(self._cache)
         weights = self._weights
         hidden = weights.tokens[tokens] * weights.embed_scale + weights.positions[self._position]
         hidden = weights.embedding_norm(hidden)
         is_past = torch.arange(self._cache.shape[4], device=hidden.device) <= self._position
-        for layer, cache, source in zip(weights.layers, self._cache, self._source, strict=True):
+        for layer, cache, source in zip(weights.layers, self._cache.unbind(1), self._source, strict=True):
             hidden = self._layer(layer, hidden, cache, source, is_past)
         self._position += 1
         self._num_positions += 1
@@ -149,7 +152,8 @@ class IncrementalDecoder:
         self._source_mask = self._source_mask[sentences]
         self._source = [source.index_select(1, sentences) for source in self._source]
         beams = torch.arange(self._num_beams, device=sentences.device)
-        self._cache = self._cache.index_select(2, (sentences[:, None] * self._num_beams + beams).flatten())
+        self._cache = self._cache.index_select(0, (sentences[:, None] * self._num_beams + beams).flatten())
+        self._spare = torch.empty_like(self._cache)
 
     def _layer(self, layer: _Layer, hidden: Tensor, cache: Tensor, source: Tensor, is_past: Tensor) -> Tensor:
         attended = self._attend_to_past(layer, hidden, cache, is_past)
@@ -158,9 +162,11 @@ class IncrementalDecoder:
         return layer.ffn_norm(hidden + layer.fc2(self._weights.activation(layer.fc1(hidden))))
 
     def _attend_to_past(self, layer: _Layer, hidden: Tensor, cache: Tensor, is_past: Tensor) -> Tensor:
-        query, *new = self._heads(layer.self_qkv(hidden)[:, None], 3)  # each [B * K, H, 1, D]
-        cache.index_copy_(3, self._position, torch.stack(new))
-        attended = F.scaled_dot_product_attention(query, cache[0], cache[1], attn_mask=is_past[None, None, None])
+        query, key, value = self._heads(layer.self_qkv(hidden)[:, None], 3)  # each [B * K, H, 1, D]
+        keys, values = cache.unbind(1)
+        keys.index_copy_(2, self._position, key)
+        values.index_copy_(2, self._position, value)
+        attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=is_past[None, None, None])
         return attended.flatten(1)
 
     def _attend_to_source(self, layer: _Layer, hidden: Tensor, source: Tensor) -> Tensor:
