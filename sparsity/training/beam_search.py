@@ -137,20 +137,16 @@ def _advance(state: _State, logits: Tensor, length: int, search: Search) -> tupl
     running_scores, order = (scores + NEVER * is_ending).topk(search.num_beams)
     worst = torch.where(state.has_ended, state.ended_scores[:, -1:], NEVER).amin(1)
     could_win = running_scores[:, 0] / length**search.length_penalty > worst
-    state = replace(
-        state, tokens=_pick(tokens, order), scores=running_scores, is_open=state.is_open & could_win
-    )
+    state = replace(state, tokens=_pick(tokens, order), scores=running_scores, is_open=state.is_open & could_win)
     offsets = torch.arange(len(order), device=order.device)[:, None] * search.num_beams
     return state, (parents.gather(1, order) + offsets).flatten()
 
 
 def _continuations(state: _State, logits: Tensor, length: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The 2 K best continuations of each sentence, best first: scores, parent beams (both [B, 2 K]), tokens [B, 2 K, L].
-
-    The best of a sentence are among the best of its beams.
-    """
+    """The 2 K best continuations of each sentence, best first: scores and parent beams [B, 2 K], tokens [B, 2 K, L]."""
     num_sentences, num_beams = state.scores.shape
     num_best = 2 * num_beams
+    # the best of a sentence are among the best of its beams
     best, ids = logits.log_softmax(1).topk(min(num_best, logits.shape[1]))
     totals = (state.scores[:, :, None] + best.view(num_sentences, num_beams, -1)).flatten(1)
     scores, places = totals.topk(num_best)

@@ -2,8 +2,8 @@
 
 The network is Hugging Face's; what differs from its own `forward` with a cache is where the time goes: keys and values
 of the encoder's output are computed once per sentence and read by all of its beams (never copied per beam, never
-reordered), the three projections of self-attention are one product, and the cache grows by blocks, so that shapes change
-every `BLOCK` tokens only. Everything a step needs lies on the device; the host reads nothing.
+reordered), the three projections of self-attention are one product, and the cache grows by blocks, so that shapes
+change every `BLOCK` tokens only. Everything a step needs lies on the device; the host reads nothing.
 
 Shapes: B sentences, K beams, S source positions, W cached target positions, H heads, D = width / H, V tokens.
 """
@@ -70,8 +70,8 @@ class DecoderWeights:
         decoder, config = model.model.decoder, model.config
         device = model.lm_head.weight.device
         self.dtype = _autocast_dtype(device)
-        self.num_heads = config.decoder_attention_heads
-        self.max_positions = config.max_position_embeddings
+        self.num_heads: int = decoder.layers[0].self_attn.num_heads
+        self.max_positions: int = config.max_position_embeddings
         self.activation = decoder.layers[0].activation_fn
         self.embed_scale = float(decoder.embed_tokens.embed_scale)
         self.tokens = decoder.embed_tokens.weight
@@ -117,7 +117,14 @@ class IncrementalDecoder:
         self._source_mask = attention_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
         self._source = [self._heads(layer.cross_kv(encoded), 2) for layer in weights.layers]  # each [2, B, H, S, D]
         rows, width = len(encoded) * num_beams, encoded.shape[2]
-        shape = (rows, len(weights.layers), 2, weights.num_heads, 0, width // weights.num_heads)  # a beam's past lies together
+        shape = (
+            rows,
+            len(weights.layers),
+            2,
+            weights.num_heads,
+            0,
+            width // weights.num_heads,
+        )  # a beam's past lies together
         self._cache = torch.empty(shape, dtype=weights.dtype, device=encoded.device)
         self._spare = torch.empty_like(self._cache)
 

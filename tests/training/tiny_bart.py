@@ -1,10 +1,16 @@
 """A BART small enough for a test: built offline, wide enough in its scores that no two hypotheses nearly tie."""
 
+import functools
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 from transformers import BartConfig, BartForConditionalGeneration
 
-PAD, BOS, EOS = 0, 1, 2
+from sparsity.training.token_loss import IGNORED
+from sparsity.training.translation import Translation
+
+BOS, PAD, EOS = 0, 1, 2
 VOCABULARY = 60
 
 
@@ -45,3 +51,31 @@ def sources(num_sentences: int, longest: int = 12, seed: int = 0) -> tuple[Tenso
     ids[positions == lengths[:, None] - 1] = EOS
     mask = (positions < lengths[:, None]).long()
     return ids.masked_fill(mask == 0, PAD), mask
+
+
+@functools.cache
+def copier() -> BartForConditionalGeneration:
+    """A tiny BART taught for a moment to repeat its source: its texts end, early and late, and are partly wrong."""
+    model, task = tiny_bart(init_std=0.1, dropout=0.0), Translation()
+    optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
+    for step in range(150):
+        optimizer.zero_grad()
+        task.forward(model, pairs(*sources(32, longest=20, seed=1000 + step)))[0].backward()
+        optimizer.step()
+    return model
+
+
+class Pairs(NamedTuple):
+    """A batch of pairs."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    decoder_input_ids: Tensor
+
+
+def pairs(ids: Tensor, mask: Tensor) -> Pairs:
+    """Sources that are to be repeated; the target's padding is ignored."""
+    labels = ids.masked_fill(mask == 0, IGNORED)
+    start = torch.full((len(ids), 1), BOS)
+    return Pairs(ids, mask, labels, torch.cat([start, ids[:, :-1]], 1))
