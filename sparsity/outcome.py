@@ -2,7 +2,7 @@
 
 import csv
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Baseline:
 class Row:
     """One result: where the final phase started, and what its best checkpoint by validation reaches.
 
-    `layers` maps a parameter to (shape, weights in all, weights kept).
+    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a further split to its metric.
     """
 
     start: str
@@ -42,6 +42,7 @@ class Row:
     test: float
     epoch: int
     seconds: float
+    extra_tests: dict[str, float] = field(default_factory=dict)
 
     def record(self, num_epochs: int) -> dict[str, Any]:
         """The row as it stands in summary.json."""
@@ -55,6 +56,7 @@ class Row:
             "compression": total / max(kept, 1),
             "val": self.val,
             "test": self.test,
+            "extra_tests": self.extra_tests,
             "epoch": self.epoch,
             "num_epochs": num_epochs,
         }

@@ -167,6 +167,7 @@ def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seco
         test=work.score(phase.model, work.data.test),
         epoch=epoch,
         seconds=seconds,
+        extra_tests={name: work.score(phase.model, split) for name, split in work.data.extra_tests.items()},
     )
 
 

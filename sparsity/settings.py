@@ -22,6 +22,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.name": ("sound", "authors"),
     "protocol.report": ("final_phase", "any_phase"),
     "machine.device": ("auto", "cpu", "cuda"),
+    "machine.precision": ("fp32", "tf32", "bf16"),
+    "machine.compile": ("none", "edits", "all"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
     "*.lr_schedule.name": ("constant", "step", "cosine"),
@@ -40,11 +42,13 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "pruner.penalty.half_life_evaluations": (1e-9, None),
     "pruner.penalty.alpha": (1e-30, None),
     "machine.num_threads": (1, None),
+    "machine.num_workers": (0, None),
     "machine.checkpoint_every_seconds": (0.0, None),
     "tracking.every_steps": (1, None),
     "*.num_epochs": (0, None),
     "*.max_steps": (1, None),
     "*.batch_size": (1, None),
+    "*.micro_batches": (1, None),
     "*.evaluate_every_steps": (1, None),
     "*.optimizer.lr": (0.0, None),
     "*.optimizer.momentum": (0.0, 1.0),
@@ -77,10 +81,15 @@ class LrScheduleSettings:
 
 @dataclass
 class PhaseSettings:
-    """One stretch of training; without `evaluate_every_steps` it is evaluated at the end of each epoch."""
+    """One stretch of training; without `evaluate_every_steps` it is evaluated at the end of each epoch.
+
+    A step, the unit of all `_steps`, is one update: it takes `batch_size` examples, in `micro_batches` equal parts
+    whose gradients are accumulated.
+    """
 
     num_epochs: int = 0
     batch_size: int = 100
+    micro_batches: int = 1
     evaluate_every_steps: int | None = None
     max_steps: int | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -168,10 +177,20 @@ class PaperSettings:
 
 @dataclass
 class MachineSettings:
-    """Where and how fast; never part of a run's identity."""
+    """Where and how fast; never part of a run's identity.
+
+    precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
+    always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
+    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: processes or threads that
+    read data which does not.
+    """
 
     device: str = "auto"
+    precision: str = "fp32"
+    compile: str = "none"
+    capture: bool = True
     num_threads: int | None = None
+    num_workers: int = 0
     checkpoint_every_seconds: float = 30.0
 
 
@@ -187,7 +206,7 @@ class TrackingSettings:
 
 @dataclass
 class Settings:
-    """Everything one run depends on. `model` and `dataset` name a callable (`_target_`) and its arguments."""
+    """Everything one run depends on. `model`, `dataset` and `task` name a callable (`_target_`) and its arguments."""
 
     experiment: str = "unnamed"
     scale: str = "paper"
@@ -195,6 +214,7 @@ class Settings:
     metric: str = "accuracy"
     model: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=lambda: {"_target_": "sparsity.training.tasks.Classification"})
     baseline: BaselineSettings = field(default_factory=BaselineSettings)
     regularise: PhaseSettings = field(default_factory=PhaseSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
@@ -234,6 +254,16 @@ def check(settings: Settings) -> None:
     if settings.baseline.source == "train" and settings.baseline.num_epochs == 0:
         raise ValueError("baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none.")
     _check_starts(settings.finetune.start_from)
+    for name in ("baseline", "regularise", "finetune"):
+        _check_micro_batches(name, getattr(settings, name))
+
+
+def _check_micro_batches(name: str, phase: PhaseSettings) -> None:
+    if phase.batch_size % phase.micro_batches:
+        raise ValueError(
+            f"{name}.micro_batches={phase.micro_batches} does not divide {name}.batch_size={phase.batch_size}; "
+            "choose a divisor."
+        )
 
 
 def _check_starts(starts: list[str]) -> None:

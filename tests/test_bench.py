@@ -56,7 +56,8 @@ def test_a_pruned_weight_that_moves_stops_the_benchmark(work: Workspace, monkeyp
 def test_other_normalisation_of_the_inputs_stops_the_benchmark(
     work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, otherwise = equality.shuffled(work), replace(work, data=replace(work.data, std=(0.3,)))
+    other = replace(equality.image_data(work), std=(0.3,))
+    ours, otherwise = equality.shuffled(work), replace(work, data=other)
     monkeypatch.setattr(equality, "shuffled", lambda _: ours)
     with pytest.raises(ValueError, match="in the first batch's pixels"):
         equality.check_same_inputs(otherwise)

@@ -84,6 +84,10 @@ WRONG = [
         Settings(baseline=BaselineSettings(source="file")),
         "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt.",
     ),
+    (
+        Settings(regularise=PhaseSettings(batch_size=100, micro_batches=3)),
+        "regularise.micro_batches=3 does not divide regularise.batch_size=100; choose a divisor.",
+    ),
 ]
 
 
@@ -112,6 +116,7 @@ def test_leaves_come_in_the_order_of_declaration_under_dotted_paths() -> None:
     assert [path for path, _ in leaves(phase)] == [
         "num_epochs",
         "batch_size",
+        "micro_batches",
         "evaluate_every_steps",
         "max_steps",
         "optimizer.name",

@@ -6,7 +6,8 @@ gathers and normalises by index there. Nothing touches single images in Python.
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from sparsity.data.arrays import (
 )
 from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes, validates_on_test
 
+EVALUATION_BATCH_SIZE = 500
 _HELD_OUT_SEED = 5000  # of the fixed held-out part of every data set, never the seed of a run
 _MNIST_MEAN, _MNIST_STD = 0.1307, 0.3081  # the authors take MNIST's for Fashion-MNIST too
 
@@ -52,6 +54,7 @@ class ImageData:
         name: of what was really loaded: `mnist`, `fashion_mnist`, `digits`, `generated-1x28x28`.
         mean, std: per channel, for pixels scaled to [0, 1].
         checksums: md5 by published file; empty where nothing was fetched.
+        extra_tests: further splits that are scored beside `test`.
     """
 
     name: str
@@ -62,10 +65,21 @@ class ImageData:
     std: tuple[float, ...]
     num_classes: int
     checksums: dict[str, str]
+    extra_tests: dict[str, ImageSplit] = field(default_factory=dict)
 
-    def to(self, device: torch.device | str) -> "ImageData":
+    def to(self, device: torch.device | str) -> Self:
         """The same data, all of it, on `device`."""
-        return replace(self, train=self.train.to(device), val=self.val.to(device), test=self.test.to(device))
+        extra = {name: split.to(device) for name, split in self.extra_tests.items()}
+        train, val, test = self.train.to(device), self.val.to(device), self.test.to(device)
+        return replace(self, train=train, val=val, test=test, extra_tests=extra)
+
+    def training_batches(self, batch_size: int, seed: int, kind: str) -> "Batches":
+        """Shuffled training batches; their order is that of (seed, kind of phase, epoch)."""
+        return Batches(self.train, self.mean, self.std, batch_size, seed, kind)
+
+    def evaluation_batches(self, split: ImageSplit) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole of a split in order."""
+        return evaluation_batches(split, self.mean, self.std, EVALUATION_BATCH_SIZE)
 
 
 def mnist(source: str, protocol: str, data_dir: str) -> ImageData:
@@ -94,6 +108,8 @@ class Batches:
     batch of an epoch is dropped.
     """
 
+    is_resident = True
+
     def __init__(
         self, split: ImageSplit, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int, seed: int, phase: str
     ) -> None:
@@ -102,7 +118,10 @@ class Batches:
             raise ValueError(f"batch_size is {batch_size}, but {split.identity} allows 1 to {len(split)}: change it.")
         self._split, self._batch_size, self._seed, self._phase = split, batch_size, seed, phase
         self._normalise = Normalise(mean, std, split.images.device)
-        self._cached: tuple[int, Tensor] | None = None
+        device = split.images.device
+        self._epoch: int | None = None
+        self._order = torch.zeros(len(split), dtype=torch.int64, device=device)
+        self._places = torch.arange(batch_size, device=device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -110,21 +129,29 @@ class Batches:
         return len(self._split) // self._batch_size  # Deviation 9
 
     def indices(self, epoch: int) -> Tensor:
-        """All indices of the split, int64 (N,), in the order of `epoch`, on the device."""
-        if self._cached is None or self._cached[0] != epoch:
-            order = torch.randperm(len(self._split), generator=_generator(self._seed, self._phase, epoch))
-            self._cached = (epoch, order.to(self._split.images.device))
-        return self._cached[1]
+        """All indices of the split, int64 (N,), in the order of `epoch`, on the CPU."""
+        return torch.randperm(len(self._split), generator=_generator(self._seed, self._phase, epoch))
 
-    def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
-        """Images float32 (B, C, H, W), normalised, and labels int64 (B,) of `step` of `epoch`, both counted from 0."""
-        assert 0 <= step < self.steps_per_epoch
-        return self.gather(self.indices(epoch)[step * self._batch_size : (step + 1) * self._batch_size])
+    def start_epoch(self, epoch: int) -> None:
+        """Load the order of `epoch` into place."""
+        if epoch != self._epoch:
+            self._order.copy_(self.indices(epoch))
+            self._epoch = epoch
 
-    def gather(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch at `indices`, int64 (B,) on the device, without asking the device for a value (capturable)."""
+    def at(self, position: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
+        """Images float32 (B, C, H, W), normalised, and labels int64 (B,) at `position`, int64 0-dim on the device.
+
+        `step` is not looked at: nothing is asked of the device (capturable).
+        """
+        indices = self._order.index_select(0, position * self._batch_size + self._places)
         images = self._split.images.index_select(0, indices)
         return self._normalise(images), self._split.labels.index_select(0, indices)
+
+    def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """The batch at `step` of `epoch`, both counted from 0."""
+        assert 0 <= step < self.steps_per_epoch
+        self.start_epoch(epoch)
+        return self.at(torch.tensor(step, device=self._order.device))
 
 
 def evaluation_batches(

@@ -20,7 +20,9 @@ class Masks:
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = dict(parameters)
         self._multipliers = {name: torch.ones_like(p).detach() for name, p in self._parameters.items()}
-        self._is_dense = True
+        # On a CPU a network without pruned weights skips the products; a step captured as a CUDA graph cannot branch.
+        self._may_skip = all(p.device.type == "cpu" for p in self._parameters.values())
+        self._is_dense = self._may_skip
 
     @property
     def kept(self) -> dict[str, Tensor]:
@@ -67,7 +69,7 @@ class Masks:
         for name, bits in state.items():
             multiplier = self._multipliers[name]
             multiplier.copy_(unpack_bits(bits, multiplier.shape).to(multiplier))
-        self._is_dense = all(bool(multiplier.all()) for multiplier in self._multipliers.values())
+        self._is_dense = self._may_skip and all(bool(multiplier.all()) for multiplier in self._multipliers.values())
         self.after_step(list(self._parameters.values()))
 
 
