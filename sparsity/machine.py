@@ -19,13 +19,19 @@ logger = logging.getLogger(__name__)
 
 
 def has_cuda() -> bool:
-    """Whether the driver offers at least one GPU; asks the driver itself, which takes no import of torch."""
+    """Whether there is at least one GPU."""
+    return count_gpus() > 0
+
+
+def count_gpus() -> int:
+    """GPUs that CUDA_VISIBLE_DEVICES leaves visible; asks the driver itself, which takes no import of torch."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
+        return 0
     count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    is_there = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if is_there else 0
 
 
 def prepare(settings: MachineSettings) -> "torch.device":

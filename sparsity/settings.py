@@ -167,12 +167,16 @@ class ProtocolSettings:
 
 @dataclass
 class PaperSettings:
-    """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase."""
+    """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase.
+
+    needs_gpu: whether its scale takes days on a CPU.
+    """
 
     metric: float | None = None
     sparsity: float | None = None
     baseline: float | None = None
     num_epochs: int | None = None
+    needs_gpu: bool = False
 
 
 @dataclass

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import pytest
@@ -30,7 +31,7 @@ def leave_manifest(directory: Path, **entries: str) -> None:
 def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]], int]) -> list[list[str]]:
     calls: list[list[str]] = []
 
-    def run(command: list[str]) -> SimpleNamespace:
+    def run(command: list[str], env: dict[str, str]) -> SimpleNamespace:
         calls.append(command)
         return SimpleNamespace(returncode=status(command))
 
@@ -95,6 +96,34 @@ def test_a_failed_run_stops_no_other_and_is_the_exit_status(
     assert reproduce.main(["run", "--scale", "smoke", "--experiments", "lenet5_mnist", "--seeds", "0,1"]) == 1
     assert len(calls) == 2
     assert "failed: lenet5_mnist" in capsys.readouterr().err
+
+
+def test_runs_are_spread_over_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch):
+    at_once, used = Barrier(2), []
+
+    def run(command: list[str], env: dict[str, str]) -> SimpleNamespace:
+        used.append(env["CUDA_VISIBLE_DEVICES"])
+        at_once.wait(timeout=30)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(reproduce, "count_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert reproduce.main(["run", "--scale", "smoke", "--experiments", "lenet5_mnist", "--seeds", "0,1"]) == 0
+    assert sorted(used) == ["4", "6"]
+
+
+def test_what_cannot_run_is_said_first_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    calls = calls_to_train(monkeypatch, lambda command: 0)
+    monkeypatch.setattr(reproduce, "has_cuda", lambda: False)
+    settings = config.compose(["scale=paper", "paper.needs_gpu=true"])
+    jobs = [reproduce.Job((), settings), reproduce.Job(("seed=1",), config.compose(["scale=paper"]))]
+    assert reproduce.run(jobs) == 1
+    assert len(calls) == 1 and "seed=1" in calls[0]
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("cannot run: lenet5_mnist") and last.startswith("not run: lenet5_mnist")
 
 
 def test_an_unknown_experiment_is_one_sentence(capsys: pytest.CaptureFixture[str]):
