@@ -14,7 +14,7 @@ from torch import nn
 from sparsity.pruning.pruners import Pruner
 from sparsity.pruning.summary import layer_sparsities
 from sparsity.tracking import JsonlWriter, Mirrors
-from sparsity.training.checkpoints import load_checkpoint, load_newest, save_checkpoint
+from sparsity.training.checkpoints import load_checkpoint, load_newest, plain_weights, save_checkpoint
 from sparsity.training.loop import Evaluation, Trainer
 
 State = dict[str, Any]
@@ -226,9 +226,8 @@ class Phase:
             self._log.cut(state["log_position"])
 
     def _network(self) -> State:
-        """Weights and masks for keeping; adding zero turns the -0.0 that a mask leaves into +0.0, which compresses."""
-        weights = {name: value + 0 for name, value in self.model.state_dict().items()}
-        return {"weights": weights, "masks": self.pruner.masks.state_dict()}
+        """Weights and masks for keeping; a mask leaves -0.0 where it zeroes a negative weight."""
+        return {"weights": plain_weights(self.model.state_dict()), "masks": self.pruner.masks.state_dict()}
 
 
 def load_network(model: nn.Module, pruner: Pruner, state: State) -> None:
