@@ -63,10 +63,10 @@ class Row:
 
 
 def write_outcome(
-    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row]
+    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row], sizes: dict[str, int]
 ) -> dict[str, Any]:
     """Write the three files into the run directory, tell the mirrors, and return the summary."""
-    summary = _summary(work, baseline, regularised, gated, rows)
+    summary = _summary(work, baseline, regularised, gated, rows, sizes)
     _write_layers(work.directory / "layers.csv", rows)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     provenance.write_json(work.directory / "summary.json", summary)
@@ -75,7 +75,7 @@ def write_outcome(
 
 
 def _summary(
-    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row]
+    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row], sizes: dict[str, int]
 ) -> dict[str, Any]:
     settings, progress = work.settings, regularised.progress
     seconds = baseline.seconds + progress.seconds + sum(row.seconds for row in rows)
@@ -109,6 +109,7 @@ def _summary(
         "missing_starts": missing,
         "frontier": gated.frontier,
         "paper": {name: getattr(settings.paper, name) for name in ("metric", "sparsity", "baseline")},
+        "sizes": sizes or None,
         "cost": _cost(work, regularised),
         "provenance": _provenance(work, seconds),
     }

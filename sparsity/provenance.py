@@ -25,7 +25,10 @@ from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
 _LOCK = "lock"
-_NEVER_IDENTITY = ("machine.", "tracking.", "paper.", "experiment", "scale", "seed", "data_dir", "results_dir", "force")
+_NEVER_IDENTITY = (
+    *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
+    *("data_dir", "results_dir", "measure_sizes", "force"),
+)
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 
