@@ -35,7 +35,7 @@ help: ## explain the targets and variables
 
 env: $(STAMP) ## make the environment .venv with the tested versions (5.5 GB on Linux, minutes)
 
-data: $(STAMP) ## fetch and verify MNIST and Fashion-MNIST
+data: $(STAMP) ## fetch and verify MNIST, Fashion-MNIST and CIFAR-10
 	$(ENV_PYTHON) scripts/download.py all
 
 test: $(STAMP) ## run the CPU suite

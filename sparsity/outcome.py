@@ -14,13 +14,15 @@ from sparsity.settings import leaf_name
 from sparsity.workspace import Workspace, peak_memory_bytes
 
 SCHEMA = 1
+BASELINE_FIELDS = ("source", "checkpoint", "num_epochs", "val", "test", "saw")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Where the run started. `saw` names the data it was trained on, None if nobody knows."""
+    """Where the run started. `checkpoint` is a given file, `saw` the data it was trained on, None if nobody knows."""
 
     source: str
+    checkpoint: str | None = None
     num_epochs: int = 0
     val: float | None = None
     test: float | None = None
@@ -87,6 +89,7 @@ def _summary(
         "dataset": leaf_name(settings.dataset).lower(),
         "data_source": settings.dataset.get("source"),
         "data_name": work.data.name,
+        "data_settings": settings.dataset,
         "pruner": settings.pruner.name,
         "protocol": settings.protocol.name,
         "scale": settings.scale,
@@ -94,7 +97,7 @@ def _summary(
         "seed": settings.seed,
         "fingerprint": provenance.fingerprint(settings),
         "metric": settings.metric,
-        "baseline": {name: getattr(baseline, name) for name in ("source", "num_epochs", "val", "test", "saw")},
+        "baseline": {name: getattr(baseline, name) for name in BASELINE_FIELDS},
         "gate": gated.record(),
         "plan": work.plan.record(),
         "regularise": {

@@ -15,7 +15,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.penalty.kind": ("none", "l1", "l2", "relevance"),
+    "pruner.penalty.kind": ("none", "l1", "l2", "relevance", "lobster"),
+    "pruner.trigger": ("gate", "plateau"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
     "pruner.penalty.decay": ("linear", "exponential", "none"),
     "gate.policy": ("printed", "fallback", "error"),
@@ -33,6 +34,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
 RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, None),
     "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
+    "schedule.plateau_evaluations": (1, None),
+    "schedule.loss_tolerance": (0.0, None),
     "gate.bound": (0.0, 100.0),
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),
@@ -128,18 +131,28 @@ class PenaltySettings:
 
 @dataclass
 class PrunerSettings:
-    """Which method: a kind of penalty, and whether weights are removed at all."""
+    """Which method: a kind of penalty, whether weights are removed at all, and what lets them go.
+
+    trigger: the gate on the validation metric (the paper), or a plateau of the validation loss (LOBSTER).
+    """
 
     name: str = "dense"
     prunes: bool = False
     penalty: PenaltySettings = field(default_factory=PenaltySettings)
+    trigger: str = "gate"
 
 
 @dataclass
 class ScheduleSettings:
-    """How many weights one prune removes: a fraction of those that remain."""
+    """How many weights one prune removes.
+
+    fraction: of those that remain, behind the gate. plateau_evaluations, loss_tolerance: at a plateau, after so many
+    evaluations without a better validation loss (PWE), as many as keep it within (1 + tolerance) of its best (TWT).
+    """
 
     fraction: float = 0.04
+    plateau_evaluations: int = 20
+    loss_tolerance: float = 0.05
 
 
 @dataclass

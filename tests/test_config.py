@@ -70,15 +70,18 @@ def test_auto_scale_is_the_papers_with_a_gpu_and_smoke_without(
     assert (settings.scale, settings.dataset["source"] == "real") == (scale, has_cuda)
 
 
+PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger?"
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("pruner.typo=1", "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty?"),
-        ("+pruner.typo=1", "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty?"),
+        ("pruner.typo=1", PRUNER_TYPO),
+        ("+pruner.typo=1", PRUNER_TYPO),
         ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
         ("finetune.start_from=[last]", "finetune.start_from is not a setting; did you mean finetune.from?"),
-        ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, magnitude, relevance."),
-        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist."),
+        ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, relevance."),
+        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
         ("seed", "seed is no setting with a value; write key=value, e.g. seed=1."),
     ],

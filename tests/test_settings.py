@@ -21,7 +21,7 @@ from sparsity.settings import (
     leaves,
 )
 
-PENALTY_KINDS = "none, l1, l2, relevance"
+PENALTY_KINDS = "none, l1, l2, relevance, lobster"
 
 
 def with_penalty(**changes: Any) -> Settings:

@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
-from sparsity.data.vision import Batches, ImageData
+from sparsity.data.batches import Batches
+from sparsity.data.vision import ImageData
 from sparsity.phase import Phase
 from sparsity.workspace import Workspace
 
@@ -53,17 +54,8 @@ class Doubled:
 
 
 def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Phase, StraightforwardRecipe]:
-    """Our regularised phase and the recipe, from the same weights and, after one prune, with the same masks.
-
-    Raises:
-        ValueError: if the phase does not train with Adam, the only optimiser that the recipe knows.
-    """
+    """Our regularised phase and the recipe, from the same weights and, after one prune, with the same masks."""
     settings = work.settings
-    if settings.regularise.optimizer.name != "adam":
-        raise ValueError(
-            f"{settings.experiment} trains with {settings.regularise.optimizer.name}, but the straightforward recipe "
-            "knows adam only: time an experiment with adam."
-        )
     ours = work.phase("regularise", settings.regularise, settings.pruner, 0)
     ours.model.to(dtype)
     model = work.experiment.build_model().to(work.device, dtype)
