@@ -11,6 +11,7 @@ from sparsity.gating import GatedPruning
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
 from sparsity.settings import leaf_name
+from sparsity.training.tasks import WritesText
 from sparsity.workspace import Workspace, peak_memory_bytes
 
 SCHEMA = 1
@@ -79,7 +80,7 @@ def write_outcome(
 def _summary(
     work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row], sizes: dict[str, int]
 ) -> dict[str, Any]:
-    settings, progress = work.settings, regularised.progress
+    settings, progress, task = work.settings, regularised.progress, work.experiment.task
     seconds = baseline.seconds + progress.seconds + sum(row.seconds for row in rows)
     missing = [name for name in settings.finetune.start_from if name not in [row.start for row in rows]]
     return {
@@ -113,6 +114,7 @@ def _summary(
         "frontier": gated.frontier,
         "paper": {name: getattr(settings.paper, name) for name in ("metric", "sparsity", "baseline")},
         "sizes": sizes or None,
+        "metric_signatures": task.signatures if isinstance(task, WritesText) else {},
         "cost": _cost(work, regularised),
         "provenance": _provenance(work, seconds),
     }

@@ -1,7 +1,6 @@
 """What is learnt from pairs of texts? Token cross-entropy in training, BLEU of generated text at each evaluation."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -172,12 +171,6 @@ class Translation:
         weight, bias = model.lm_head.weight, model.final_logits_bias[0]
         total = token_cross_entropy(hidden, labels, weight, bias, smoothing, self._chunk_tokens)
         return total, is_counted.sum(), hidden
-
-
-def write_hypotheses(path: Path, hypotheses: list[str]) -> None:
-    """A text file as sacrebleu reads it: one hypothesis a line, in the order of the split."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(f"{line}\n" for line in hypotheses), encoding="utf-8")
 
 
 def _figures(bleu: Bleu) -> dict[str, float]:

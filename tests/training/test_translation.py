@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sparsity.training.bleu import corpus_bleu
-from sparsity.training.translation import Translation, write_hypotheses
+from sparsity.training.tasks import WritesText
+from sparsity.training.translation import Translation
 from tests.training.tiny_bart import BOS, EOS, PAD, Pairs, copier, pairs, sources, tiny_bart
 
 NUM_SENTENCES = 20
@@ -133,9 +134,9 @@ def test_an_unknown_tokenisation_is_refused() -> None:
 def test_bleu_is_that_of_sacrebleus_command_line(tmp_path: Path, tokenize: str) -> None:
     references = ["Das ist – sagt er – „gut“, nicht wahr?", "2.5 % von 1,000 Leuten: ja!", "Ein Haus-Boot (alt)."]
     hypotheses = ["Das ist, sagt er, „gut“, oder?", "2.5% von 1.000 Leuten: ja!", "Ein Hausboot (sehr alt)."]
-    write_hypotheses(tmp_path / "texts" / "dev-10.txt", hypotheses)
-    write_hypotheses(tmp_path / "references.txt", references)
-    command = [sys.executable, "-m", "sacrebleu", "references.txt", "-i", "texts/dev-10.txt", "-m", "bleu", "-w", "6"]
+    for name, lines in (("hypotheses.txt", hypotheses), ("references.txt", references)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    command = [sys.executable, "-m", "sacrebleu", "references.txt", "-i", "hypotheses.txt", "-m", "bleu", "-w", "6"]
     said = json.loads(subprocess.check_output([*command, "--tokenize", tokenize], cwd=tmp_path, text=True))
     ours = corpus_bleu(hypotheses, references, tokenize)
     assert ours.score == pytest.approx(said["score"], abs=1e-6)
@@ -143,6 +144,10 @@ def test_bleu_is_that_of_sacrebleus_command_line(tmp_path: Path, tokenize: str) 
     ratio = f"BP = {ours.brevity_penalty:.3f} ratio = {ours.length_ratio:.3f}"
     assert ratio in said["verbose_score"]
     assert "/".join(f"{p:.1f}" for p in ours.precisions) in said["verbose_score"]
+
+
+def test_its_texts_are_kept_by_a_phase() -> None:
+    assert isinstance(Translation(), WritesText)
 
 
 def test_both_tokenisations_are_reported_with_their_signatures() -> None:
