@@ -2,7 +2,8 @@
 
 The compact file is a safetensors file. A tensor that has enough zeros is stored as `<name>::kept`, its weights that are
 left, and `<name>::mask`, one bit per weight (`sparsity.pruning.masks.pack_bits`); others are stored as they are, tied
-tensors once. What is read back is the same, bit for bit.
+tensors once. What is read back is the same, bit for bit, but for the -0.0 that a mask leaves of a negative weight:
+every zero is +0.0.
 """
 
 import json
@@ -16,10 +17,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from sparsity.pruning.masks import pack_bits, unpack_bits
+from sparsity.training.checkpoints import plain_weights
 
 SCHEMA = "1"
 KEPT, MASK = "::kept", "::mask"
-_INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def save_sparse(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -33,7 +34,7 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor]) -> None:
     shapes: dict[str, list[int]] = {}
     tied: dict[str, str] = {}
     first: dict[tuple[int, torch.Size], str] = {}
-    for name, value in weights.items():
+    for name, value in plain_weights(weights).items():
         tied[name] = first.setdefault((value.data_ptr(), value.shape), name) if value.numel() else name
         if tied[name] == name:
             tensors |= _pieces(name, value)
@@ -91,11 +92,11 @@ def _tokenizer(path: Path, config: Any) -> Any:
 def _pieces(name: str, value: Tensor) -> dict[str, Tensor]:
     """A tensor as kept weights and bits, or whole where that is no larger."""
     value = value.detach().cpu().contiguous()
-    keep = value.view(_INTEGERS[value.element_size()]) != 0  # bits, not values: -0.0 stays -0.0
+    keep = value != 0
     kept_bytes = int(keep.sum()) * value.element_size()
     if kept_bytes + value.numel() / 8 < value.numel() * value.element_size():
         return {name + KEPT: value[keep], name + MASK: pack_bits(keep)}
-    return {name: value.clone()}
+    return {name: value}
 
 
 def _restored(file: Any, name: str, shape: torch.Size) -> Tensor:

@@ -35,7 +35,7 @@ def same_bits(left: Tensor, right: Tensor) -> bool:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.bool])
 def test_a_compact_file_gives_back_every_bit(tmp_path: Path, dtype: torch.dtype) -> None:
     sparse = torch.zeros(7, 5)
-    sparse[2, 3], sparse[6, 4], sparse[0, 0] = 1.5, -0.0, 3.0
+    sparse[2, 3], sparse[6, 4], sparse[0, 0] = 1.5, -2.0, 3.0
     weights = {"b": sparse, "a": torch.ones(3), "empty": torch.zeros(0), "number": torch.tensor(4.0)}
     weights = {name: value.to(dtype) for name, value in weights.items()}
     save_sparse(tmp_path / "new" / "net.safetensors", weights)
@@ -66,6 +66,13 @@ def test_ninety_percent_of_zeros_need_a_tenth_of_the_values_and_a_bit_each(tmp_p
     save_sparse(tmp_path / "net.safetensors", {"weight": weights})
     expected = 4 * int(weights.sum()) + 1000 * 1000 / 8
     assert (tmp_path / "net.safetensors").stat().st_size == pytest.approx(expected, abs=1000)
+
+
+def test_a_minus_zero_that_a_mask_left_is_no_weight(tmp_path: Path) -> None:
+    path, weights = tmp_path / "net.safetensors", -torch.ones(1000)
+    save_sparse(path, {"weight": weights * (torch.arange(1000) < 10)})
+    assert path.stat().st_size < 1000
+    assert not load_sparse(path)["weight"][10:].signbit().any()
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:

@@ -66,10 +66,14 @@ def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     kept: dict[str, Tensor] = {}
     for name, value in weights.items():
         place = (value.data_ptr(), value.shape)
-        kept[name] = copies[place] if place in copies else value + 0
+        kept[name] = copies[place] if place in copies else _positive_zeros(value)
         if value.numel():  # empty tensors have no place of their own
             copies[place] = kept[name]
     return kept
+
+
+def _positive_zeros(value: Tensor) -> Tensor:
+    return value + 0 if value.is_floating_point() else value.clone()
 
 
 def previous_path(path: Path) -> Path:
