@@ -36,7 +36,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
     "schedule.plateau_evaluations": (1, None),
     "schedule.loss_tolerance": (0.0, None),
-    "gate.bound": (0.0, 100.0),
+    "gate.bound": (-1.0, 100.0),  # -1: the gate always opens, even for a network that gets nothing right
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),
     "gate.stop_at_sparsity": (0.0, 1.0),
@@ -182,7 +182,7 @@ class ProtocolSettings:
 class PaperSettings:
     """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase.
 
-    needs_gpu: whether its scale takes days on a CPU.
+    needs_gpu: whether its scale takes days on a CPU. controls: pruners that are run beside relevance.
     """
 
     metric: float | None = None
@@ -190,6 +190,7 @@ class PaperSettings:
     baseline: float | None = None
     num_epochs: int | None = None
     needs_gpu: bool = False
+    controls: list[str] = field(default_factory=lambda: ["l2", "magnitude"])
 
 
 @dataclass
@@ -198,8 +199,8 @@ class MachineSettings:
 
     precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
     always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
-    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: processes or threads that
-    read data which does not.
+    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that
+    read data which does not; 0 is one per processor core.
     """
 
     device: str = "auto"

@@ -15,6 +15,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from sparsity.data.augment import PADDING
 from sparsity.data.vision import ImageData
 from sparsity.settings import OptimizerSettings
 
@@ -27,7 +28,9 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     def __init__(self, data: ImageData) -> None:
         self._images = data.train.images.cpu().permute(0, 2, 3, 1).squeeze(-1).numpy()
         self._labels = data.train.labels.cpu().numpy()
-        self._transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(data.mean, data.std)])
+        crops = [transforms.RandomCrop(data.train.images.shape[2:], PADDING), transforms.RandomHorizontalFlip()]
+        normalised = [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
+        self._transform = transforms.Compose([*(crops if data.augment == "crop_flip" else []), *normalised])
 
     def __len__(self) -> int:
         return len(self._labels)

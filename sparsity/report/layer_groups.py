@@ -19,6 +19,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("Stage 3", "layer3."),
         ("Classifier", "linear."),
     ),
+    "vgg16": (("Convolutional", "features."), ("Fully connected", "classifier.")),
     # a block's layer norms go with it: self_attn_layer_norm, encoder_attn_layer_norm, final_layer_norm
     "transformer": (
         ("Encoder attention", "model.encoder.layers.*.self_attn"),

@@ -58,3 +58,17 @@ def test_an_unknown_word_is_answered_with_the_known_ones(arguments: tuple[str, s
 def test_sizes_and_the_download_script_do_not_import_torch() -> None:
     code = "import sys, sparsity.data.sizes, scripts.download; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_both_protocols_divide_imagenets_validation_images() -> None:
+    assert split_sizes("imagenet", "real", "sound") == SplitSizes(train=1_281_167, val=5_000, test=45_000)
+    assert split_sizes("imagenet", "real", "authors") == SplitSizes(train=1_281_167, val=5_000, test=50_000)
+
+
+def test_the_sample_of_imagenet_tests_on_the_images_that_gate() -> None:
+    assert split_sizes("imagenet", "sample", "sound") == SplitSizes(train=900, val=100, test=100)
+
+
+def test_only_imagenet_has_a_sample() -> None:
+    with pytest.raises(ValueError, match="source is 'sample', but it must be one of real, embedded, generated"):
+        split_sizes("mnist", "sample", "sound")

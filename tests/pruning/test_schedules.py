@@ -161,3 +161,8 @@ def test_a_restored_plateau_decides_as_the_one_that_was_saved() -> None:
     restored, _ = plateau_after()
     restored.load_state_dict(saved.state_dict())
     assert restored.decide({"loss": 1.0}).prune and restored.bound == saved.bound
+
+
+def test_a_bound_of_minus_one_lets_even_a_network_through_that_gets_nothing_right() -> None:
+    assert gate(baseline=None, bound=-1.0).decide(0.0).prune
+    assert not gate(baseline=None, bound=0.0).decide(0.0).prune
