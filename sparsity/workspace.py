@@ -2,12 +2,13 @@
 
 import logging
 import resource
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 import yaml
@@ -62,6 +63,13 @@ class Data(Protocol):
     def evaluation_batches(self, split: Any) -> Iterable[Any]:
         """The whole of a split in order, as the task evaluates it."""
         ...
+
+
+@runtime_checkable
+class Furnished(Protocol):
+    """Data with files that a trained network cannot be used without, such as a tokenizer: name -> where it stands."""
+
+    artifacts: dict[str, Path]
 
 
 @dataclass(frozen=True)
@@ -211,6 +219,8 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         mirrors, exit_code = Mirrors(), 1
         try:
             data = experiment.build_data().to(device)
+            for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
+                shutil.copyfile(path, directory / name)
             plan = make_plan(settings, len(data.train))
             _announce(plan, data)
             _open_mirrors(mirrors, settings, plan, directory)

@@ -3,10 +3,10 @@
 import csv
 import json
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -70,6 +70,19 @@ def test_further_test_sets_are_scored_beside_the_test_set(tmp_path: Path) -> Non
 
     summary = pipeline.run(replace(tiny_experiment(tmp_path), build_data=with_extra))
     assert [row["extra_tests"] for row in summary["rows"]] == [{"again": row["test"]} for row in summary["rows"]]
+
+
+def test_the_files_that_a_network_cannot_be_used_without_stand_beside_it(tmp_path: Path) -> None:
+    class Furnished(ImageData):
+        artifacts: ClassVar = {"tokenizer.json": tmp_path / "cached.json"}
+
+    (tmp_path / "cached.json").write_text("{}")
+    data = tiny_data()
+    parts: dict[str, Any] = {field.name: getattr(data, field.name) for field in fields(data)}
+    furnished = Furnished(**parts)
+    experiment = replace(tiny_experiment(tmp_path), build_data=lambda: furnished)
+    pipeline.run(experiment)
+    assert (provenance.run_directory(experiment.settings) / "tokenizer.json").read_text() == "{}"
 
 
 def test_the_layers_add_up_to_their_row(tiny_run: TinyRun) -> None:
