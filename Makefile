@@ -9,8 +9,8 @@ MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
 SCALE ?= auto
 ## seeds, separated by commas: SEEDS=0,1,2
 SEEDS ?= 0
-## pruners, separated by commas: PRUNERS=relevance,l2,magnitude
-PRUNERS ?= relevance
+## pruners, separated by commas: PRUNERS=relevance,l2; auto is relevance and its controls
+PRUNERS ?= auto
 ## Weights & Biases: auto (online only where logged in), offline, online, none
 TRACKING ?= auto
 ## where to compute: auto, cpu, cuda

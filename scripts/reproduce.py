@@ -23,7 +23,14 @@ from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")
 # the order of the paper; each is a file of conf/experiment
-EXPERIMENTS = ("lenet5_mnist", "lenet5_fashion_mnist", "resnet32_cifar10")
+EXPERIMENTS = (
+    "lenet5_mnist",
+    "lenet5_fashion_mnist",
+    "resnet32_cifar10",
+    "vgg16_imagenet",
+    "transformer_wmt14",
+    "transformer_taskmaster1",
+)
 WHY_AUTO = {"paper": "there is a CUDA GPU", "smoke": "there is no CUDA GPU"}
 
 
@@ -64,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=("run", "plan", "status"))
     parser.add_argument("--scale", default="auto", help="auto (paper with CUDA, else smoke), paper, rehearsal or smoke")
     parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="separated by commas")
-    parser.add_argument("--pruners", default="relevance", help="separated by commas")
+    parser.add_argument("--pruners", default="auto", help="separated by commas; auto is relevance and its controls")
     parser.add_argument("--seeds", default="0", help="separated by commas")
     parser.add_argument("--tracking", default="auto", help="auto, offline, online or none")
     parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
@@ -76,10 +83,20 @@ def list_jobs(options: argparse.Namespace, scale: str) -> Iterator[Job]:
     """Every experiment x pruner x seed that was asked for."""
     common = (f"scale={scale}", f"tracking={options.tracking}", f"machine={options.machine}", *options.overrides)
     for experiment in options.experiments.split(","):
-        for pruner in options.pruners.split(","):
+        for pruner in pruners(options.pruners, experiment, scale):
             for seed in options.seeds.split(","):
                 overrides = (f"experiment={experiment}", f"pruner={pruner}", f"seed={seed}", *common)
                 yield Job(overrides, config.compose(list(overrides)))
+
+
+def pruners(asked: str, experiment: str, scale: str) -> list[str]:
+    """The pruners that were asked for; `auto` is relevance and its controls, of which smoke takes L2 alone."""
+    if asked != "auto":
+        return asked.split(",")
+    controls = {"smoke": ["l2"], "rehearsal": []}
+    if scale in controls:
+        return ["relevance", *controls[scale]]
+    return ["relevance", *config.compose([f"experiment={experiment}", f"scale={scale}"]).paper.controls]
 
 
 def run(jobs: list[Job]) -> int:
@@ -144,8 +161,8 @@ def plan(jobs: list[Job]) -> int:
     """Print steps, evaluations and prunes of each run, with warnings; hours where a rehearsal has measured them."""
     for job in jobs:
         settings = job.settings
-        source, baseline = str(settings.dataset["source"]), settings.baseline.source
-        sizes = split_sizes(leaf_name(settings.dataset), source, settings.protocol.name, baseline)
+        source, protocol, baseline = str(settings.dataset["source"]), settings.protocol.name, settings.baseline.source
+        sizes = split_sizes(leaf_name(settings.dataset), source, protocol, baseline, settings.data_dir)
         made = make_plan(settings, sizes.train)
         print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
         for warning in made.warnings:

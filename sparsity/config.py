@@ -162,7 +162,12 @@ def build(settings: Settings) -> "Experiment":
     from sparsity.workspace import Experiment
 
     baseline = settings.baseline.source
-    circumstances = {"protocol": settings.protocol.name, "data_dir": settings.data_dir, "baseline": baseline}
+    circumstances = {
+        "protocol": settings.protocol.name,
+        "data_dir": settings.data_dir,
+        "baseline": baseline,
+        "num_workers": settings.machine.num_workers,
+    }
     return Experiment(
         settings=settings,
         build_model=_leaf("model", settings.model),

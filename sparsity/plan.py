@@ -77,16 +77,18 @@ def make_plan(settings: Settings, num_train: int) -> Plan:
     """The plan of a run on `num_train` training examples."""
     regularise = plan_phase(settings.regularise, num_train)
     has_baseline = settings.baseline.source == "train"
-    fraction = settings.schedule.fraction if settings.pruner.prunes else 0.0
+    is_pruned = settings.pruner.prunes
+    is_counted = is_pruned and settings.pruner.trigger == "gate"  # a plateau's prunes have no fixed size
+    fraction = settings.schedule.fraction if is_counted else 0.0
     target = settings.gate.stop_at_sparsity or settings.gate.target_sparsity
-    needed = None if target is None or not settings.pruner.prunes else prunes_needed(target, fraction)
+    needed = None if target is None or not is_counted else prunes_needed(target, fraction)
     plan = Plan(
         baseline=plan_phase(settings.baseline, num_train) if has_baseline else PhasePlan(0, 0),
         regularise=regularise,
         finetune=plan_phase(settings.finetune, num_train),
         num_starts=len(settings.finetune.start_from),
         prunes_needed=needed,
-        highest_sparsity=1 - (1 - fraction) ** regularise.num_evaluations,
+        highest_sparsity=1 - (1 - fraction) ** regularise.num_evaluations if is_counted else float(is_pruned),
         shrinkage_bound=shrinkage_bound(settings.pruner.penalty, settings.regularise, regularise.num_steps),
         warnings=(),
     )
@@ -138,13 +140,13 @@ def reaches(sparsity: float, target: float, fraction: float) -> bool:
 
 
 def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: int) -> float | None:
-    """An upper bound of the fraction by which SGD and the penalty alone shrink a weight; None for Adam and l1.
+    """An upper bound of the fraction by which SGD and l2 or relevance alone shrink a weight; None for what else.
 
     2 eta lambda steps / (1 - momentum), with I = 1 and no decay of lambda: below some percent relevance, L2 and plain
     magnitude pruning cannot differ.
     """
     optimizer = phase.optimizer
-    if optimizer.name != "sgd" or penalty.kind in ("none", "l1") or optimizer.momentum >= 1.0:
+    if optimizer.name != "sgd" or penalty.kind not in ("l2", "relevance") or optimizer.momentum >= 1.0:
         return None
     return 2 * optimizer.lr * penalty.strength * num_steps / (1 - optimizer.momentum)
 

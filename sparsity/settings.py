@@ -15,7 +15,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.penalty.kind": ("none", "l1", "l2", "relevance"),
+    "pruner.penalty.kind": ("none", "l1", "l2", "relevance", "lobster"),
+    "pruner.trigger": ("gate", "plateau"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
     "pruner.penalty.decay": ("linear", "exponential", "none"),
     "gate.policy": ("printed", "fallback", "error"),
@@ -33,7 +34,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, None),
     "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
-    "gate.bound": (0.0, 100.0),
+    "schedule.plateau_evaluations": (1, None),
+    "schedule.loss_tolerance": (0.0, None),
+    "gate.bound": (-1.0, 100.0),  # -1: the gate always opens, even for a network that gets nothing right
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),
     "gate.stop_at_sparsity": (0.0, 1.0),
@@ -128,18 +131,28 @@ class PenaltySettings:
 
 @dataclass
 class PrunerSettings:
-    """Which method: a kind of penalty, and whether weights are removed at all."""
+    """Which method: a kind of penalty, whether weights are removed at all, and what lets them go.
+
+    trigger: the gate on the validation metric (the paper), or a plateau of the validation loss (LOBSTER).
+    """
 
     name: str = "dense"
     prunes: bool = False
     penalty: PenaltySettings = field(default_factory=PenaltySettings)
+    trigger: str = "gate"
 
 
 @dataclass
 class ScheduleSettings:
-    """How many weights one prune removes: a fraction of those that remain."""
+    """How many weights one prune removes.
+
+    fraction: of those that remain, behind the gate. plateau_evaluations, loss_tolerance: at a plateau, after so many
+    evaluations without a better validation loss (PWE), as many as keep it within (1 + tolerance) of its best (TWT).
+    """
 
     fraction: float = 0.04
+    plateau_evaluations: int = 20
+    loss_tolerance: float = 0.05
 
 
 @dataclass
@@ -169,7 +182,7 @@ class ProtocolSettings:
 class PaperSettings:
     """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase.
 
-    needs_gpu: whether its scale takes days on a CPU.
+    needs_gpu: whether its scale takes days on a CPU. controls: pruners that are run beside relevance.
     """
 
     metric: float | None = None
@@ -177,6 +190,7 @@ class PaperSettings:
     baseline: float | None = None
     num_epochs: int | None = None
     needs_gpu: bool = False
+    controls: list[str] = field(default_factory=lambda: ["l2", "magnitude"])
 
 
 @dataclass
@@ -185,8 +199,8 @@ class MachineSettings:
 
     precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
     always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
-    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: processes or threads that
-    read data which does not.
+    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that
+    read data which does not; 0 is one per processor core.
     """
 
     device: str = "auto"
@@ -210,7 +224,11 @@ class TrackingSettings:
 
 @dataclass
 class Settings:
-    """Everything one run depends on. `model`, `dataset` and `task` name a callable (`_target_`) and its arguments."""
+    """Everything one run depends on. `model`, `dataset` and `task` name a callable (`_target_`) and its arguments.
+
+    measure_sizes: whether the summary says how large the dense and the pruned network are on disk, also compressed: a
+    second for LeNet-5, minutes for VGG-16.
+    """
 
     experiment: str = "unnamed"
     scale: str = "paper"
@@ -231,6 +249,7 @@ class Settings:
     tracking: TrackingSettings = field(default_factory=TrackingSettings)
     data_dir: str = "data"
     results_dir: str = "results"
+    measure_sizes: bool = True
     force: bool = False
 
     @property

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -124,3 +125,16 @@ def test_a_missed_target_is_said() -> None:
 
 def test_a_spread_is_the_median_with_its_quartiles() -> None:
     assert spread([4.0, 1.0, 2.0, 3.0, 5.0], "seconds") == {"seconds": 3.0, "quartiles": [1.5, 4.5]}
+
+
+def test_the_loader_is_timed_on_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--source", "embedded", "--batch-size", "50", "--rounds", "2", "--workers", "2", "--machine", "cpu")
+    bench.main(["loader", *options, "--data-dir", str(tmp_path)])
+    figure = json.loads(capsys.readouterr().out)
+    assert (figure["figure"], figure["data"], figure["decoder"]) == ("loader", "embedded-figures", "auto")
+    assert figure["images_per_second"] > 0
+
+
+def test_an_epoch_too_short_to_be_timed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"embedded-figures/train has 6 batches of 100, too few for 2 rounds"):
+        bench.main(["loader", "--source", "embedded", "--rounds", "2", "--machine", "cpu", "--data-dir", str(tmp_path)])

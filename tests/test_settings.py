@@ -21,7 +21,7 @@ from sparsity.settings import (
     leaves,
 )
 
-PENALTY_KINDS = "none, l1, l2, relevance"
+PENALTY_KINDS = "none, l1, l2, relevance, lobster"
 
 
 def with_penalty(**changes: Any) -> Settings:
@@ -31,7 +31,7 @@ def with_penalty(**changes: Any) -> Settings:
 WRONG = [
     (
         Settings(gate=GateSettings(bound=100.5)),
-        "gate.bound=100.5 is out of range; it must be between 0 and 100.",
+        "gate.bound=100.5 is out of range; it must be between -1 and 100.",
     ),
     (
         Settings(schedule=ScheduleSettings(fraction=-0.1)),

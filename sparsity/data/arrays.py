@@ -39,15 +39,15 @@ class Published:
     checksums: dict[str, str] = field(default_factory=dict)
 
 
-def balanced_draw(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """Indices, ascending, of `size` examples with an equal number of each of the 10 classes.
+def balanced_draw(labels: NDArray[np.int64], size: int, seed: int, num_classes: int = NUM_CLASSES) -> NDArray[np.int64]:
+    """Indices, ascending, of `size` examples with an equal number of each class.
 
-    Where `size` is no multiple of 10 the first classes give one more. The same (labels, size, seed) give the same
-    indices on every platform.
+    Where `size` is no multiple of `num_classes` the first classes give one more. The same (labels, size, seed) give the
+    same indices on every platform.
     """
     order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
-    share, rest = divmod(size, NUM_CLASSES)
-    drawn = [order[labels[order] == label][: share + (label < rest)] for label in range(NUM_CLASSES)]
+    share, rest = divmod(size, num_classes)
+    drawn = [order[labels[order] == label][: share + (label < rest)] for label in range(num_classes)]
     return np.sort(np.concatenate(drawn))
 
 

@@ -92,7 +92,7 @@ class Batches:
         return self.at(torch.tensor(step, device=self._order.device))
 
     def _drawn(self, epoch: int) -> tuple[Tensor, torch.Generator]:
-        generator = _generator(self._seed, self._phase, epoch)
+        generator = epoch_generator(self._seed, self._phase, epoch)
         return torch.randperm(len(self._split), generator=generator), generator
 
 
@@ -121,6 +121,7 @@ class Normalise:
         return torch.addcmul(self._shift, pixels, self._scale, out=pixels)
 
 
-def _generator(seed: int, phase: str, epoch: int) -> torch.Generator:
+def epoch_generator(seed: int, phase: str, epoch: int) -> torch.Generator:
+    """The generator of one epoch of one kind of phase, on the CPU."""
     digest = hashlib.sha256(f"{seed}/{phase}/{epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

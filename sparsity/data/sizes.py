@@ -4,12 +4,17 @@ Three sources feed the same builders: `real` (the published files), `embedded` (
 enlarged, or drawn figures, for `scale=smoke`) and `generated` (random images of the real shape and number, for
 `scale=rehearsal`). Two protocols split them: `sound` holds validation images out of the training images, or out of the
 test images where the baseline has seen all training images; `authors` does what the authors' code did, which for MNIST
-is to validate on the test set itself.
+is to validate on the test set itself. ImageNet's validation images gate and test under both: `sound` divides them,
+`authors` gates on the first and tests on all. Its `sample` source, one image a class, shows that the pipeline runs.
+
+Texts have sources of their own (`text`) and fixed splits. How many pairs Taskmaster-1's dialogues give is printed
+nowhere: it is counted when they are first loaded, and estimated until then.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-SOURCES = ("real", "embedded", "generated")
 PROTOCOLS = ("sound", "authors")
 
 
@@ -24,7 +29,7 @@ class SplitSizes:
 
 @dataclass(frozen=True)
 class PublishedSizes:
-    """Number of training and test examples before any hold-out, and how many the hold-out takes from training."""
+    """Number of training and test examples before any hold-out, and how many a hold-out takes."""
 
     train: int
     test: int
@@ -41,8 +46,32 @@ _CIFAR10 = {
     "embedded": PublishedSizes(train=2_500, test=1_000, held_out=500),
     "generated": PublishedSizes(train=50_000, test=10_000, held_out=5_000),
 }
-_PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE, "cifar10": _CIFAR10}
+_IMAGENET = {
+    "real": PublishedSizes(train=1_281_167, test=50_000, held_out=5_000),
+    "sample": PublishedSizes(train=900, test=100, held_out=0),
+    "embedded": PublishedSizes(train=600, test=300, held_out=150),
+    "generated": PublishedSizes(train=1_281_167, test=10_000, held_out=5_000),
+}
+_PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE, "cifar10": _CIFAR10, "imagenet": _IMAGENET}
 _AUTHORS_VALIDATE_ON_TEST = ("mnist",)
+
+_TASKMASTER_TURNS = 21.99  # of a self-dialog, in the mean (Byrne et al. 2019, Table 2); every second one is answered
+_TEXT = {
+    "wmt14": {
+        "real": SplitSizes(4_468_840, 3_000, 2_737),
+        "hub": SplitSizes(4_508_785, 3_000, 3_003),
+        "standin": SplitSizes(94_485, 3_000, 3_003),
+        "embedded": SplitSizes(5_000, 200, 200),
+        "generated": SplitSizes(100_000, 3_000, 2_737),
+    },
+    "taskmaster1": {
+        "real": SplitSizes(*(round(num_dialogs * _TASKMASTER_TURNS / 2) for num_dialogs in (6_168, 770, 770))),
+        "standin": SplitSizes(5_610, 720, 665),
+        "embedded": SplitSizes(3_142, 189, 189),
+        "generated": SplitSizes(20_000, 8_466, 8_466),
+    },
+}
+_RECORD = "num_pairs.json"
 
 
 def published_sizes(dataset: str, source: str) -> PublishedSizes:
@@ -52,7 +81,7 @@ def published_sizes(dataset: str, source: str) -> PublishedSizes:
         ValueError: an unknown data set or source, with the known ones.
     """
     check_word("dataset", dataset, tuple(_PUBLISHED))
-    check_word("source", source, SOURCES)
+    check_word("source", source, tuple(_PUBLISHED[dataset]))
     return _PUBLISHED[dataset][source]
 
 
@@ -72,18 +101,43 @@ def validates_beside_test(protocol: str, baseline: str) -> bool:
     return protocol == "sound" and baseline == "published"
 
 
-def split_sizes(dataset: str, source: str, protocol: str, baseline: str = "train") -> SplitSizes:
+def split_sizes(
+    dataset: str, source: str, protocol: str, baseline: str = "train", data_dir: str = "data"
+) -> SplitSizes:
     """Sizes of the three splits of `dataset` from `source` under `protocol`, for a baseline of that source.
+
+    For Taskmaster-1 itself they are what was counted into `data_dir`, or an estimate before it was first loaded.
 
     Raises:
         ValueError: an unknown data set, source or protocol, with the known ones.
     """
+    check_word("dataset", dataset, (*_PUBLISHED, *_TEXT))
+    if dataset in _TEXT:
+        return _text_sizes(dataset, source, protocol, data_dir)
     published = published_sizes(dataset, source)
-    if validates_on_test(dataset, protocol):
+    if validates_on_test(dataset, protocol) or source == "sample":
         return SplitSizes(published.train, published.test, published.test)
+    if dataset == "imagenet":  # Deviation 19
+        tested = published.test - published.held_out if protocol == "sound" else published.test
+        return SplitSizes(published.train, published.held_out, tested)
     if validates_beside_test(protocol, baseline):
         return SplitSizes(published.train, published.held_out, published.test - published.held_out)
     return SplitSizes(published.train - published.held_out, published.held_out, published.test)
+
+
+def record_num_pairs(data_dir: str, dataset: str, protocol: str, sizes: SplitSizes) -> None:
+    """Keep the number of pairs that loading has counted, for later plans."""
+    path = Path(data_dir) / dataset / _RECORD
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | {protocol: asdict(sizes)}, indent=2) + "\n")
+
+
+def _text_sizes(dataset: str, source: str, protocol: str, data_dir: str) -> SplitSizes:
+    check_word("source", source, tuple(_TEXT[dataset]))
+    check_word("protocol", protocol, PROTOCOLS)
+    path = Path(data_dir) / dataset / _RECORD
+    known = json.loads(path.read_text()) if source == "real" and path.is_file() else {}
+    return SplitSizes(**known[protocol]) if protocol in known else _TEXT[dataset][source]
 
 
 def check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:

@@ -96,7 +96,7 @@ class Trainer:
         self.model, self.task, self.batches = model, task, batches
         self.settings, self.extensions = settings, extensions or Extensions()
         self.execution = execution or Execution()
-        self._evaluate = evaluate
+        self.evaluate = evaluate
         self.step = 0
         self.steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
         self.num_steps = settings.num_epochs * self.steps_per_epoch
@@ -143,7 +143,7 @@ class Trainer:
                 rows += self.drain()
             if is_yield:
                 started = time.monotonic()
-                metrics = {name: float(value) for name, value in self._evaluate().items()}
+                metrics = {name: float(value) for name, value in self.evaluate().items()}
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
 
