@@ -79,7 +79,7 @@ def test_the_files_that_a_network_cannot_be_used_without_stand_beside_it(tmp_pat
     (tmp_path / "cached.json").write_text("{}")
     data = tiny_data()
     parts: dict[str, Any] = {field.name: getattr(data, field.name) for field in fields(data)}
-    furnished = Furnished(**parts)
+    furnished: Any = Furnished(**parts)
     experiment = replace(tiny_experiment(tmp_path), build_data=lambda: furnished)
     pipeline.run(experiment)
     assert (provenance.run_directory(experiment.settings) / "tokenizer.json").read_text() == "{}"

@@ -58,8 +58,8 @@ class Translation:
         label_smoothing: share of the target that is spread over the vocabulary in training, in [0, 1].
         num_sentences: generate for so many sentences of a split, by a fixed draw; None: for all.
         chunk_tokens: target tokens whose scores are held at a time.
-        protocol: `sound`: `bleu` is sacrebleu's 13a. `authors`: it is of the international tokenisation, tensor2tensor's, and
-            the first generated token must be the start token once more. `bleu_intl` stands beside both.
+        protocol: `sound` takes sacrebleu's 13a for `bleu`; `authors` takes the international tokenisation of
+            tensor2tensor, and the start token once more as first token. `bleu_intl` stands beside both.
     """
 
     metric = "bleu"
