@@ -1,10 +1,9 @@
-"""Publish finished runs and write results/README.md, or print the finished runs of one scale as a table."""
+"""Publish finished runs and write the comparison page with its figures, or print finished runs as a table."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from sparsity.report.page import write_page
 from sparsity.report.publish import publish
 from sparsity.report.records import find_runs
 from sparsity.report.terminal import render_runs
@@ -40,9 +39,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def report(results: Path) -> None:
     """Copy new records out of results/runs, then write the page from all published ones."""
+    from sparsity.report.page import write_page  # draws: the tables of a terminal need not wait for matplotlib
+
     for directory in publish(results):
         print(f"published {directory}")
-    print(f"wrote {write_page(results)}")
+    for page in write_page(results):
+        print(f"wrote {page}")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,11 @@
 
 import csv
 import json
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sparsity import provenance
@@ -91,6 +94,7 @@ def _summary(
         "shortened": settings.is_shortened,
         "seed": settings.seed,
         "fingerprint": provenance.fingerprint(settings),
+        "settings": provenance.identity(settings),
         "metric": settings.metric,
         "baseline": {name: getattr(baseline, name) for name in ("source", "num_epochs", "val", "test", "saw")},
         "gate": gated.record(),
@@ -106,6 +110,7 @@ def _summary(
         "rows": [row.record(settings.finetune.num_epochs) for row in rows],
         "missing_starts": missing,
         "frontier": gated.frontier,
+        "irrelevance": _irrelevance(work.directory),
         "paper": {name: getattr(settings.paper, name) for name in ("metric", "sparsity", "baseline")},
         "cost": _cost(work, regularised),
         "provenance": _provenance(work, seconds),
@@ -145,12 +150,29 @@ def _write_layers(path: Path, rows: list[Row]) -> None:
 
 def _write_curve(directory: Path, metric: str) -> None:
     """One line per evaluation of this run, thinned from the record."""
-    lines = []
-    for line in (directory / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["kind"] == "evaluation":
-            lines.append(json.dumps(_thinned(row, metric)))
+    lines = [json.dumps(_thinned(row, metric)) for row in _evaluations(directory)]
     (directory / "curve.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _evaluations(directory: Path) -> Iterator[dict[str, Any]]:
+    with (directory / "metrics.jsonl").open() as file:
+        yield from (row for row in map(json.loads, file) if row["kind"] == "evaluation")
+
+
+def _irrelevance(directory: Path) -> dict[str, dict[str, float]]:
+    """Parameter -> mean irrelevance and share of weights below 0.99, averaged over the regularised phase's evaluations.
+
+    Each is of the weights kept then; a parameter without any at every evaluation has no entry.
+    """
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in _evaluations(directory):
+        for key in (key for key in row if key.startswith("irrelevance/layer/") and row["phase"] == "regularise"):
+            name, _, figure = key.removeprefix("irrelevance/layer/").rpartition("/")
+            found[name][figure].append(row[key])
+    return {
+        name: {"mean": round(fmean(of["mean"]), 6), "below_0.99": round(fmean(of["below_0.99"]), 6)}
+        for name, of in found.items()
+    }
 
 
 def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:

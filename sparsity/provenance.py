@@ -38,8 +38,12 @@ class BusyError(ValueError):
 
 def fingerprint(settings: Settings) -> str:
     """The identity of a run apart from its seed: ten hexadecimal digits."""
-    changed = _changed(settings)
-    return _digest({path: value for path, value in changed.items() if not path.startswith(_NEVER_IDENTITY)})
+    return _digest(identity(settings))
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """Dotted path -> value of the scientific settings that differ from their defaults: what the fingerprint digests."""
+    return {path: value for path, value in _changed(settings).items() if not path.startswith(_NEVER_IDENTITY)}
 
 
 def baseline_fingerprint(settings: Settings) -> str:

@@ -1,0 +1,66 @@
+"""Which figures has an experiment? Each is drawn where there is something to show, with the caption that reads it."""
+
+from collections.abc import Sequence
+
+from sparsity.report.blocks import Figure
+from sparsity.report.configurations import Configuration
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.plots.frontier import draw_frontier
+from sparsity.report.plots.irrelevance import draw_irrelevance
+from sparsity.report.plots.residuals import draw_residuals
+from sparsity.report.plots.sizes import draw_sizes
+from sparsity.report.plots.style import figure
+from sparsity.report.plots.training import draw_training, regularised
+
+MOST_CONFIGURATIONS = 7  # that one figure can tell apart by colour
+
+
+def experiment_figures(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Figure]:
+    """The drawings of one experiment, in the order of the page; of its first configurations, if there are many."""
+    ours = [each for each in configurations if each.first.regularise.num_prunes > 0][:MOST_CONFIGURATIONS]
+    figures = [_frontier(paper, ours)]
+    if paper.results.groups:
+        figures.append(_residuals(paper, ours))
+    if ours:
+        figures.append(_training(paper, ours))
+    if any(point.lowest_mean_irrelevance is not None for each in ours for point in regularised(each.runs[0])):
+        figures.append(_irrelevance(paper, ours))
+    if paper.sizes or any(each.first.sizes for each in ours):
+        figures.append(_sizes(paper, ours))
+    return figures
+
+
+def _frontier(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
+    caption = f"{paper.title}: {paper.metric_label} against sparsity."
+    if ours:
+        caption += (
+            " Lines: validation, at each prune, one per seed; dots: test, after the final phase (mean and standard"
+            " deviation)."
+        )
+    if paper.curves:
+        caption += " Runs of [25]: the best of all published, in a BLEU some 0.7 to 1 point higher than the paper's."
+    return figure(f"{paper.experiment}/frontier", caption, lambda: draw_frontier(paper, ours))
+
+
+def _residuals(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
+    caption = f"{paper.title}: weights left in each group of layers at the paper's sparsity."
+    return figure(f"{paper.experiment}/residuals", caption, lambda: draw_residuals(paper, ours))
+
+
+def _training(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
+    seed = ours[0].seeds[0]
+    caption = f"{paper.title}: the regularised phase of seed {seed}; each tick is a prune, the dashed line the bound."
+    return figure(f"{paper.experiment}/training", caption, lambda: draw_training(paper, ours))
+
+
+def _irrelevance(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
+    caption = (
+        f"{paper.title}: how far the irrelevance is from 1, where the penalty is plain L2. Above: over time, in the "
+        "layer where it is furthest. Below, where recorded: layer by layer, averaged over the phase."
+    )
+    return figure(f"{paper.experiment}/irrelevance", caption, lambda: draw_irrelevance(ours))
+
+
+def _sizes(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
+    caption = f"{paper.title}: size of the saved network, dense and pruned, plain and compressed."
+    return figure(f"{paper.experiment}/sizes", caption, lambda: draw_sizes(paper, ours))
