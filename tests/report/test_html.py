@@ -42,10 +42,10 @@ class Cells(HTMLParser):
             self.cells[-1] += data
 
 
-def test_the_page_is_one_file_without_script_or_anything_from_outside(results: Path, add_run: AddRun) -> None:
+def test_the_page_is_one_file_without_script_or_anything_from_outside(mnist_alone: Path, add_run: AddRun) -> None:
     add_run()
-    write_page(results)
-    page = (results / "index.html").read_text()
+    write_page(mnist_alone)
+    page = (mnist_alone / "index.html").read_text()
     assert not re.search(r"<script|<link|<img|@import|url\((?!#)|src=", page)
     addresses = set(re.findall(r"https?://[^\s\"'<)]+", page))
     assert addresses == {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}  # names, which nobody fetches
@@ -57,14 +57,14 @@ def test_the_page_has_light_and_dark_colours_and_fits_a_narrow_screen() -> None:
     assert '<meta name="viewport" content="width=device-width' in page
 
 
-def test_every_cell_of_the_markdown_page_stands_in_the_html_page(results: Path, add_run: AddRun) -> None:
+def test_every_cell_of_the_markdown_page_stands_in_the_html_page(mnist_alone: Path, add_run: AddRun) -> None:
     for seed, test in enumerate((99.1, 99.3)):
         add_run(seed=seed, rows=[row(test=test), row("last", kept=500)])
-    write_page(results)
-    lines = [line for line in render_page(results).splitlines() if line.startswith("| ") and "---" not in line]
+    write_page(mnist_alone)
+    lines = [line for line in render_page(mnist_alone).splitlines() if line.startswith("| ") and "---" not in line]
     plain = [re.sub(r"\[(.*?)\]\(.*?\)|`", r"\1", line) for line in lines]
     expected = [cell.strip() for line in plain for cell in line.strip("| ").split(" | ") if cell.strip(" |")]
-    found = Cells((results / "index.html").read_text()).cells
+    found = Cells((mnist_alone / "index.html").read_text()).cells
     assert expected and set(expected) <= {cell.strip() for cell in found}
 
 

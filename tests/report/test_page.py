@@ -119,7 +119,7 @@ def test_runs_of_other_experiments_are_named_as_left_out(results: Path, add_run:
     assert lines(render_page(results), "left out: `my_own`.")
 
 
-def test_writing_the_page_twice_gives_the_same_bytes(results: Path, add_run: AddRun) -> None:
+def test_writing_the_page_twice_gives_the_same_bytes(mnist_alone: Path, add_run: AddRun) -> None:
     add_run()
 
     def contents() -> dict[Path, bytes]:

@@ -62,6 +62,6 @@ def _percent(axes: Axes, which: Literal["x", "y"]) -> None:
     low, high = axis.get_data_interval()
     first = floor(log10(max(low, LOWEST)))
     decades = range(first, max(ceil(log10(max(high, LOWEST))), first + 1) + 1)
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (10.0 ** decades[0], 10.0 ** decades[-1])})
+    axes.set(**{f"{which}lim": (10.0 ** decades[0], 10.0 ** decades[-1]), f"{which}scale": "log"})
     axis.set_ticks([10.0**decade for decade in decades], [f"{100 * 10.0**decade:g}" for decade in decades])
     axis.set_minor_formatter(NullFormatter())

@@ -5,9 +5,7 @@ fallback, so that a page, or the style inside the file itself, can give the dark
 """
 
 import io
-import re
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import matplotlib
@@ -16,6 +14,7 @@ from matplotlib.figure import Figure as Drawing
 
 from sparsity.report.blocks import Figure, Rendering
 from sparsity.report.configurations import Configuration
+from sparsity.report.plots.svg import cleaned
 
 WIDTH, PANEL_HEIGHT = 5.0, 2.9  # inches: two of them stand side by side on a wide screen, and a phone shows one legibly
 PNG_DOTS_PER_INCH = 120
@@ -102,9 +101,9 @@ def figure(name: str, caption: str, draw: Callable[[], Drawing]) -> Figure:
     def render() -> Rendering:
         with matplotlib.rc_context():
             matplotlib.rcdefaults()
-            matplotlib.rcParams.update(_RC | {"svg.hashsalt": name})
+            matplotlib.rcParams.update(_RC)
             drawing = draw()
-            return Rendering(_svg(drawing, caption), _png(drawing))
+            return Rendering(_svg(drawing, name, caption), _png(drawing))
 
     return Figure(name, caption, render)
 
@@ -125,20 +124,7 @@ def _png(drawing: Drawing) -> bytes:
     return file.getvalue()
 
 
-def _svg(drawing: Drawing, caption: str) -> str:
+def _svg(drawing: Drawing, name: str, caption: str) -> str:
     file = io.StringIO()
     drawing.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
-    text = file.getvalue()
-    text = text[text.index("<svg") :]
-    text = re.sub(r"\s*<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    text = re.sub(r' id="[a-z]+_?[\w.]*_\d+"', "", text)  # of groups: a page holds many figures, ids must not repeat
-    text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', lambda found: _opening(found[1], caption), text)
-    text = re.sub(r"font: (\d+)px '[^']*'[^;\"]*", r"font: \1px system-ui, 'DejaVu Sans', sans-serif", text)
-    for variable, (light, _) in PALETTE.items():
-        text = text.replace(light, f"var(--{variable},{light})")
-    return "\n".join(line.rstrip() for line in text.splitlines()) + "\n"
-
-
-def _opening(view_box: str, caption: str) -> str:
-    namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return f'<svg {namespaces} viewBox="{view_box}" role="img" aria-label="{escape(caption)}">'
+    return cleaned(file.getvalue(), name, caption, {variable: light for variable, (light, _) in PALETTE.items()})
