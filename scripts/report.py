@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sparsity.report.publish import publish
 from sparsity.report.records import find_runs
+from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -15,7 +16,9 @@ def main() -> None:
     """Run the command line; a damaged file ends it with one sentence and exit status 1."""
     arguments = parse_arguments()
     try:
-        if arguments.runs:
+        if arguments.sweep:
+            print(render_sweep(arguments.results, arguments.sweep))
+        elif arguments.runs:
             print(render_runs(find_runs(arguments.results / "runs"), arguments.scale))
         else:
             report(arguments.results)
@@ -29,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--runs", action="store_true", help="print the finished runs under results/runs and write nothing"
     )
+    parser.add_argument("--sweep", metavar="NAME", help="print the runs of one sweep side by side and write nothing")
     parser.add_argument("--scale", choices=("paper", "rehearsal", "smoke"), help="with --runs: only this scale")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
     arguments = parser.parse_args()

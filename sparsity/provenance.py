@@ -25,7 +25,20 @@ from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
 _LOCK = "lock"
-_NEVER_IDENTITY = ("machine.", "tracking.", "paper.", "experiment", "scale", "seed", "data_dir", "results_dir", "force")
+_NEVER_IDENTITY = (
+    *(
+        "machine.",
+        "tracking.",
+        "paper.",
+        "experiment",
+        "scale",
+        "seed",
+        "data_dir",
+        "results_dir",
+        "sweep_name",
+        "force",
+    ),
+)
 _OF_BASELINE = ("model", "dataset", "baseline.", "protocol.name", "metric")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 

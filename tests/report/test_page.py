@@ -123,8 +123,8 @@ def test_writing_the_page_twice_gives_the_same_bytes(mnist_alone: Path, add_run:
     add_run()
 
     def contents() -> dict[Path, bytes]:
-        write_page(results)
-        return {path: path.read_bytes() for path in results.rglob("*") if path.is_file()}
+        write_page(mnist_alone)
+        return {path: path.read_bytes() for path in mnist_alone.rglob("*") if path.is_file()}
 
     assert contents() == contents()
 
