@@ -71,7 +71,8 @@ def write_outcome(
     _write_layers(work.directory / "layers.csv", rows)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     provenance.write_json(work.directory / "summary.json", summary)
-    work.mirrors.write_summary(_headline(summary))
+    work.mirrors.write_summary(summary)
+    work.mirrors.write_figures(lambda: _figures(work.directory))
     return summary
 
 
@@ -189,11 +190,8 @@ def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
     }
 
 
-def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    """The paper's row beside ours, flat, for the mirrors."""
-    ours = {
-        f"ours/{row['start']}/{name}": row[name]
-        for row in summary["rows"]
-        for name in ("val", "test", "sparsity", "kept")
-    }
-    return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
+def _figures(directory: Path) -> dict[str, Path]:
+    """The run's figures as files in its directory; who wants none need not wait for matplotlib."""
+    from sparsity.report.figures import write_run_figures
+
+    return write_run_figures(directory)

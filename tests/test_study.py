@@ -29,10 +29,7 @@ def test_all_runs_share_every_setting_but_the_method() -> None:
     found = jobs("--seeds", "0", "--experiments", "lenet5_mnist", "--scale", "smoke")
     settings = [identity(config.compose(list(job))) for job in found]
     summaries = [SimpleNamespace(settings=each) for each in settings]
-    shared = {
-        Configuration((SimpleNamespace(summary=summary),), ()).shared_settings  # type: ignore[arg-type]
-        for summary in summaries
-    }
+    shared = {Configuration((SimpleNamespace(summary=summary),), ()).shared_settings for summary in summaries}
     assert len(shared) == 1
     assert len({str(each) for each in settings}) == 7
 

@@ -1,6 +1,7 @@
-"""Which figures has an experiment? Each is drawn where there is something to show, with the caption that reads it."""
+"""Which figures has an experiment, and a single run? Each is drawn where there is something to show."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sparsity.report.blocks import Figure
 from sparsity.report.configurations import Configuration
@@ -11,6 +12,8 @@ from sparsity.report.plots.residuals import draw_residuals
 from sparsity.report.plots.sizes import draw_sizes
 from sparsity.report.plots.style import figure
 from sparsity.report.plots.training import draw_training, regularised
+from sparsity.report.publish import write_atomically
+from sparsity.report.records import load_run
 
 MOST_CONFIGURATIONS = 7  # that one figure can tell apart by colour
 
@@ -28,6 +31,19 @@ def experiment_figures(paper: PaperExperiment, configurations: Sequence[Configur
     if paper.sizes or any(each.first.sizes for each in ours):
         figures.append(_sizes(paper, ours))
     return figures
+
+
+def write_run_figures(directory: Path) -> dict[str, Path]:
+    """Draw what one finished run shows by itself into its directory; name -> PNG file."""
+    run = load_run(directory)
+    alone = [Configuration((run,), ())]
+    drawn = {
+        "training": figure("training", "", lambda: draw_training(run.summary.metric, alone)),
+        "irrelevance": figure("irrelevance", "", lambda: draw_irrelevance(alone)),
+    }
+    for name, each in drawn.items():
+        write_atomically(directory / f"{name}.png", each.rendering.png)
+    return {name: directory / f"{name}.png" for name in drawn}
 
 
 def _frontier(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
@@ -50,7 +66,7 @@ def _residuals(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
 def _training(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
     seed = ours[0].seeds[0]
     caption = f"{paper.title}: the regularised phase of seed {seed}; each tick is a prune, the dashed line the bound."
-    return figure(f"{paper.experiment}/training", caption, lambda: draw_training(paper, ours))
+    return figure(f"{paper.experiment}/training", caption, lambda: draw_training(paper.metric_label, ours))
 
 
 def _irrelevance(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:

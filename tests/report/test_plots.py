@@ -71,7 +71,7 @@ def test_training_shows_metric_and_sparsity_and_marks_each_prune(
     paper: PaperExperiment, ours: Callable[[], list[Configuration]], add_run: AddRun
 ) -> None:
     add_run()
-    metric, sparsity, prunes = draw_training(paper, ours()).axes
+    metric, sparsity, prunes = draw_training("Accuracy (%)", ours()).axes
     assert series(metric)["relevance"] == ([0.25, 0.5, 0.75], [98.0, 99.0, 100.0])
     assert list(sparsity.lines[0].get_ydata()) == pytest.approx([0.0, 4.0, 8.0])
     assert [list(events.get_positions()) for events in prunes.collections] == [[0.5]]  # type: ignore[attr-defined]

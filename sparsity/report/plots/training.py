@@ -6,7 +6,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
 from sparsity.report.configurations import Configuration
-from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.style import MUTED, colours, labels, legend, new_drawing
 from sparsity.report.records import CurvePoint, Run
 
@@ -14,7 +13,7 @@ PRUNES_HEIGHT = 0.09  # of a panel, per configuration
 IGNORED_LOWEST = 0.03  # of the points: the first evaluations of a network that has learnt nothing yet
 
 
-def draw_training(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Drawing:
+def draw_training(metric_label: str, configurations: Sequence[Configuration]) -> Drawing:
     """The regularised phase of each configuration's first seed: metric, sparsity, and a tick per prune."""
     heights = (1.0, 0.7, 0.12 + PRUNES_HEIGHT * len(configurations))
     drawing, (metric, sparsity, prunes) = new_drawing(heights, share_x=True)
@@ -25,7 +24,7 @@ def draw_training(paper: PaperExperiment, configurations: Sequence[Configuration
         sparsity.plot(steps, [100 * point.sparsity for point in points], color=colour)
     _draw_bounds(metric, configurations)
     _draw_prunes(prunes, configurations)
-    _frame(metric, sparsity, prunes, paper, configurations)
+    _frame(metric, sparsity, prunes, metric_label, configurations)
     legend(drawing)
     return drawing
 
@@ -49,13 +48,13 @@ def _draw_prunes(axes: Axes, configurations: Sequence[Configuration]) -> None:
 
 
 def _frame(
-    metric: Axes, sparsity: Axes, prunes: Axes, paper: PaperExperiment, configurations: Sequence[Configuration]
+    metric: Axes, sparsity: Axes, prunes: Axes, metric_label: str, configurations: Sequence[Configuration]
 ) -> None:
     values = sorted(point.val for ours in configurations for point in regularised(ours.runs[0]))
     low, high = values[int(IGNORED_LOWEST * len(values))], values[-1]
     margin = max(0.08 * (high - low), 0.05)
     metric.set_ylim(low - margin, high + margin)
-    metric.set_ylabel(f"validation\n{paper.metric_label}")
+    metric.set_ylabel(f"validation\n{metric_label}")
     sparsity.set_ylabel("sparsity (%)")
     sparsity.set_ylim(-3, 103)
     prunes.set_yticks([])
