@@ -9,8 +9,8 @@ MAKEFLAGS += --no-builtin-rules --warn-undefined-variables
 SCALE ?= auto
 ## seeds, separated by commas: SEEDS=0,1,2
 SEEDS ?= 0
-## pruners, separated by commas: PRUNERS=relevance,l2,magnitude
-PRUNERS ?= relevance
+## pruners, separated by commas: PRUNERS=relevance,l2; auto is relevance and its controls
+PRUNERS ?= auto
 ## Weights & Biases: auto (online only where logged in), offline, online, none
 TRACKING ?= auto
 ## where to compute: auto, cpu, cuda
@@ -35,7 +35,7 @@ help: ## explain the targets and variables
 
 env: $(STAMP) ## make the environment .venv with the tested versions (5.5 GB on Linux, minutes)
 
-data: $(STAMP) ## fetch and verify MNIST and Fashion-MNIST
+data: $(STAMP) ## fetch and verify MNIST, Fashion-MNIST and CIFAR-10
 	$(ENV_PYTHON) scripts/download.py all
 
 test: $(STAMP) ## run the CPU suite

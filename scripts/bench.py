@@ -1,10 +1,13 @@
 """Time a training step against plain training and a straightforward research recipe, one JSON line per figure.
 
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
+python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N --decoder auto|cpu|gpu]
 
 First it verifies that our step and the recipe compute the same update; if not, it ends with one sentence and exit
 status 1. The three kinds of step take turns in small blocks, so that a busy machine disturbs all of them: each ratio is
 the median of the ratios within a round. Images are generated, of the real shape and number: no data and no network.
+
+The loader is timed on the files of ImageNet, its sample, or drawn figures (`--source embedded`), with nothing to train.
 """
 
 import argparse
@@ -16,8 +19,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sparsity import config, machine
-from sparsity.benchmark.figures import step_figures
+from sparsity.benchmark.figures import Figure, step_figures
+from sparsity.benchmark.loader import loader_figures
+from sparsity.data.imagenet import imagenet
+from sparsity.data.streaming import StreamedData
 from sparsity.plan import make_plan
+from sparsity.settings import MachineSettings
 from sparsity.tracking import JsonlWriter, Mirrors
 from sparsity.workspace import Workspace
 
@@ -26,9 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user can cause ends it with one sentence and exit status 1."""
     options = parse_arguments(arguments)
     try:
-        with workspace(options.experiment, options.machine, options.threads) as work:
-            for figure in step_figures(work, options.rounds):
-                print(json.dumps(figure), flush=True)
+        for figure in loader(options) if options.command == "loader" else steps(options):
+            print(json.dumps(figure), flush=True)
     except ValueError as error:
         sys.exit(f"error: {error}")
 
@@ -42,10 +48,33 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     step.add_argument("--rounds", type=int, default=30, help="rounds of the comparison (default: %(default)s)")
     step.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
     step.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice)")
+    loader = commands.add_parser("loader", help="time the loading of ImageNet's files")
+    loader.add_argument("--source", choices=("real", "sample", "embedded"), default="real", help="(default: real)")
+    loader.add_argument("--rounds", type=int, default=5, help="timed blocks (default: %(default)s)")
+    loader.add_argument("--batch-size", type=int, default=100, help="(default: %(default)s)")
+    loader.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
+    loader.add_argument("--workers", type=int, default=0, help="threads (default: one per processor core)")
+    loader.add_argument("--decoder", choices=("auto", "cpu", "gpu"), default="auto", help="(default: auto)")
+    loader.add_argument("--data-dir", default="data", help="(default: %(default)s)")
     options = parser.parse_args(arguments)
     if options.rounds < 2:
-        step.error(f"--rounds is {options.rounds}, but quartiles take at least 2; give more.")
+        parser.error(f"--rounds is {options.rounds}, but quartiles take at least 2; give more.")
     return options
+
+
+def steps(options: argparse.Namespace) -> Iterator[Figure]:
+    """The figures of the command `step`."""
+    with workspace(options.experiment, options.machine, options.threads) as work:
+        yield from step_figures(work, options.rounds)
+
+
+def loader(options: argparse.Namespace) -> Iterator[Figure]:
+    """The figures of the command `loader`."""
+    device = machine.prepare(MachineSettings(device=options.machine))
+    reading = {"decoder": options.decoder, "num_workers": options.workers}
+    data = imagenet(options.source, "sound", options.data_dir, **reading).to(device)
+    assert isinstance(data, StreamedData)
+    yield from loader_figures(data, options.batch_size, options.rounds, device)
 
 
 @contextmanager

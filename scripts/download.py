@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from sparsity.data.catalogue import FILES
-from sparsity.data.download import DataError, fetch_unzipped
+from sparsity.data.catalogue import FILES, fetch_dataset
+from sparsity.data.download import DataError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -23,8 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fetch_dataset(dataset: str, data_dir: str) -> None:
-    for file in FILES[dataset].values():
-        print(f"{dataset}: {fetch_unzipped(file, data_dir)} is there and verified", flush=True)
+    for _, path in fetch_dataset(dataset, data_dir):
+        print(f"{dataset}: {path} is there and verified", flush=True)
 
 
 if __name__ == "__main__":

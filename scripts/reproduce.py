@@ -5,25 +5,29 @@ python scripts/reproduce.py run --scale smoke --seeds 0,1 --pruners relevance,l2
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 
 from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
+from sparsity.machine import count_gpus, has_cuda
 from sparsity.plan import make_plan, uncut
 from sparsity.report.terminal import render_runs
 from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")
 # the order of the paper; each is a file of conf/experiment
-EXPERIMENTS = ("lenet5_mnist", "lenet5_fashion_mnist")
+EXPERIMENTS = ("lenet5_mnist", "lenet5_fashion_mnist", "resnet32_cifar10", "vgg16_imagenet")
 WHY_AUTO = {"paper": "there is a CUDA GPU", "smoke": "there is no CUDA GPU"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One run: the overrides that name it and the settings they give."""
 
@@ -42,7 +46,7 @@ class Job:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_intermixed_args(arguments)
     try:
         scale = config.concrete_scale(options.scale)
         why = f" ({WHY_AUTO[scale]}; SCALE=paper, rehearsal or smoke overrides)" if options.scale == "auto" else ""
@@ -60,44 +64,98 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("command", choices=("run", "plan", "status"))
     parser.add_argument("--scale", default="auto", help="auto (paper with CUDA, else smoke), paper, rehearsal or smoke")
     parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="separated by commas")
-    parser.add_argument("--pruners", default="relevance", help="separated by commas")
+    parser.add_argument("--pruners", default="auto", help="separated by commas; auto is relevance and its controls")
     parser.add_argument("--seeds", default="0", help="separated by commas")
     parser.add_argument("--tracking", default="auto", help="auto, offline, online or none")
     parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("overrides", nargs="*", help="further overrides of every run, such as machine.precision=bf16")
     return parser
 
 
 def list_jobs(options: argparse.Namespace, scale: str) -> Iterator[Job]:
     """Every experiment x pruner x seed that was asked for."""
-    common = (f"scale={scale}", f"tracking={options.tracking}", f"machine={options.machine}")
+    common = (f"scale={scale}", f"tracking={options.tracking}", f"machine={options.machine}", *options.overrides)
     for experiment in options.experiments.split(","):
-        for pruner in options.pruners.split(","):
+        for pruner in pruners(options.pruners, experiment, scale):
             for seed in options.seeds.split(","):
                 overrides = (f"experiment={experiment}", f"pruner={pruner}", f"seed={seed}", *common)
                 yield Job(overrides, config.compose(list(overrides)))
 
 
+def pruners(asked: str, experiment: str, scale: str) -> list[str]:
+    """The pruners that were asked for; `auto` is relevance and its controls, of which smoke takes L2 alone."""
+    if asked != "auto":
+        return asked.split(",")
+    controls = {"smoke": ["l2"], "rehearsal": []}
+    if scale in controls:
+        return ["relevance", *controls[scale]]
+    return ["relevance", *config.compose([f"experiment={experiment}", f"scale={scale}"]).paper.controls]
+
+
 def run(jobs: list[Job]) -> int:
-    """Run what is not done, each in a process of its own; a failure stops no other run but shows in the exit status."""
-    failed = []
-    for number, job in enumerate(jobs, 1):
-        print(f"[{number}/{len(jobs)}] {job}", flush=True)
-        if provenance.is_done(job.directory):
-            print(f"already done: {job.directory}", flush=True)
-        elif subprocess.run([sys.executable, str(TRAIN), *job.overrides]).returncode != 0:
-            failed.append(job)
+    """Run what is not done, each in a process of its own, as many at a time as there are GPUs.
+
+    What cannot run here is said first, with its remedy. Neither that nor a failure stops the others; both show in the
+    exit status.
+    """
+    obstacles = {job: why for job in jobs if (why := obstacle(job))}
+    for job, why in obstacles.items():
+        print(f"cannot run: {job}: {why}", file=sys.stderr, flush=True)
+    places: Queue[dict[str, str]] = Queue()
+    for place in device_environments():
+        places.put(place)
+    with ThreadPoolExecutor(places.qsize()) as pool:
+        numbered = [(f"[{number}/{len(jobs)}]", job) for number, job in enumerate(jobs, 1) if job not in obstacles]
+        succeeded = list(pool.map(lambda pair: train(pair[0], pair[1], places), numbered))
+    failed = [job for (_, job), is_good in zip(numbered, succeeded, strict=True) if not is_good]
     print()
     print(render_runs(job.directory for job in jobs if provenance.is_done(job.directory)), flush=True)
     for job in failed:
         print(f"failed: {job}: {provenance.state_of(job.directory)[1] or 'see its message above'}", file=sys.stderr)
-    return 1 if failed else 0
+    for job, why in obstacles.items():
+        print(f"not run: {job}: {why}", file=sys.stderr)
+    return 1 if failed or obstacles else 0
+
+
+def obstacle(job: Job) -> str | None:
+    """Why a run cannot be made on this machine and what to do about it, or None."""
+    settings = job.settings
+    if provenance.is_done(job.directory):
+        return None
+    if settings.scale == "paper" and settings.paper.needs_gpu and settings.machine.device == "auto" and not has_cuda():
+        return "it takes days without a CUDA GPU; use a machine with one, SCALE=smoke, or MACHINE=cpu all the same."
+    return None
+
+
+def train(number: str, job: Job, places: "Queue[dict[str, str]]") -> bool:
+    """Run one job on the next free device; whether it is done."""
+    place = places.get()
+    try:
+        print(f"{number} {job}", flush=True)
+        if provenance.is_done(job.directory):
+            print(f"already done: {job.directory}", flush=True)
+            return True
+        command = [sys.executable, str(TRAIN), *job.overrides]
+        return subprocess.run(command, env=os.environ | place).returncode == 0
+    finally:
+        places.put(place)
+
+
+def device_environments() -> list[dict[str, str]]:
+    """What to add to the environment of each of the runs that may go on side by side: a GPU of its own."""
+    num_gpus = count_gpus()
+    if num_gpus < 2:
+        return [{}]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(num_gpus)))
+    return [{"CUDA_VISIBLE_DEVICES": name} for name in visible.split(",")[:num_gpus]]
 
 
 def plan(jobs: list[Job]) -> int:
     """Print steps, evaluations and prunes of each run, with warnings; hours where a rehearsal has measured them."""
     for job in jobs:
         settings = job.settings
-        sizes = split_sizes(leaf_name(settings.dataset), str(settings.dataset["source"]), settings.protocol.name)
+        source, baseline = str(settings.dataset["source"]), settings.baseline.source
+        sizes = split_sizes(leaf_name(settings.dataset), source, settings.protocol.name, baseline)
         made = make_plan(settings, sizes.train)
         print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
         for warning in made.warnings:

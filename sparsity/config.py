@@ -179,15 +179,20 @@ def build(settings: Settings) -> "Experiment":
     Raises:
         ValueError: if `model` or `dataset` names something unknown or has a wrong argument.
     """
-    from sparsity.training.tasks import Classification
     from sparsity.workspace import Experiment
 
-    source = {"protocol": settings.protocol.name, "data_dir": settings.data_dir}
+    baseline = settings.baseline.source
+    circumstances = {
+        "protocol": settings.protocol.name,
+        "data_dir": settings.data_dir,
+        "baseline": baseline,
+        "num_workers": settings.machine.num_workers,
+    }
     return Experiment(
         settings=settings,
         build_model=_leaf("model", settings.model),
-        build_data=_leaf("dataset", settings.dataset, source),
-        task=Classification(),
+        build_data=_leaf("dataset", settings.dataset, circumstances),
+        task=_leaf("task", settings.task)(),
     )
 
 
@@ -249,8 +254,11 @@ def _unknown_key(key: str) -> str:
     )
 
 
-def _leaf(group: str, node: Mapping[str, Any], extra: Mapping[str, Any] | None = None) -> Callable[[], Any]:
-    """A call of the node's `_target_` with the node's other keys, its arguments checked against the signature."""
+def _leaf(group: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Callable[[], Any]:
+    """A call of the node's `_target_` with the node's other keys, which must be its parameters.
+
+    `offered` are further arguments for those parameters of the target that ask for them.
+    """
     if "_target_" not in node:
         raise ValueError(
             f"{group}._target_ is missing: name the {group}'s constructor, e.g. sparsity.models.lenet.LeNet5."
@@ -262,9 +270,11 @@ def _leaf(group: str, node: Mapping[str, Any], extra: Mapping[str, Any] | None =
         raise ValueError(
             f"{group}._target_={node['_target_']} cannot be imported ({error}); check its spelling."
         ) from error
-    arguments = {key: value for key, value in node.items() if key != "_target_"} | dict(extra or {})
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
     allowed = list(inspect.signature(target).parameters)
     for key in arguments:
         if key not in allowed:
-            raise ValueError(f"{group}.{key} is not a setting of {name}; its settings are {', '.join(allowed)}.")
+            known = ", ".join(allowed) or "none"
+            raise ValueError(f"{group}.{key} is not a setting of {name}; its settings are {known}.")
+    arguments |= {key: value for key, value in (offered or {}).items() if key in allowed}
     return lambda: target(**arguments)

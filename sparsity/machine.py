@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import functools
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -13,15 +15,23 @@ from sparsity.settings import MachineSettings
 if TYPE_CHECKING:
     import torch
 
+logger = logging.getLogger(__name__)
+
 
 def has_cuda() -> bool:
-    """Whether the driver offers at least one GPU; asks the driver itself, which takes no import of torch."""
+    """Whether there is at least one GPU."""
+    return count_gpus() > 0
+
+
+def count_gpus() -> int:
+    """GPUs that CUDA_VISIBLE_DEVICES leaves visible; asks the driver itself, which takes no import of torch."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return False
+        return 0
     count = ctypes.c_int(0)
-    return driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0 and count.value > 0
+    is_there = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
+    return count.value if is_there else 0
 
 
 def prepare(settings: MachineSettings) -> "torch.device":
@@ -42,19 +52,37 @@ def prepare(settings: MachineSettings) -> "torch.device":
     # deterministic mode also fills every new tensor with NaN, 4 % of a LeNet step, to expose reads of unwritten memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
+    has_tf32 = settings.precision != "fp32"
+    torch.set_float32_matmul_precision("high" if has_tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = has_tf32  # torch's own default is True
     if settings.device == "cuda" and not torch.cuda.is_available():
         raise ValueError("machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto.")
     name = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
     return torch.device(name)
 
 
-def describe(device: "torch.device") -> str:
-    """The device in words, for the record."""
+@functools.cache
+def can_compile(device_type: str) -> bool:
+    """Whether torch.compile works on this machine, which takes a C++ compiler; where it does not, a warning says so."""
     import torch
 
+    try:
+        torch.compile(lambda x: x.abs() + 1)(torch.ones(8, device=device_type))
+    except Exception as error:  # whatever the tool chain lacks, training goes on without it
+        reason = str(error).strip().splitlines()[0]
+        logger.warning("warning: machine.compile=none, because torch.compile does not work here (%s).", reason)
+        return False
+    return True
+
+
+def describe(device: "torch.device", precision: str = "fp32") -> str:
+    """The device in words, for the record; precision is named where it is not fp32."""
+    import torch
+
+    rounded = "" if precision == "fp32" else f", {precision}"
     if device.type == "cuda":
-        return f"cuda: {torch.cuda.get_device_name(device)}"
-    return f"cpu: {cpu_name()}, {torch.get_num_threads()} threads"
+        return f"cuda: {torch.cuda.get_device_name(device)}{rounded}"
+    return f"cpu: {cpu_name()}, {torch.get_num_threads()} threads{rounded}"
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ import csv
 import json
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,13 +17,15 @@ from sparsity.settings import leaf_name
 from sparsity.workspace import Workspace, peak_memory_bytes
 
 SCHEMA = 1
+BASELINE_FIELDS = ("source", "checkpoint", "num_epochs", "val", "test", "saw")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Where the run started. `saw` names the data it was trained on, None if nobody knows."""
+    """Where the run started. `checkpoint` is a given file, `saw` the data it was trained on, None if nobody knows."""
 
     source: str
+    checkpoint: str | None = None
     num_epochs: int = 0
     val: float | None = None
     test: float | None = None
@@ -35,7 +37,7 @@ class Baseline:
 class Row:
     """One result: where the final phase started, and what its best checkpoint by validation reaches.
 
-    `layers` maps a parameter to (shape, weights in all, weights kept).
+    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a further split to its metric.
     """
 
     start: str
@@ -45,6 +47,7 @@ class Row:
     test: float
     epoch: int
     seconds: float
+    extra_tests: dict[str, float] = field(default_factory=dict)
 
     def record(self, num_epochs: int) -> dict[str, Any]:
         """The row as it stands in summary.json."""
@@ -58,6 +61,7 @@ class Row:
             "compression": total / max(kept, 1),
             "val": self.val,
             "test": self.test,
+            "extra_tests": self.extra_tests,
             "epoch": self.epoch,
             "num_epochs": num_epochs,
         }
@@ -89,6 +93,7 @@ def _summary(
         "dataset": leaf_name(settings.dataset).lower(),
         "data_source": settings.dataset.get("source"),
         "data_name": work.data.name,
+        "data_settings": settings.dataset,
         "pruner": settings.pruner.name,
         "protocol": settings.protocol.name,
         "scale": settings.scale,
@@ -97,7 +102,7 @@ def _summary(
         "fingerprint": provenance.fingerprint(settings),
         "settings": provenance.identity(settings),
         "metric": settings.metric,
-        "baseline": {name: getattr(baseline, name) for name in ("source", "num_epochs", "val", "test", "saw")},
+        "baseline": {name: getattr(baseline, name) for name in BASELINE_FIELDS},
         "gate": gated.record(),
         "plan": work.plan.record(),
         "regularise": {

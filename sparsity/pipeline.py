@@ -4,6 +4,7 @@
 crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
 """
 
+import logging
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -12,16 +13,22 @@ from typing import Any
 from torch import nn
 
 from sparsity import provenance
+from sparsity.data.published import load_published, published_for
 from sparsity.gating import GatedPruning
 from sparsity.outcome import Baseline, Row, write_outcome
 from sparsity.phase import Interrupted, Phase, State, Watch
 from sparsity.plan import plan_phase
-from sparsity.pruning.schedules import Gate
+from sparsity.pruning.schedules import Gate, Plateau, Trigger
+from sparsity.settings import leaf_name
 from sparsity.tracking import JsonlWriter
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
 from sparsity.workspace import Experiment, Workspace, dense, opened
 
 Summary = dict[str, Any]
+
+COUNTER = ".num_batches_tracked"  # of a batch norm: nothing depends on it, and checkpoints before torch 0.4.1 have none
+
+logger = logging.getLogger(__name__)
 
 
 def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
@@ -51,10 +58,10 @@ def rehearse(experiment: Experiment) -> Summary:
 
 
 def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
-    """Step 1: a network to start from: trained here (shared by all runs with this baseline), from a file, or none.
+    """Step 1: a network to start from: trained here (shared by all runs with this baseline), given, or none.
 
     Raises:
-        ValueError: if the file does not fit, or the gate's validation data may have been trained on.
+        ValueError: if a checkpoint does not fit, or the gate's validation data may have been trained on.
     """
     source = work.settings.baseline.source
     if source == "none":
@@ -63,10 +70,7 @@ def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
         return train_baseline(work)
     if source == "file":
         return baseline_from_file(work, Path(work.settings.baseline.path or ""))
-    raise ValueError(
-        f"No published checkpoint is known for {work.settings.experiment}; "
-        "use baseline=train, baseline=file or baseline=none."
-    )
+    return published_baseline(work)
 
 
 def train_baseline(work: Workspace) -> tuple[Baseline, State]:
@@ -91,26 +95,42 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
             )
             phase.keep("scored", **asdict(record))
         state = phase.load("scored")
-    return Baseline(**{field.name: state[field.name] for field in fields(Baseline)}), state
+    return Baseline(**{field.name: state[field.name] for field in fields(Baseline) if field.name in state}), state
 
 
 def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
-    """Load a dense network and measure it; refuse it if it may have seen the images that are to gate it."""
+    """Load a dense network from a checkpoint of ours or a plain state dict; it names what it saw, or nobody knows."""
     saved: Any = load_checkpoint(path)
     saved = saved if isinstance(saved, dict) else {}
-    weights = saved.get("weights", saved)
+    saw = [str(name) for name in saved["saw"]] if isinstance(saved.get("saw"), list) else None
+    return _measured(work, path, saved.get("weights", saved), Baseline("file", checkpoint=path.name, saw=saw))
+
+
+def published_baseline(work: Workspace) -> tuple[Baseline, State]:
+    """Load the dense network that the literature or a library gives away for this model and these data."""
+    settings = work.settings
+    model, dataset = (leaf_name(node).lower() for node in (settings.model, settings.dataset))
+    published = published_for(model, settings.dataset, dataset)
+    path = Path(published.file.path)
+    baseline = Baseline("published", checkpoint=path.name, saw=list(published.saw))
+    baseline, state = _measured(work, path, load_published(published, settings.data_dir), baseline)
+    logger.info("baseline: %s, %.2f on test; its publisher: %.2f", path.name, baseline.test, published.metric)
+    return baseline, state
+
+
+def _measured(work: Workspace, path: Path, weights: State, baseline: Baseline) -> tuple[Baseline, State]:
+    """A given network as the start of a run, measured; refused if it may have seen the images that are to gate it."""
     model = work.new_model()
     _check_fits(path, weights, model)
-    saw = [str(name) for name in saved["saw"]] if isinstance(saved.get("saw"), list) else None
-    if saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
+    if baseline.saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
         raise ValueError(
-            f"{path} was trained on {', '.join(saw or ['unknown data'])}, so {work.data.val.identity} may be "
+            f"{path} was trained on {', '.join(baseline.saw or ['unknown data'])}, so {work.data.val.identity} may be "
             f"contaminated and cannot gate it; it should have seen {work.data.train.identity} only: "
             "set baseline.allow_contaminated=true to go on."
         )
     model.load_state_dict(weights)
     val, test = work.score(model, work.data.val), work.score(model, work.data.test)
-    return Baseline("file", val=val, test=test, saw=saw), {"weights": weights, "masks": {}}
+    return replace(baseline, val=val, test=test), {"weights": weights, "masks": {}}
 
 
 def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | None) -> tuple[Phase, GatedPruning]:
@@ -119,9 +139,13 @@ def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | Non
     phase = work.phase("regularise", settings.regularise, settings.pruner, work.plan.baseline.num_steps)
     if start is not None:
         phase.restore(start)
-    gate = Gate(settings.gate, plan.num_evaluations, baseline.val)
+    trigger: Trigger
+    if settings.pruner.trigger == "plateau":
+        trigger = Plateau(settings.schedule)
+    else:
+        trigger = Gate(settings.gate, settings.metric, plan.num_evaluations, baseline.val)
     one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
-    gated = GatedPruning(phase, gate, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
+    gated = GatedPruning(phase, trigger, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
     phase.run(gated, work.interrupt_after)
     phase.keep("last_network")
     return phase, gated
@@ -167,13 +191,14 @@ def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seco
         test=work.score(phase.model, work.data.test),
         epoch=epoch,
         seconds=seconds,
+        extra_tests={name: work.score(phase.model, split) for name, split in work.data.extra_tests.items()},
     )
 
 
 def _check_fits(path: Path, weights: State, model: nn.Module) -> None:
-    ours = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    ours = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
     items = weights.items() if isinstance(weights, dict) else ()
-    theirs = {str(name): tuple(getattr(value, "shape", ())) for name, value in items}
+    theirs = {str(name): tuple(getattr(value, "shape", ())) for name, value in items if not str(name).endswith(COUNTER)}
     if ours != theirs:
         differing = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
         raise CheckpointError(

@@ -8,6 +8,7 @@ from sparsity.settings import PenaltySettings, PhaseSettings, Settings
 
 NEGLIGIBLE_SHRINKAGE = 0.1
 PRINTED_PRECISION = 5e-5  # the paper prints sparsities in percent with two decimals
+NEGLIGIBLE_SHARE = 0.1  # of the next prune
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,18 @@ def make_plan(settings: Settings, num_train: int) -> Plan:
     """The plan of a run on `num_train` training examples."""
     regularise = plan_phase(settings.regularise, num_train)
     has_baseline = settings.baseline.source == "train"
-    fraction = settings.schedule.fraction if settings.pruner.prunes else 0.0
+    is_pruned = settings.pruner.prunes
+    is_counted = is_pruned and settings.pruner.trigger == "gate"  # a plateau's prunes have no fixed size
+    fraction = settings.schedule.fraction if is_counted else 0.0
     target = settings.gate.stop_at_sparsity or settings.gate.target_sparsity
-    needed = None if target is None or not settings.pruner.prunes else prunes_needed(target, fraction)
+    needed = None if target is None or not is_counted else prunes_needed(target, fraction)
     plan = Plan(
         baseline=plan_phase(settings.baseline, num_train) if has_baseline else PhasePlan(0, 0),
         regularise=regularise,
         finetune=plan_phase(settings.finetune, num_train),
         num_starts=len(settings.finetune.start_from),
         prunes_needed=needed,
-        highest_sparsity=1 - (1 - fraction) ** regularise.num_evaluations,
+        highest_sparsity=1 - (1 - fraction) ** regularise.num_evaluations if is_counted else float(is_pruned),
         shrinkage_bound=shrinkage_bound(settings.pruner.penalty, settings.regularise, regularise.num_steps),
         warnings=(),
     )
@@ -115,28 +118,35 @@ def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
 
 
 def prunes_needed(target_sparsity: float, fraction: float) -> int:
-    """Prunes of `fraction`, in (0, 1], of the remaining weights after which at least `target_sparsity` is gone."""
-    if reaches(0.0, target_sparsity):
+    """Prunes of `fraction`, in (0, 1], of the remaining weights after which `target_sparsity` is reached."""
+    if reaches(0.0, target_sparsity, fraction):
         return 0
     if fraction >= 1.0:
         return 1
-    remaining = 1 - target_sparsity + PRINTED_PRECISION
+    left = 1 - target_sparsity
+    remaining = max(left + PRINTED_PRECISION, left / (1 - NEGLIGIBLE_SHARE * fraction))
     return math.ceil(math.log(remaining) / math.log(1 - fraction))
 
 
-def reaches(sparsity: float, target: float) -> bool:
-    """Whether a sparsity is the target or more, to the precision with which targets are printed."""
-    return sparsity >= target - PRINTED_PRECISION
+def reaches(sparsity: float, target: float, fraction: float) -> bool:
+    """Whether a sparsity is the target or more, or as near to it as prunes of `fraction` can sensibly come.
+
+    A sparsity counts as the target if it is short of it by no more than the target's print, or by no more than a tenth
+    of what the next prune would remove. Where the paper prints 81.27 % for ResNet-32, 41 prunes of 4 % give 81.24 % and
+    42 would give 82.00 %: the row to be compared is the one short by a thirtieth of a prune, not the one that is 29
+    times as far beyond. A tenth is no more, so that no row is noticeably denser than the paper's.
+    """
+    return sparsity >= target - max(PRINTED_PRECISION, NEGLIGIBLE_SHARE * fraction * (1 - sparsity))
 
 
 def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: int) -> float | None:
-    """An upper bound of the fraction by which SGD and the penalty alone shrink a weight; None for Adam and l1.
+    """An upper bound of the fraction by which SGD and l2 or relevance alone shrink a weight; None for what else.
 
     2 eta lambda steps / (1 - momentum), with I = 1 and no decay of lambda: below some percent relevance, L2 and plain
     magnitude pruning cannot differ.
     """
     optimizer = phase.optimizer
-    if optimizer.name != "sgd" or penalty.kind in ("none", "l1") or optimizer.momentum >= 1.0:
+    if optimizer.name != "sgd" or penalty.kind not in ("l2", "relevance") or optimizer.momentum >= 1.0:
         return None
     return 2 * optimizer.lr * penalty.strength * num_steps / (1 - optimizer.momentum)
 

@@ -26,20 +26,10 @@ from sparsity.settings import Settings, leaves
 IDENTITY_LENGTH = 10
 _LOCK = "lock"
 _NEVER_IDENTITY = (
-    *(
-        "machine.",
-        "tracking.",
-        "paper.",
-        "experiment",
-        "scale",
-        "seed",
-        "data_dir",
-        "results_dir",
-        "sweep_name",
-        "force",
-    ),
+    *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
+    *("data_dir", "results_dir", "sweep_name", "force"),
 )
-_OF_BASELINE = ("model", "dataset", "baseline.", "protocol.name", "metric")
+_OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 
 logger = logging.getLogger(__name__)

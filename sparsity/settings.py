@@ -16,13 +16,16 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.penalty.kind": ("none", "l1", "l2", "relevance"),
+    "pruner.penalty.kind": ("none", "l1", "l2", "relevance", "lobster"),
+    "pruner.trigger": ("gate", "plateau"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
     "pruner.penalty.decay": ("linear", "exponential", "none"),
     "gate.policy": ("printed", "fallback", "error"),
     "protocol.name": ("sound", "authors"),
     "protocol.report": ("final_phase", "any_phase"),
     "machine.device": ("auto", "cpu", "cuda"),
+    "machine.precision": ("fp32", "tf32", "bf16"),
+    "machine.compile": ("none", "edits", "all"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
     "*.lr_schedule.name": ("constant", "step", "cosine"),
@@ -32,7 +35,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
 RANGES: dict[str, tuple[float | None, float | None]] = {
     "seed": (0, None),
     "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
-    "gate.bound": (0.0, 100.0),
+    "schedule.plateau_evaluations": (1, None),
+    "schedule.loss_tolerance": (0.0, None),
+    "gate.bound": (-1.0, 100.0),  # -1: the gate always opens, even for a network that gets nothing right
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),
     "gate.stop_at_sparsity": (0.0, 1.0),
@@ -41,11 +46,13 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "pruner.penalty.half_life_evaluations": (1e-9, None),
     "pruner.penalty.alpha": (1e-30, None),
     "machine.num_threads": (1, None),
+    "machine.num_workers": (0, None),
     "machine.checkpoint_every_seconds": (0.0, None),
     "tracking.every_steps": (1, None),
     "*.num_epochs": (0, None),
     "*.max_steps": (1, None),
     "*.batch_size": (1, None),
+    "*.micro_batches": (1, None),
     "*.evaluate_every_steps": (1, None),
     "*.optimizer.lr": (0.0, None),
     "*.optimizer.momentum": (0.0, 1.0),
@@ -78,10 +85,15 @@ class LrScheduleSettings:
 
 @dataclass
 class PhaseSettings:
-    """One stretch of training; without `evaluate_every_steps` it is evaluated at the end of each epoch."""
+    """One stretch of training; without `evaluate_every_steps` it is evaluated at the end of each epoch.
+
+    A step, the unit of all `_steps`, is one update: it takes `batch_size` examples, in `micro_batches` equal parts
+    whose gradients are accumulated.
+    """
 
     num_epochs: int = 0
     batch_size: int = 100
+    micro_batches: int = 1
     evaluate_every_steps: int | None = None
     max_steps: int | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
@@ -120,18 +132,28 @@ class PenaltySettings:
 
 @dataclass
 class PrunerSettings:
-    """Which method: a kind of penalty, and whether weights are removed at all."""
+    """Which method: a kind of penalty, whether weights are removed at all, and what lets them go.
+
+    trigger: the gate on the validation metric (the paper), or a plateau of the validation loss (LOBSTER).
+    """
 
     name: str = "dense"
     prunes: bool = False
     penalty: PenaltySettings = field(default_factory=PenaltySettings)
+    trigger: str = "gate"
 
 
 @dataclass
 class ScheduleSettings:
-    """How many weights one prune removes: a fraction of those that remain."""
+    """How many weights one prune removes.
+
+    fraction: of those that remain, behind the gate. plateau_evaluations, loss_tolerance: at a plateau, after so many
+    evaluations without a better validation loss (PWE), as many as keep it within (1 + tolerance) of its best (TWT).
+    """
 
     fraction: float = 0.04
+    plateau_evaluations: int = 20
+    loss_tolerance: float = 0.05
 
 
 @dataclass
@@ -159,20 +181,35 @@ class ProtocolSettings:
 
 @dataclass
 class PaperSettings:
-    """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase."""
+    """The paper's row: metric in its own unit, sparsity in [0, 1], epochs of the regularised phase.
+
+    needs_gpu: whether its scale takes days on a CPU. controls: pruners that are run beside relevance.
+    """
 
     metric: float | None = None
     sparsity: float | None = None
     baseline: float | None = None
     num_epochs: int | None = None
+    needs_gpu: bool = False
+    controls: list[str] = field(default_factory=lambda: ["l2", "magnitude"])
 
 
 @dataclass
 class MachineSettings:
-    """Where and how fast; never part of a run's identity."""
+    """Where and how fast; never part of a run's identity.
+
+    precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
+    always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
+    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that
+    read data which does not; 0 is one per processor core.
+    """
 
     device: str = "auto"
+    precision: str = "fp32"
+    compile: str = "none"
+    capture: bool = True
     num_threads: int | None = None
+    num_workers: int = 0
     checkpoint_every_seconds: float = 30.0
 
 
@@ -188,7 +225,7 @@ class TrackingSettings:
 
 @dataclass
 class Settings:
-    """Everything one run depends on. `model` and `dataset` name a callable (`_target_`) and its arguments."""
+    """Everything one run depends on. `model`, `dataset` and `task` name a callable (`_target_`) and its arguments."""
 
     experiment: str = "unnamed"
     scale: str = "paper"
@@ -196,6 +233,7 @@ class Settings:
     metric: str = "accuracy"
     model: dict[str, Any] = field(default_factory=dict)
     dataset: dict[str, Any] = field(default_factory=dict)
+    task: dict[str, Any] = field(default_factory=lambda: {"_target_": "sparsity.training.tasks.Classification"})
     baseline: BaselineSettings = field(default_factory=BaselineSettings)
     regularise: PhaseSettings = field(default_factory=PhaseSettings)
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
@@ -240,6 +278,16 @@ def check(settings: Settings) -> None:
             f"sweep_name={settings.sweep_name} names a folder: give letters, digits, dots and hyphens only."
         )
     _check_starts(settings.finetune.start_from)
+    for name in ("baseline", "regularise", "finetune"):
+        _check_micro_batches(name, getattr(settings, name))
+
+
+def _check_micro_batches(name: str, phase: PhaseSettings) -> None:
+    if phase.batch_size % phase.micro_batches:
+        raise ValueError(
+            f"{name}.micro_batches={phase.micro_batches} does not divide {name}.batch_size={phase.batch_size}; "
+            "choose a divisor."
+        )
 
 
 def _check_starts(starts: list[str]) -> None:

@@ -3,30 +3,65 @@
 import logging
 import resource
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, Self
 
 import torch
 import yaml
 from torch import Tensor, nn
 
 from sparsity import machine, provenance
-from sparsity.data.vision import Batches, ImageData, ImageSplit, evaluation_batches
 from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree
 from sparsity.tracking import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
+from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
-from sparsity.training.loop import Trainer
+from sparsity.training.loop import Batches, Trainer
 from sparsity.training.tasks import Task
 
-EVALUATION_BATCH_SIZE = 500
-
 logger = logging.getLogger(__name__)
+
+
+class Split(Protocol):
+    """A part of a data set, under the name of exactly these examples."""
+
+    @property
+    def identity(self) -> str:
+        """Such as cifar10/train-minus-heldout."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Data(Protocol):
+    """A data set, split for a run; each builder of conf/dataset returns one.
+
+    name: of what was really loaded. checksums: by published file. extra_tests: scored beside `test`, under their names.
+    """
+
+    name: str
+    checksums: dict[str, str]
+    train: Any  # a Split; what else it is stays between a data set's own methods
+    val: Any
+    test: Any
+    extra_tests: dict[str, Any]
+
+    def to(self, device: torch.device) -> Self:
+        """The same data on the device, or ready to be streamed there."""
+        ...
+
+    def training_batches(self, batch_size: int, seed: int, kind: str) -> Batches:
+        """Training batches in an order that depends on the seed, the kind of phase and the epoch."""
+        ...
+
+    def evaluation_batches(self, split: Any) -> Iterable[Any]:
+        """The whole of a split in order, as the task evaluates it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +70,7 @@ class Experiment:
 
     settings: Settings
     build_model: Callable[[], nn.Module]
-    build_data: Callable[[], ImageData]
+    build_data: Callable[[], Data]
     task: Task
 
 
@@ -45,7 +80,7 @@ class Setup:
 
     experiment: Experiment
     device: torch.device
-    data: ImageData
+    data: Data
 
     @property
     def settings(self) -> Settings:
@@ -59,12 +94,31 @@ class Setup:
         # channels_last nearly halves a LeNet step on a CPU and is what tensor cores want; a linear layer ignores it
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def evaluate(self, model: nn.Module, split: ImageSplit) -> dict[str, Tensor]:
-        """The task's metrics on a split, as tensors on the device."""
-        batches = evaluation_batches(split, self.data.mean, self.data.std, EVALUATION_BATCH_SIZE)
-        return self.experiment.task.evaluate(model, batches)
+    @property
+    def execution(self) -> Execution:
+        """How the steps of this run are executed."""
+        settings, kind = self.settings.machine, self.device.type
+        is_fused = settings.compile != "none" and machine.can_compile(kind)
+        return Execution(
+            bf16=settings.precision == "bf16",
+            compile=settings.compile if is_fused else "none",
+            capture=settings.capture and kind == "cuda",
+        )
 
-    def score(self, model: nn.Module, split: ImageSplit) -> float:
+    def evaluate(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
+        """The task's metrics on a split, as tensors on the device."""
+        with self.execution.precision(self.device):
+            return self.experiment.task.evaluate(model, self.data.evaluation_batches(split))
+
+    def evaluator(self, model: nn.Module, split: Split, is_resident: bool) -> Callable[[], dict[str, Tensor]]:
+        """An evaluation to be repeated; data that lies on a GPU is passed over in one captured graph."""
+
+        def evaluate() -> dict[str, Tensor]:
+            return self.evaluate(model, split)
+
+        return Replay(evaluate, num_eager=1) if self.execution.capture and is_resident else evaluate
+
+    def score(self, model: nn.Module, split: Split) -> float:
         """The metric alone, as a number."""
         return float(self.evaluate(model, split)[self.settings.metric])
 
@@ -100,16 +154,18 @@ class Workspace(Setup):
         kind, seed = name.partition("/")[0], self.settings.seed
         machine.seed_everything(seed, kind)
         model = self.new_model()
-        batches = Batches(self.data.train, self.data.mean, self.data.std, settings.batch_size, seed, kind)
-        every = settings.evaluate_every_steps or batches.steps_per_epoch
-        pruner = Pruner(model, pruner_settings, self.settings.schedule.fraction, batches.steps_per_epoch, every)
+        batches = self.data.training_batches(settings.batch_size // settings.micro_batches, seed, kind)
+        steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
+        every = settings.evaluate_every_steps or steps_per_epoch
+        pruner = Pruner(model, pruner_settings, self.settings.schedule.fraction, steps_per_epoch, every)
         trainer = Trainer(
             model,
             self.experiment.task,
             batches,
-            lambda: self.evaluate(model, self.data.val),
+            self.evaluator(model, self.data.val, batches.is_resident),
             settings,
             extensions(pruner),
+            self.execution,
         )
         return Phase(
             name=name,
@@ -148,7 +204,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     directory = provenance.run_directory(settings)
     with provenance.locked(directory, wait=False):
         device = machine.prepare(settings.machine)
-        origin = provenance.origin() | {"device": machine.describe(device)}
+        origin = provenance.origin() | {"device": machine.describe(device, settings.machine.precision)}
         manifest = origin | {"status": "running"}
         provenance.write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
         provenance.write_json(directory / "manifest.json", manifest)
@@ -184,7 +240,7 @@ def dense(settings: PrunerSettings) -> PrunerSettings:
     return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
 
 
-def _announce(plan: Plan, data: ImageData) -> None:
+def _announce(plan: Plan, data: Data) -> None:
     """Say before training what will happen and what cannot be reached."""
     split = f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test):,} test"
     logger.info("data: %s (%s)", data.name, split)

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from scripts import bench
-from sparsity.benchmark import equality, figures
-from sparsity.benchmark.straightforward import StraightforwardRecipe
+from sparsity.benchmark import equality, figures, straightforward
+from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.workspace import Workspace
 
@@ -24,12 +25,24 @@ def work() -> Iterator[Workspace]:
         yield workspace
 
 
-def test_our_step_and_the_straightforward_recipe_compute_the_same_update(work: Workspace) -> None:
+@pytest.mark.parametrize(("optimizer", "momentum"), [("adam", 0.0), ("sgd", 0.9)])
+def test_our_step_and_the_straightforward_recipe_compute_the_same_update(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch, optimizer: str, momentum: float
+) -> None:
+    monkeypatch.setattr(work.settings.regularise.optimizer, "name", optimizer)
+    monkeypatch.setattr(work.settings.regularise.optimizer, "momentum", momentum)
     assert 0 < equality.check_same_update(work) <= 1e-6
 
 
 def test_both_loaders_give_the_same_inputs(work: Workspace) -> None:
     assert equality.check_same_inputs(work) <= 1e-6
+
+
+def test_both_loaders_crop_where_the_experiment_does_and_are_compared_without() -> None:
+    with bench.workspace("resnet32_cifar10", "cpu", 1, source="embedded") as work:
+        assert equality.check_same_inputs(work) <= 1e-6
+        images = PilImages(equality.image_data(work))
+    assert len({images[0][0].numpy().tobytes() for _ in range(9)}) > 1
 
 
 def test_the_compared_steps_run_under_the_masks_of_one_prune(work: Workspace) -> None:
@@ -56,10 +69,12 @@ def test_a_pruned_weight_that_moves_stops_the_benchmark(work: Workspace, monkeyp
 def test_other_normalisation_of_the_inputs_stops_the_benchmark(
     work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ours, otherwise = equality.shuffled(work), replace(work, data=replace(work.data, std=(0.3,)))
-    monkeypatch.setattr(equality, "shuffled", lambda _: ours)
+    load = straightforward.pil_batches
+    monkeypatch.setattr(
+        equality, "pil_batches", lambda data, *rest, **keys: load(replace(data, std=(0.3,)), *rest, **keys)
+    )
     with pytest.raises(ValueError, match="in the first batch's pixels"):
-        equality.check_same_inputs(otherwise)
+        equality.check_same_inputs(work)
 
 
 def test_a_block_of_our_steps_takes_batch_after_batch_and_leaves_the_recorder_empty(work: Workspace) -> None:
@@ -76,14 +91,6 @@ def test_an_unequal_update_ends_the_command_with_one_sentence(
     with pytest.raises(SystemExit, match=r"^error: Our step and the straightforward recipe differ by [^\n]*$"):
         bench.main(["step", "--experiment", "lenet5_mnist", "--machine", "cpu", "--threads", "1"])
     assert [json.loads(line)["figure"] for line in capsys.readouterr().out.splitlines()] == ["environment"]
-
-
-def test_an_optimiser_that_the_recipe_does_not_know_is_refused(
-    work: Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(work.settings.regularise.optimizer, "name", "sgd")
-    with pytest.raises(ValueError, match="trains with sgd, but the straightforward recipe knows adam only"):
-        equality.pruned_pair(work)
 
 
 def test_an_unknown_experiment_ends_the_command_with_the_known_ones() -> None:
@@ -118,3 +125,16 @@ def test_a_missed_target_is_said() -> None:
 
 def test_a_spread_is_the_median_with_its_quartiles() -> None:
     assert spread([4.0, 1.0, 2.0, 3.0, 5.0], "seconds") == {"seconds": 3.0, "quartiles": [1.5, 4.5]}
+
+
+def test_the_loader_is_timed_on_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--source", "embedded", "--batch-size", "50", "--rounds", "2", "--workers", "2", "--machine", "cpu")
+    bench.main(["loader", *options, "--data-dir", str(tmp_path)])
+    figure = json.loads(capsys.readouterr().out)
+    assert (figure["figure"], figure["data"], figure["decoder"]) == ("loader", "embedded-figures", "auto")
+    assert figure["images_per_second"] > 0
+
+
+def test_an_epoch_too_short_to_be_timed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"embedded-figures/train has 6 batches of 100, too few for 2 rounds"):
+        bench.main(["loader", "--source", "embedded", "--rounds", "2", "--machine", "cpu", "--data-dir", str(tmp_path)])

@@ -70,15 +70,18 @@ def test_auto_scale_is_the_papers_with_a_gpu_and_smoke_without(
     assert (settings.scale, settings.dataset["source"] == "real") == (scale, has_cuda)
 
 
+PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger?"
+
+
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("pruner.typo=1", "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty?"),
-        ("+pruner.typo=1", "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty?"),
+        ("pruner.typo=1", PRUNER_TYPO),
+        ("+pruner.typo=1", PRUNER_TYPO),
         ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
         ("finetune.start_from=[last]", "finetune.start_from is not a setting; did you mean finetune.from?"),
-        ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, magnitude, relevance."),
-        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist."),
+        ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, relevance."),
+        ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
         ("seed", "seed is no setting with a value; write key=value, e.g. seed=1."),
     ],
@@ -102,8 +105,8 @@ def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: st
         ("finetune.from", ["last", "last"], "finetune.from=[last,last] names last twice; name each start once."),
         ("finetune", 3, "finetune=3 is not possible: finetune is a group of settings, see --cfg job."),
         ("pruner.penalty", 3, "pruner.penalty=3 is not possible: pruner.penalty is a group of settings"),
-        ("gate.bound", 101, "gate.bound=101 is out of range; it must be between 0 and 100."),
-        ("gate.bound", float("nan"), "gate.bound=nan is out of range; it must be between 0 and 100."),
+        ("gate.bound", 101, "gate.bound=101 is out of range; it must be between -1 and 100."),
+        ("gate.bound", float("nan"), "gate.bound=nan is out of range; it must be between -1 and 100."),
         ("schedule.fraction", -0.1, "schedule.fraction=-0.1 is out of range; it must be between 1e-06 and 1."),
         ("machine.num_threads", 0, "machine.num_threads=0 is out of range; it must be at least 1."),
         ("seed", "abc", "seed: Value 'abc' of type 'str' could not be converted to Integer."),

@@ -50,7 +50,7 @@ def test_a_misspelt_key_is_all_that_is_said(tmp_path: Path) -> None:
 
 
 def test_a_wrong_number_is_refused_before_anything_is_written(fails: Fails, tmp_path: Path) -> None:
-    assert fails("gate.bound=101") == "gate.bound=101 is out of range; it must be between 0 and 100."
+    assert fails("gate.bound=101") == "gate.bound=101 is out of range; it must be between -1 and 100."
     assert not (tmp_path / "results").exists()
 
 

@@ -7,10 +7,18 @@ from typing import Any
 import pytest
 
 from sparsity import pipeline
+from sparsity.gating import GatedPruning
 from sparsity.pruning.masks import unpack_bits
-from sparsity.settings import GateSettings, PenaltySettings, PhaseSettings, PrunerSettings
+from sparsity.settings import (
+    GateSettings,
+    OptimizerSettings,
+    PenaltySettings,
+    PhaseSettings,
+    PrunerSettings,
+    ScheduleSettings,
+)
 from sparsity.training.checkpoints import load_checkpoint
-from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_settings
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
 
 OPEN = GateSettings(bound=0.0, policy="printed")
 SHUT = GateSettings(bound=100.0, policy="printed")
@@ -111,3 +119,39 @@ def test_the_record_says_which_bound_was_used_and_why(tmp_path: Path) -> None:
 def test_a_gate_that_is_to_fail_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Nothing would ever be pruned: .* set gate\.bound below it or gate\.policy="):
         run(tmp_path, gate=replace(SHUT, policy="error"))
+
+
+def lobster(results: Path, **schedule: Any) -> TinyRun:
+    """A run of LOBSTER with an evaluation every other step, on weights that only prunes change: a plateau at once."""
+    method = PrunerSettings("lobster", True, PenaltySettings("lobster", 0.0), "plateau")
+    still = OptimizerSettings("sgd", lr=1e-30)
+    length = PhaseSettings(num_epochs=2, batch_size=5, evaluate_every_steps=2, optimizer=still)
+    return tiny_run(results, pruner=method, regularise=length, schedule=ScheduleSettings(**schedule))
+
+
+def test_lobster_prunes_as_much_as_the_loss_tolerates_at_each_plateau(tmp_path: Path) -> None:
+    run = lobster(tmp_path, plateau_evaluations=2, loss_tolerance=0.3)
+    pruned = [row for row in run.rows("evaluation") if row["prune/done"]]
+    assert pruned and run.summary["regularise"]["num_prunes"] == len(pruned)
+    assert all(row["prune/reason"] == "no better loss for 2 evaluations" for row in pruned)
+
+
+def test_the_loss_just_after_a_plateaus_prune_is_within_its_tolerance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, prune = [], GatedPruning._prune
+
+    def and_measure(self: GatedPruning, *arguments: Any) -> None:
+        prune(self, *arguments)
+        found.append((float(self._phase.trainer.evaluate()["loss"]), self._trigger.bound))
+
+    monkeypatch.setattr(GatedPruning, "_prune", and_measure)
+    lobster(tmp_path, plateau_evaluations=2, loss_tolerance=0.3)
+    assert found and all(loss <= bound for loss, bound in found)
+
+
+def test_lobster_ends_where_no_weight_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatedPruning, "_largest_tolerable", lambda self: 0)
+    run = lobster(tmp_path, plateau_evaluations=2)
+    assert run.summary["regularise"]["stopped"] == "no weight can go at a plateau"
+    assert run.summary["regularise"]["num_prunes"] == 0

@@ -13,7 +13,10 @@ from sparsity.settings import MachineSettings
 def as_before() -> Iterator[None]:
     """The settings of torch, which are global, as they were."""
     threads, debug_mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     yield
+    torch.set_float32_matmul_precision(products)
+    torch.backends.cudnn.allow_tf32 = convolutions
     torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(debug_mode)
 
@@ -69,3 +72,32 @@ def test_a_phase_starts_with_a_random_state_of_its_own() -> None:
         assert torch.equal(torch.rand(()), first)
         machine.seed_everything(1, "finetune")
         assert not torch.equal(torch.rand(()), first)
+
+
+@pytest.mark.parametrize(
+    ("precision", "products", "convolutions"),
+    [("fp32", "highest", False), ("tf32", "high", True), ("bf16", "high", True)],
+)
+def test_fp32_means_fp32_in_convolutions_too(precision: str, products: str, convolutions: bool) -> None:
+    machine.prepare(MachineSettings("cpu", precision))
+    assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (products, convolutions)
+
+
+def test_a_precision_other_than_fp32_stands_in_the_record() -> None:
+    cpu = torch.device("cpu")
+    assert machine.describe(cpu, "bf16") == machine.describe(cpu) + ", bf16"
+
+
+def test_a_machine_without_a_compiler_trains_without_one(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_compiler(function: object) -> object:
+        raise RuntimeError("No working C++ compiler found\nand a long story")
+
+    machine.can_compile.cache_clear()
+    monkeypatch.setattr(torch, "compile", no_compiler)
+    assert not machine.can_compile("cpu")
+    assert caplog.messages == [
+        "warning: machine.compile=none, because torch.compile does not work here (No working C++ compiler found)."
+    ]
+    machine.can_compile.cache_clear()

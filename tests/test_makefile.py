@@ -20,7 +20,7 @@ NEED_ENVIRONMENT = [
     "bench",
     "status",
 ]
-VARIABLES = ["SCALE=auto", "SEEDS=0", "PRUNERS=relevance", "TRACKING=auto", "MACHINE=auto"]
+VARIABLES = ["SCALE=auto", "SEEDS=0", "PRUNERS=auto", "TRACKING=auto", "MACHINE=auto"]
 
 
 def make(*arguments: str, cwd: Path = ROOT, typed: str = "") -> subprocess.CompletedProcess[str]:

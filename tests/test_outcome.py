@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from sparsity import provenance
+from sparsity import pipeline, provenance
+from sparsity.data.vision import ImageData
 from sparsity.pruning.masks import unpack_bits
 from sparsity.report.records import load_run
 from sparsity.settings import ProtocolSettings
 from sparsity.training.checkpoints import load_checkpoint
 from tests import tiny_runs
-from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_data, tiny_experiment
 
 SHAPES = {name: parameter.shape for name, parameter in TinyNet().named_parameters()}
 
@@ -44,7 +45,8 @@ def test_the_summary_says_what_was_run_on_what(tiny_run: TinyRun) -> None:
     keys = ("schema", "experiment", "data_name", "pruner", "protocol", "scale", "seed")
     assert [summary[key] for key in keys] == [1, "tiny", "tiny", "relevance", "sound", "paper", 0]
     assert summary["paper"] == {"metric": 99.0, "sparsity": 0.45, "baseline": 98.0}
-    assert summary["baseline"] == {"source": "none", "num_epochs": 0, "val": None, "test": None, "saw": []}
+    unknown = dict.fromkeys(("checkpoint", "val", "test"))
+    assert summary["baseline"] == {"source": "none", "num_epochs": 0, "saw": []} | unknown
     assert (summary["plan"]["prunes_needed"], summary["plan"]["reachable"]) == (3, True)
     assert summary["provenance"]["data_checksums"] == {"images": "d41d8"}
 
@@ -56,6 +58,15 @@ def test_a_row_counts_what_the_masks_of_its_checkpoint_keep(tiny_run: TinyRun) -
         assert row["total"] == NUM_WEIGHTS
         assert row["sparsity"] == pytest.approx(1 - row["kept"] / NUM_WEIGHTS)
         assert row["compression"] == pytest.approx(NUM_WEIGHTS / row["kept"])
+
+
+def test_further_test_sets_are_scored_beside_the_test_set(tmp_path: Path) -> None:
+    def with_extra() -> ImageData:
+        data = tiny_data()
+        return replace(data, extra_tests={"again": data.test})
+
+    summary = pipeline.run(replace(tiny_experiment(tmp_path), build_data=with_extra))
+    assert [row["extra_tests"] for row in summary["rows"]] == [{"again": row["test"]} for row in summary["rows"]]
 
 
 def test_the_layers_add_up_to_their_row(tiny_run: TinyRun) -> None:

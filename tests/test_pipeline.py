@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sparsity import pipeline, provenance
-from sparsity.data.vision import ImageSplit
+from sparsity.data.batches import ImageSplit
 from sparsity.phase import Interrupted
 from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
@@ -83,7 +83,7 @@ def test_without_a_baseline_training_starts_from_the_seed_alone(tmp_path: Path) 
 
 def test_a_checkpoint_of_ones_own_serves_as_baseline(trained: TinyRun, scored: Path, tmp_path: Path) -> None:
     baseline = from_file(tmp_path, scored).summary["baseline"]
-    assert baseline == trained.summary["baseline"] | {"source": "file", "num_epochs": 0}
+    assert baseline == trained.summary["baseline"] | {"source": "file", "checkpoint": scored.name, "num_epochs": 0}
 
 
 @pytest.mark.parametrize("saw", [["tiny/train", "tiny/val"], ["another/train"], None])
@@ -134,12 +134,23 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path: Path, content: bytes | N
         from_file(tmp_path, path)
 
 
-def test_no_published_checkpoint_is_known_yet(tmp_path: Path) -> None:
-    with pytest.raises(ValueError) as caught:
-        tiny_run(tmp_path, baseline=BaselineSettings(source="published"))
-    assert str(caught.value) == (
-        "No published checkpoint is known for tiny; use baseline=train, baseline=file or baseline=none."
-    )
+class NormedNet(TinyNet):
+    """TinyNet with a batch norm before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm2d(1)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(images))
+
+
+def test_a_checkpoint_without_the_counters_of_its_batch_norms_serves(tmp_path: Path) -> None:
+    weights = {name: value for name, value in NormedNet().state_dict().items() if "num_batches" not in name}
+    torch.save({"weights": weights, "saw": ["tiny/train"]}, tmp_path / "model.pt")
+    start = BaselineSettings(source="file", path=str(tmp_path / "model.pt"))
+    summary = pipeline.run(replace(tiny_experiment(tmp_path, baseline=start), build_model=NormedNet))
+    assert summary["baseline"]["checkpoint"] == "model.pt"
 
 
 def test_a_baseline_below_the_bound_moves_the_gate(tmp_path: Path, scored: Path) -> None:

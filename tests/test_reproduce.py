@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from threading import Barrier
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ from scripts import reproduce
 from sparsity import config, provenance
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+ONE = ("--experiments", "lenet5_mnist", "--pruners", "relevance")
 
 
 @pytest.fixture(autouse=True)
@@ -30,7 +32,7 @@ def leave_manifest(directory: Path, **entries: str) -> None:
 def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]], int]) -> list[list[str]]:
     calls: list[list[str]] = []
 
-    def run(command: list[str]) -> SimpleNamespace:
+    def run(command: list[str], env: dict[str, str]) -> SimpleNamespace:
         calls.append(command)
         return SimpleNamespace(returncode=status(command))
 
@@ -45,7 +47,7 @@ def test_auto_says_which_scale_it_chose_and_why(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.CaptureFixture[str]):
-    assert reproduce.main(["plan", "--scale", "paper", "--experiments", "lenet5_mnist"]) == 0
+    assert reproduce.main(["plan", "--scale", "paper", *ONE]) == 0
     out = capsys.readouterr().out
     assert "71,500 steps (baseline 0, regularised 66,000, final 2 x 2,750)" in out
     assert "prunes needed 143, evaluations available 240" in out
@@ -71,14 +73,14 @@ def test_a_plan_that_cannot_reach_its_sparsity_warns(
 def test_status_says_how_a_run_stands(manifest: dict[str, str], said: str, capsys: pytest.CaptureFixture[str]):
     if manifest:
         leave_manifest(directory_of(), **manifest)
-    reproduce.main(["status", "--scale", "smoke", "--experiments", "lenet5_mnist"])
+    reproduce.main(["status", "--scale", "smoke", *ONE])
     assert capsys.readouterr().out.rstrip().endswith(said)
 
 
 def test_status_knows_a_run_under_way(capsys: pytest.CaptureFixture[str]):
     leave_manifest(directory_of(), status="running")
     with provenance.locked(directory_of(), wait=False):
-        reproduce.main(["status", "--scale", "smoke", "--experiments", "lenet5_mnist"])
+        reproduce.main(["status", "--scale", "smoke", *ONE])
     assert capsys.readouterr().out.rstrip().endswith("running")
 
 
@@ -88,13 +90,54 @@ def test_every_experiment_pruner_and_seed_is_run(monkeypatch: pytest.MonkeyPatch
     assert len({tuple(call) for call in calls}) == len(calls) == len(reproduce.EXPERIMENTS) * 2 * 2
 
 
+@pytest.mark.parametrize(
+    ("scale", "expected"),
+    [
+        ("paper", ["relevance", "l2", "magnitude", "lobster"]),
+        ("rehearsal", ["relevance"]),
+        ("smoke", ["relevance", "l2"]),
+    ],
+)
+def test_without_a_choice_relevance_is_run_with_its_controls(scale: str, expected: list[str]):
+    options = reproduce.parser().parse_args(["run", "--experiments", "lenet5_mnist"])
+    assert [job.settings.pruner.name for job in reproduce.list_jobs(options, scale)] == expected
+
+
 def test_a_failed_run_stops_no_other_and_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     calls = calls_to_train(monkeypatch, lambda command: int("seed=0" in command))
-    assert reproduce.main(["run", "--scale", "smoke", "--experiments", "lenet5_mnist", "--seeds", "0,1"]) == 1
+    assert reproduce.main(["run", "--scale", "smoke", *ONE, "--seeds", "0,1"]) == 1
     assert len(calls) == 2
     assert "failed: lenet5_mnist" in capsys.readouterr().err
+
+
+def test_runs_are_spread_over_the_gpus_that_are_visible(monkeypatch: pytest.MonkeyPatch):
+    at_once, used = Barrier(2), []
+
+    def run(command: list[str], env: dict[str, str]) -> SimpleNamespace:
+        used.append(env["CUDA_VISIBLE_DEVICES"])
+        at_once.wait(timeout=30)
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    monkeypatch.setattr(reproduce, "count_gpus", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    assert reproduce.main(["run", "--scale", "smoke", *ONE, "--seeds", "0,1"]) == 0
+    assert sorted(used) == ["4", "6"]
+
+
+def test_what_cannot_run_is_said_first_and_stops_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    calls = calls_to_train(monkeypatch, lambda command: 0)
+    monkeypatch.setattr(reproduce, "has_cuda", lambda: False)
+    settings = config.compose(["scale=paper", "paper.needs_gpu=true"])
+    jobs = [reproduce.Job((), settings), reproduce.Job(("seed=1",), config.compose(["scale=paper"]))]
+    assert reproduce.run(jobs) == 1
+    assert len(calls) == 1 and "seed=1" in calls[0]
+    first, *_, last = capsys.readouterr().err.splitlines()
+    assert first.startswith("cannot run: lenet5_mnist") and last.startswith("not run: lenet5_mnist")
 
 
 def test_an_unknown_experiment_is_one_sentence(capsys: pytest.CaptureFixture[str]):

@@ -21,7 +21,7 @@ from sparsity.settings import (
     leaves,
 )
 
-PENALTY_KINDS = "none, l1, l2, relevance"
+PENALTY_KINDS = "none, l1, l2, relevance, lobster"
 
 
 def with_penalty(**changes: Any) -> Settings:
@@ -31,7 +31,7 @@ def with_penalty(**changes: Any) -> Settings:
 WRONG = [
     (
         Settings(gate=GateSettings(bound=100.5)),
-        "gate.bound=100.5 is out of range; it must be between 0 and 100.",
+        "gate.bound=100.5 is out of range; it must be between -1 and 100.",
     ),
     (
         Settings(schedule=ScheduleSettings(fraction=-0.1)),
@@ -84,6 +84,10 @@ WRONG = [
         Settings(baseline=BaselineSettings(source="file")),
         "baseline.path is missing: baseline=file needs the path of a checkpoint, e.g. baseline.path=model.pt.",
     ),
+    (
+        Settings(regularise=PhaseSettings(batch_size=100, micro_batches=3)),
+        "regularise.micro_batches=3 does not divide regularise.batch_size=100; choose a divisor.",
+    ),
 ]
 
 
@@ -112,6 +116,7 @@ def test_leaves_come_in_the_order_of_declaration_under_dotted_paths() -> None:
     assert [path for path, _ in leaves(phase)] == [
         "num_epochs",
         "batch_size",
+        "micro_batches",
         "evaluate_every_steps",
         "max_steps",
         "optimizer.name",

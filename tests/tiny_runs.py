@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsity import pipeline, provenance
-from sparsity.data.vision import ImageData, ImageSplit
+from sparsity.data.batches import ImageSplit
+from sparsity.data.vision import ImageData
 from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,

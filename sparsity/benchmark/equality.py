@@ -1,10 +1,13 @@
 """Do our step and the straightforward recipe compute the same update? Only then may their times be compared."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
-from sparsity.data.vision import Batches
+from sparsity.data.batches import Batches
+from sparsity.data.vision import ImageData
 from sparsity.phase import Phase
 from sparsity.workspace import Workspace
 
@@ -23,27 +26,38 @@ def check_same_update(work: Workspace) -> float:
         ValueError: if that is more than the tolerance, or a pruned weight is not zero.
     """
     ours, recipe = pruned_pair(work, torch.float64)
-    images, labels = shuffled(work).batch(0, 0)
+    ours.trainer.batches = batches = Doubled(shuffled(work))
     largest = 0.0
-    for step in range(1, NUM_STEPS + 1):
-        difference = step_both(ours, recipe, images.double(), labels)
-        _hold(difference, f"the weights after step {step}")
+    for step in range(NUM_STEPS):
+        difference = step_both(ours, recipe, *batches.batch(0, step))
+        _hold(difference, f"the weights after step {step + 1}")
         largest = max(largest, difference)
     return largest
 
 
-def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Phase, StraightforwardRecipe]:
-    """Our regularised phase and the recipe, from the same weights and, after one prune, with the same masks.
+class Doubled:
+    """The same batches with images in float64."""
 
-    Raises:
-        ValueError: if the phase does not train with Adam, the only optimiser that the recipe knows.
-    """
+    is_resident = True
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+        self.steps_per_epoch, self.start_epoch = batches.steps_per_epoch, batches.start_epoch
+
+    def at(self, position: Tensor, step: int = 0) -> tuple[Tensor, Tensor]:
+        """The batch at a place of the epoch."""
+        images, labels = self._batches.at(position, step)
+        return images.double(), labels
+
+    def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        """The batch at `step` of `epoch`."""
+        images, labels = self._batches.batch(epoch, step)
+        return images.double(), labels
+
+
+def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Phase, StraightforwardRecipe]:
+    """Our regularised phase and the recipe, from the same weights and, after one prune, with the same masks."""
     settings = work.settings
-    if settings.regularise.optimizer.name != "adam":
-        raise ValueError(
-            f"{settings.experiment} trains with {settings.regularise.optimizer.name}, but the straightforward recipe "
-            "knows adam only: time an experiment with adam."
-        )
     ours = work.phase("regularise", settings.regularise, settings.pruner, 0)
     ours.model.to(dtype)
     model = work.experiment.build_model().to(work.device, dtype)
@@ -57,19 +71,34 @@ def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Ph
 
 def shuffled(work: Workspace) -> Batches:
     """The training batches of the regularised phase, in the order in which our loop takes them."""
-    data, settings = work.data, work.settings
-    return Batches(data.train, data.mean, data.std, settings.regularise.batch_size, settings.seed, "regularise")
+    settings = work.settings
+    return image_data(work).training_batches(settings.regularise.batch_size, settings.seed, "regularise")
+
+
+def image_data(work: Workspace) -> ImageData:
+    """The run's data, if the straightforward recipe can load them.
+
+    Raises:
+        ValueError: if they are no images that lie in memory.
+    """
+    if not isinstance(work.data, ImageData):
+        raise ValueError(
+            f"The straightforward recipe loads images from memory, and {work.data.name} is not of that kind: "
+            "time an experiment with mnist, fashion_mnist or cifar10."
+        )
+    return work.data
 
 
 def check_same_inputs(work: Workspace) -> float:
-    """Load the first batch in both ways; the largest difference of a pixel.
+    """Load the first batch in both ways, without crops; the largest difference of a pixel.
 
     Raises:
         ValueError: if that is more than the tolerance, or the labels differ.
     """
-    batches = shuffled(work)
+    data, settings = replace(image_data(work), augment="none"), work.settings  # the two draw their crops in other ways
+    batches = data.training_batches(settings.regularise.batch_size, settings.seed, "regularise")
     images, labels = batches.batch(0, 0)
-    pil_images, pil_labels = next(iter(pil_batches(work.data, batches.indices(0), len(labels), num_workers=0)))
+    pil_images, pil_labels = next(iter(pil_batches(data, batches.indices(0), len(labels), num_workers=0)))
     if not torch.equal(pil_labels, labels.cpu()):
         raise ValueError("The two data loaders give different labels: their times cannot be compared.")
     difference = float((pil_images - images.cpu()).abs().max())
@@ -78,12 +107,14 @@ def check_same_inputs(work: Workspace) -> float:
 
 
 def step_both(ours: Phase, recipe: StraightforwardRecipe, images: Tensor, labels: Tensor) -> float:
-    """One step of each on the same batch and with the same lambda; the largest difference between their weights.
+    """One step of each with the same lambda; the largest difference between their weights.
+
+    `images` and `labels` are the batch that is next in our loop.
 
     Raises:
         ValueError: if a pruned weight is not exactly zero in both.
     """
-    ours.trainer.train_step((images, labels))
+    ours.trainer.train_step()
     assert ours.pruner.penalty is not None
     recipe.step(images, labels, float(ours.pruner.penalty.recorded["penalty/lambda"]))
     kept, theirs, largest = ours.pruner.masks.kept, recipe.weights(), 0.0

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sparsity import machine
-from sparsity.benchmark.equality import check_same_inputs, check_same_update, pruned_pair, shuffled
+from sparsity.benchmark.equality import check_same_inputs, check_same_update, image_data, pruned_pair, shuffled
 from sparsity.benchmark.straightforward import PREFETCH_FACTOR, StraightforwardRecipe, pil_batches
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.phase import Phase
@@ -56,7 +56,7 @@ def environment(work: Workspace) -> Figure:
         "figure": "environment",
         "experiment": work.settings.experiment,
         "data": work.data.name,
-        "device": machine.describe(work.device),
+        "device": machine.describe(work.device, work.settings.machine.precision),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
     }
@@ -65,17 +65,12 @@ def environment(work: Workspace) -> Figure:
 def plain_trainer(work: Workspace) -> Trainer:
     """Our loop without any extension."""
     settings, model = work.settings, work.new_model()
-    return Trainer(model, work.experiment.task, shuffled(work), dict, settings.regularise)
+    return Trainer(model, work.experiment.task, shuffled(work), dict, settings.regularise, execution=work.execution)
 
 
 def our_loop(trainer: Trainer) -> Contestant:
     """Gather a batch on the device and make one step, as `Trainer.run` does."""
-
-    def step() -> None:
-        epoch, position = divmod(trainer.step, trainer.batches.steps_per_epoch)
-        trainer.train_step(trainer.batches.batch(epoch, position))
-
-    return Contestant(step, after=trainer.drain)
+    return Contestant(trainer.train_step, after=trainer.drain)
 
 
 def research_loop(work: Workspace, recipe: StraightforwardRecipe, num_workers: int) -> Contestant:
@@ -84,7 +79,7 @@ def research_loop(work: Workspace, recipe: StraightforwardRecipe, num_workers: i
     With workers as many untimed steps go before a block as they had time to prepare batches for.
     """
     batch_size = work.settings.regularise.batch_size
-    loader = pil_batches(work.data, shuffled(work).indices(0), batch_size, num_workers)
+    loader = pil_batches(image_data(work), shuffled(work).indices(0), batch_size, num_workers)
     batches = chain.from_iterable(repeat(loader))
 
     def step() -> None:

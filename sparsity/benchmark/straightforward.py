@@ -1,10 +1,11 @@
 """What would straightforward research code do? Eq. 5 without any of our care for speed, as a yardstick.
 
-Per-image PIL transforms in a DataLoader, contiguous layout, for-loop Adam, two backward passes, a penalty one tensor at
-a time, and torch's own pruning hooks.
+Per-image PIL transforms in a DataLoader, contiguous layout, for-loop optimiser, two backward passes, a penalty one
+tensor at a time, and torch's own pruning hooks.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
+from sparsity.data.augment import PADDING
 from sparsity.data.vision import ImageData
 from sparsity.settings import OptimizerSettings
 
@@ -26,7 +28,9 @@ class PilImages(Dataset[tuple[Tensor, int]]):
     def __init__(self, data: ImageData) -> None:
         self._images = data.train.images.cpu().permute(0, 2, 3, 1).squeeze(-1).numpy()
         self._labels = data.train.labels.cpu().numpy()
-        self._transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize(data.mean, data.std)])
+        crops = [transforms.RandomCrop(data.train.images.shape[2:], PADDING), transforms.RandomHorizontalFlip()]
+        normalised = [transforms.ToTensor(), transforms.Normalize(data.mean, data.std)]
+        self._transform = transforms.Compose([*(crops if data.augment == "crop_flip" else []), *normalised])
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -50,21 +54,18 @@ def pil_batches(data: ImageData, order: Tensor, batch_size: int, num_workers: in
 
 
 class StraightforwardRecipe:
-    """Adam on the loss plus lambda sum I w^2, with I = exp(-|g| / alpha) held constant.
+    """Adam or SGD on the loss plus lambda sum I w^2, with I = exp(-|g| / alpha) held constant.
 
     Args:
         model: contiguous, on the device; trained in place.
-        adam: rate, betas, eps.
+        optimizer: which, and its numbers.
         alpha: scale of the gradient inside the irrelevance.
     """
 
-    def __init__(self, model: nn.Module, adam: OptimizerSettings, alpha: float) -> None:
+    def __init__(self, model: nn.Module, optimizer: OptimizerSettings, alpha: float) -> None:
         self._model, self._alpha = model, alpha
         self._parameters = list(model.parameters())  # the hooks will rename them; the tensors stay
-        betas = (adam.betas[0], adam.betas[1])
-        self._optimizer = torch.optim.Adam(
-            self._parameters, lr=adam.lr, betas=betas, eps=adam.eps, foreach=False, fused=False
-        )
+        self._optimizer = _for_loop_optimizer(optimizer, self._parameters)
 
     def mask(self, kept: dict[str, Tensor]) -> None:
         """Prune, by torch's hooks, what `kept` (parameter name -> True where kept) does not hold."""
@@ -92,3 +93,12 @@ class StraightforwardRecipe:
         masks = dict(self._model.named_buffers())
         originals = {name.removesuffix("_orig"): value for name, value in self._model.named_parameters()}
         return {name: value * masks[f"{name}_mask"] for name, value in originals.items()}
+
+
+def _for_loop_optimizer(settings: OptimizerSettings, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+    """Torch's own, one tensor at a time."""
+    numbers: dict[str, Any] = {"lr": settings.lr, "weight_decay": settings.weight_decay}
+    if settings.name == "adam":
+        betas = (settings.betas[0], settings.betas[1])
+        return torch.optim.Adam(parameters, betas=betas, eps=settings.eps, foreach=False, fused=False, **numbers)
+    return torch.optim.SGD(parameters, momentum=settings.momentum, foreach=False, fused=False, **numbers)

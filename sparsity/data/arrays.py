@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsity.data.catalogue import FILES
-from sparsity.data.download import fetch_unzipped
+from sparsity.data.catalogue import FILES, fetch_dataset
 from sparsity.data.idx import read_idx
 
 NUM_CLASSES = 10
@@ -40,15 +39,15 @@ class Published:
     checksums: dict[str, str] = field(default_factory=dict)
 
 
-def balanced_draw(labels: NDArray[np.int64], size: int, seed: int) -> NDArray[np.int64]:
-    """Indices, ascending, of `size` examples with an equal number of each of the 10 classes.
+def balanced_draw(labels: NDArray[np.int64], size: int, seed: int, num_classes: int = NUM_CLASSES) -> NDArray[np.int64]:
+    """Indices, ascending, of `size` examples with an equal number of each class.
 
-    Where `size` is no multiple of 10 the first classes give one more. The same (labels, size, seed) give the same
-    indices on every platform.
+    Where `size` is no multiple of `num_classes` the first classes give one more. The same (labels, size, seed) give the
+    same indices on every platform.
     """
     order = np.argsort(np.random.PCG64(seed).random_raw(len(labels)), kind="stable")
-    share, rest = divmod(size, NUM_CLASSES)
-    drawn = [order[labels[order] == label][: share + (label < rest)] for label in range(NUM_CLASSES)]
+    share, rest = divmod(size, num_classes)
+    drawn = [order[labels[order] == label][: share + (label < rest)] for label in range(num_classes)]
     return np.sort(np.concatenate(drawn))
 
 
@@ -63,20 +62,16 @@ def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> Publi
     Raises:
         DataError: a file could not be had, or is damaged.
     """
-    files = FILES[dataset]
-
-    def read(role: str, num_dimensions: int) -> NDArray[np.uint8]:
-        return read_idx(fetch_unzipped(files[role], data_dir), num_dimensions)
-
+    paths = dict(fetch_dataset(dataset, data_dir))
     return Published(
         name=dataset,
-        train_images=read("train_images", 3)[:, None],
-        train_labels=read("train_labels", 1).astype(np.int64),
-        test_images=read("test_images", 3)[:, None],
-        test_labels=read("test_labels", 1).astype(np.int64),
+        train_images=read_idx(paths["train_images"], 3)[:, None],
+        train_labels=read_idx(paths["train_labels"], 1).astype(np.int64),
+        test_images=read_idx(paths["test_images"], 3)[:, None],
+        test_labels=read_idx(paths["test_labels"], 1).astype(np.int64),
         mean=(mean,),
         std=(std,),
-        checksums={file.path: file.md5 for file in files.values()},
+        checksums=checksums(dataset),
     )
 
 
@@ -115,6 +110,11 @@ def generated(shape: tuple[int, int, int], num_train: int, num_test: int) -> Pub
         mean=(0.498,) * channels,
         std=(0.205,) * channels,
     )
+
+
+def checksums(dataset: str) -> dict[str, str]:
+    """md5 by file, as published."""
+    return {file.path: file.md5 for file in FILES[dataset].values() if file.md5 is not None}
 
 
 def _random_bytes(stream: np.random.PCG64, num_bytes: int) -> NDArray[np.uint8]:

@@ -1,10 +1,14 @@
 """Which files make up each published data set, where do they stand, and what are their checksums?
 
-Addresses and md5s of the .gz files are torchvision's (torchvision.datasets.MNIST and FashionMNIST, 0.29); sizes and the
-md5s of the unzipped bytes were taken from files that matched those.
+Addresses and md5s of the published files are torchvision's (torchvision.datasets.MNIST, FashionMNIST and CIFAR10,
+0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those.
 """
 
-from sparsity.data.download import RemoteFile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sparsity.data.archives import fetch_members
+from sparsity.data.download import RemoteFile, fetch_unzipped
 
 _IDX_NAMES = {
     "train_images": "train-images-idx3-ubyte.gz",
@@ -43,4 +47,39 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             "test_labels": ("bb300cfdad3c16e7a12a480ee83cd310", "15d484375f8d13e6eb1aabb0c3f46965", 5_148),
         },
     ),
+    "cifar10": {
+        name: RemoteFile(f"cifar-10-batches-py/{name}", (), md5)  # of its own it stands nowhere but in ARCHIVES
+        for name, md5 in {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+            "test_batch": "40351d587109b95175f43aff81a1287e",
+        }.items()
+    },
 }
+
+# data sets whose files are published together
+ARCHIVES: dict[str, RemoteFile] = {
+    "cifar10": RemoteFile(
+        "cifar-10-python.tar.gz",
+        ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+        "c58f30108f718f92721af3b95e74349a",
+        size_bytes=170_498_071,
+    ),
+}
+
+
+def fetch_dataset(dataset: str, data_dir: str | Path) -> Iterator[tuple[str, Path]]:
+    """(role, place) of each file of `dataset`, ready to be read: fetched where missing, unzipped, verified.
+
+    Raises:
+        DataError: a file could not be had, or the disk refused.
+    """
+    files = FILES[dataset]
+    if dataset in ARCHIVES:
+        yield from zip(files, fetch_members(files.values(), ARCHIVES[dataset], data_dir), strict=True)
+    else:
+        for role, file in files.items():
+            yield role, fetch_unzipped(file, data_dir)

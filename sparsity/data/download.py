@@ -30,6 +30,10 @@ class DataError(ValueError):
     """Data could not be had, read or written; the message is one sentence for the user."""
 
 
+class UnavailableError(DataError):
+    """No source provides the file."""
+
+
 class _SourceError(Exception):
     """One mirror did not provide the file; the message is the reason. Never leaves this module."""
 
@@ -41,16 +45,18 @@ class RemoteFile:
     Attributes:
         path: place below the data directory and below a mirror folder, such as `mnist/train-images-idx3-ubyte.gz`.
         urls: the publisher's addresses, best first.
-        md5: of the file as published.
+        md5: of the file as published; None where only a SHA-256 is.
         unzipped_md5: of the bytes inside a `.gz`; a file that was packed anew (other gzip header) passes by it.
         size_bytes: of the file as published, where known: a longer answer is cut off instead of filling the disk.
+        sha256: of the file as published, or the first digits of it, where there is no md5.
     """
 
     path: str
     urls: tuple[str, ...]
-    md5: str
+    md5: str | None = None
     unzipped_md5: str | None = None
     size_bytes: int | None = None
+    sha256: str | None = None
 
 
 def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -59,7 +65,8 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
     A damaged file found there is replaced, with a warning.
 
     Raises:
-        DataError: every mirror failed (with each reason and the place for a manual copy), or the disk refused.
+        UnavailableError: every mirror failed; with each reason and the place for a manual copy.
+        DataError: the disk refused.
     """
     target = Path(data_dir) / file.path
     failures = []
@@ -76,7 +83,7 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
             if failures:
                 _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
             return target
-    raise DataError(_all_failed(file, target, failures))
+    raise UnavailableError(_all_failed(file, target, failures))
 
 
 def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -92,7 +99,7 @@ def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
             return target
         _log.warning("%s is damaged: extracting it again.", target)
     archive = fetch(file, data_dir)
-    with _written_whole(target) as out, gzip.open(archive) as stream:
+    with written_whole(target) as out, gzip.open(archive) as stream:
         shutil.copyfileobj(stream, out, _CHUNK_BYTES)
     return target
 
@@ -105,7 +112,7 @@ def _sources(file: RemoteFile) -> list[str | Path]:
 
 def _copy(source: str | Path, target: Path, file: RemoteFile) -> None:
     """Writes `target` from `source`, or leaves it alone and raises _SourceError."""
-    with _opened(source) as stream, _written_whole(target) as out:
+    with _opened(source) as stream, written_whole(target) as out:
         for chunk in _chunks(stream, file.size_bytes):
             out.write(chunk)
         out.flush()
@@ -144,7 +151,7 @@ def _chunks(stream: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
 
 
 @contextmanager
-def _written_whole(target: Path) -> Iterator[BinaryIO]:
+def written_whole(target: Path) -> Iterator[BinaryIO]:
     """A file to write that appears as `target` when the block ends well, and leaves nothing behind when it does not."""
     part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
@@ -165,6 +172,8 @@ def _written_whole(target: Path) -> Iterator[BinaryIO]:
 
 def _fault(path: Path, file: RemoteFile) -> str | None:
     """Why the bytes at `path` are not those of `file`, or None when they are."""
+    if file.md5 is None:
+        return _fault_by_sha256(path, file)
     found = _md5(path)
     if found == file.md5:
         return None
@@ -175,6 +184,13 @@ def _fault(path: Path, file: RemoteFile) -> str | None:
     except (OSError, EOFError, zlib.error) as error:
         return f"it is a truncated or damaged .gz of {path.stat().st_size} bytes: {_reason(error)}"
     return None if inside == file.unzipped_md5 else f"its md5 is {found}, expected {file.md5}; its contents differ too"
+
+
+def _fault_by_sha256(path: Path, file: RemoteFile) -> str | None:
+    assert file.sha256, f"{file.path} has no checksum"
+    with path.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    return None if found.startswith(file.sha256) else f"its sha256 is {found}, expected {file.sha256}"
 
 
 def _md5(path: Path, unzip: bool = False) -> str:

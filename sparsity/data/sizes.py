@@ -1,14 +1,15 @@
 """How many examples does each split of each data set hold? Facts for the planner, readable without torch.
 
 Three sources feed the same builders: `real` (the published files), `embedded` (scikit-learn's handwritten digits,
-enlarged, for `scale=smoke`) and `generated` (random images of the real shape and number, for `scale=rehearsal`). Two
-protocols split them: `sound` holds validation images out of the training images; `authors` does what the authors' code
-did, which for MNIST is to validate on the test set itself.
+enlarged, or drawn figures, for `scale=smoke`) and `generated` (random images of the real shape and number, for
+`scale=rehearsal`). Two protocols split them: `sound` holds validation images out of the training images, or out of the
+test images where the baseline has seen all training images; `authors` does what the authors' code did, which for MNIST
+is to validate on the test set itself. ImageNet's validation images gate and test under both: `sound` divides them,
+`authors` gates on the first and tests on all. Its `sample` source, one image a class, shows that the pipeline runs.
 """
 
 from dataclasses import dataclass
 
-SOURCES = ("real", "embedded", "generated")
 PROTOCOLS = ("sound", "authors")
 
 
@@ -23,7 +24,7 @@ class SplitSizes:
 
 @dataclass(frozen=True)
 class PublishedSizes:
-    """Number of training and test examples before any hold-out, and how many the hold-out takes from training."""
+    """Number of training and test examples before any hold-out, and how many a hold-out takes."""
 
     train: int
     test: int
@@ -35,7 +36,18 @@ _MNIST_LIKE = {
     "embedded": PublishedSizes(train=1_497, test=300, held_out=297),
     "generated": PublishedSizes(train=60_000, test=10_000, held_out=5_000),
 }
-_PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE}
+_CIFAR10 = {
+    "real": PublishedSizes(train=50_000, test=10_000, held_out=5_000),
+    "embedded": PublishedSizes(train=2_500, test=1_000, held_out=500),
+    "generated": PublishedSizes(train=50_000, test=10_000, held_out=5_000),
+}
+_IMAGENET = {
+    "real": PublishedSizes(train=1_281_167, test=50_000, held_out=5_000),
+    "sample": PublishedSizes(train=900, test=100, held_out=0),
+    "embedded": PublishedSizes(train=600, test=300, held_out=150),
+    "generated": PublishedSizes(train=1_281_167, test=10_000, held_out=5_000),
+}
+_PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE, "cifar10": _CIFAR10, "imagenet": _IMAGENET}
 _AUTHORS_VALIDATE_ON_TEST = ("mnist",)
 
 
@@ -45,8 +57,8 @@ def published_sizes(dataset: str, source: str) -> PublishedSizes:
     Raises:
         ValueError: an unknown data set or source, with the known ones.
     """
-    _check_word("dataset", dataset, tuple(_PUBLISHED))
-    _check_word("source", source, SOURCES)
+    check_word("dataset", dataset, tuple(_PUBLISHED))
+    check_word("source", source, tuple(_PUBLISHED[dataset]))
     return _PUBLISHED[dataset][source]
 
 
@@ -56,23 +68,38 @@ def validates_on_test(dataset: str, protocol: str) -> bool:
     Raises:
         ValueError: an unknown data set or protocol, with the known ones.
     """
-    _check_word("dataset", dataset, tuple(_PUBLISHED))
-    _check_word("protocol", protocol, PROTOCOLS)
+    check_word("dataset", dataset, tuple(_PUBLISHED))
+    check_word("protocol", protocol, PROTOCOLS)
     return protocol == "authors" and dataset in _AUTHORS_VALIDATE_ON_TEST
 
 
-def split_sizes(dataset: str, source: str, protocol: str) -> SplitSizes:
-    """Sizes of the three splits of `dataset` from `source` under `protocol`.
+def validates_beside_test(protocol: str, baseline: str) -> bool:
+    """Whether validation images are held out of the test set: a published baseline has seen all training images."""
+    return protocol == "sound" and baseline == "published"
+
+
+def split_sizes(dataset: str, source: str, protocol: str, baseline: str = "train") -> SplitSizes:
+    """Sizes of the three splits of `dataset` from `source` under `protocol`, for a baseline of that source.
 
     Raises:
         ValueError: an unknown data set, source or protocol, with the known ones.
     """
     published = published_sizes(dataset, source)
-    if validates_on_test(dataset, protocol):
+    if validates_on_test(dataset, protocol) or source == "sample":
         return SplitSizes(published.train, published.test, published.test)
+    if dataset == "imagenet":  # Deviation 19
+        tested = published.test - published.held_out if protocol == "sound" else published.test
+        return SplitSizes(published.train, published.held_out, tested)
+    if validates_beside_test(protocol, baseline):
+        return SplitSizes(published.train, published.held_out, published.test - published.held_out)
     return SplitSizes(published.train - published.held_out, published.held_out, published.test)
 
 
-def _check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:
+def check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:
+    """Hold a word of the configuration to those allowed.
+
+    Raises:
+        ValueError: with what was got and what is allowed.
+    """
     if got not in allowed:
         raise ValueError(f"{what} is {got!r}, but it must be one of {', '.join(allowed)}: correct it in the config.")

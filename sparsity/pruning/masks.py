@@ -20,7 +20,9 @@ class Masks:
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = dict(parameters)
         self._multipliers = {name: torch.ones_like(p).detach() for name, p in self._parameters.items()}
-        self._is_dense = True
+        # On a CPU a network without pruned weights skips the products; a step captured as a CUDA graph cannot branch.
+        self._may_skip = all(p.device.type == "cpu" for p in self._parameters.values())
+        self._is_dense = self._may_skip
 
     @property
     def kept(self) -> dict[str, Tensor]:
@@ -43,7 +45,8 @@ class Masks:
             kept: name -> boolean mask; what is already pruned stays pruned, whatever it says.
         """
         for name, keep in kept.items():
-            self._multipliers[name].mul_(keep)
+            multiplier = self._multipliers[name]
+            multiplier.copy_(keep & (multiplier != 0))  # a product would first make a float of every boolean
         self._is_dense = False
         self.after_step(list(self._parameters.values()))
 
@@ -60,28 +63,34 @@ class Masks:
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as bits, eight weights to a byte, in row-major order; the shapes are the parameters'."""
-        return {name: pack_bits(keep) for name, keep in self.kept.items()}
+        return {name: pack_bits(multiplier != 0) for name, multiplier in self._multipliers.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the bits and zero the weights they prune."""
         for name, bits in state.items():
             multiplier = self._multipliers[name]
-            multiplier.copy_(unpack_bits(bits, multiplier.shape).to(multiplier))
-        self._is_dense = all(bool(multiplier.all()) for multiplier in self._multipliers.values())
+            multiplier.copy_(unpack_bits(bits, multiplier.shape))
+        self._is_dense = self._may_skip and all(bool(multiplier.all()) for multiplier in self._multipliers.values())
         self.after_step(list(self._parameters.values()))
 
 
 def pack_bits(keep: Tensor) -> Tensor:
     """A boolean tensor as uint8 [ceil(n / 8)] on the CPU, first weight in the highest bit."""
-    flat = keep.flatten().to("cpu", torch.uint8)
-    padded = torch.nn.functional.pad(flat, (0, -len(flat) % 8)).view(-1, 8)
-    return (padded << _SHIFTS).sum(1, dtype=torch.uint8)
+    flat = keep.flatten().to("cpu")
+    bits = torch.empty(-(-len(flat) // 8), dtype=torch.uint8)
+    for packed, part in zip(bits.split(CHUNK_BYTES), flat.split(8 * CHUNK_BYTES), strict=True):
+        padded = torch.nn.functional.pad(part.byte(), (0, -len(part) % 8)).view(-1, 8)
+        torch.sum(padded << _SHIFTS, 1, dtype=torch.uint8, out=packed)
+    return bits
 
 
 def unpack_bits(bits: Tensor, shape: torch.Size) -> Tensor:
     """The boolean tensor of `shape` that `pack_bits` packed."""
-    flat = ((bits.unsqueeze(1) >> _SHIFTS) & 1).flatten()[: shape.numel()]
-    return flat.view(shape).bool()
+    flat = torch.empty(8 * len(bits), dtype=torch.bool)
+    for part, packed in zip(flat.split(8 * CHUNK_BYTES), bits.split(CHUNK_BYTES), strict=True):
+        part.copy_(((packed.unsqueeze(1) >> _SHIFTS) & 1).flatten())
+    return flat[: shape.numel()].view(shape)
 
 
+CHUNK_BYTES = 1 << 16  # of bits that are packed or unpacked together: eight bytes are held for each
 _SHIFTS = torch.arange(7, -1, -1, dtype=torch.uint8)

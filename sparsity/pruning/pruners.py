@@ -4,8 +4,11 @@
 when to prune.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.regularizers import Penalty
@@ -51,14 +54,36 @@ class Pruner:
     @property
     def sparsity(self) -> float:
         """Pruned weights over all weights, in [0, 1]."""
-        return sparsity(sum(self.masks.count_kept().values()), sum(self.num_total.values()))
+        return sparsity(self.num_kept, sum(self.num_total.values()))
+
+    @property
+    def num_kept(self) -> int:
+        """Weights that are left."""
+        return sum(self.masks.count_kept().values())
 
     @torch.no_grad()
-    def prune(self) -> None:
-        """Remove one fraction of the remaining weights, smallest magnitudes first, and restart lambda."""
-        kept = self.masks.kept
-        count = num_to_prune(sum(self.masks.count_kept().values()), self._fraction)
-        scores = {name: magnitude(p) for name, p in self._parameters.items()}
-        self.masks.shrink(select_smallest(scores, kept, count))
+    def prune(self, count: int | None = None) -> None:
+        """Remove `count` weights, smallest magnitudes first, and restart lambda; None is the scheduled fraction."""
+        count = num_to_prune(self.num_kept, self._fraction) if count is None else count
+        self.masks.shrink(self._selected(count))
         if self.penalty is not None:
             self.penalty.restart()
+
+    @contextmanager
+    def without(self, count: int) -> Iterator[None]:
+        """The network as it would be if `count` weights were removed now; afterwards it is as it was."""
+        weights = {name: p.detach().clone() for name, p in self._parameters.items()}
+        with torch.no_grad():
+            for name, keep in self._selected(count).items():
+                self._parameters[name].mul_(keep)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for name, parameter in self._parameters.items():
+                    parameter.copy_(weights[name])
+
+    def _selected(self, count: int) -> dict[str, Tensor]:
+        """New masks without the `count` smallest of the kept weights."""
+        scores = {name: magnitude(p) for name, p in self._parameters.items()}
+        return select_smallest(scores, self.masks.kept, count)

@@ -11,15 +11,16 @@ import torch
 from torch import Tensor
 
 from sparsity.pruning.schedules import penalty_decay
-from sparsity.pruning.scores import irrelevance
+from sparsity.pruning.scores import insensitivity, irrelevance
 from sparsity.settings import PenaltySettings
 
 
 class Penalty:
-    """A gradient edit (and, decoupled, an after-step) for `l1`, `l2` and `relevance`.
+    """A gradient edit (and, decoupled, an after-step) for `l1`, `l2`, `relevance` and `lobster`.
 
-    l1: lambda sum |w|. l2: lambda sum w^2. relevance: lambda sum I w^2, PAPER eq. 5. Every trainable parameter takes
-    part: biases and norms too, as in the authors' code.
+    l1: lambda sum |w|. l2: lambda sum w^2. relevance: lambda sum I w^2, PAPER eq. 5. lobster: no penalty of the loss
+    but w -= lambda w max(0, 1 - |g|) after the step, whatever its rate. Every trainable parameter takes part: biases
+    and norms too, as in the authors' code.
 
     Args:
         settings: kind, lambda, alpha, decay.
@@ -37,7 +38,8 @@ class Penalty:
         self._count = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
         self._value = torch.zeros((), device=device)
-        self._degree = 1 if settings.kind == "l1" else 2  # of the penalty in w, at constant I
+        self._degree = 2 if settings.kind in ("l2", "relevance") else 1  # of the penalty in w, at constant I
+        self._is_coupled = not settings.decoupled and settings.kind != "lobster"
         self._pull: list[Tensor] = []
         self.recorded = {"penalty/lambda": self._strength, "penalty/value": self._value}
 
@@ -49,16 +51,19 @@ class Penalty:
         pull = self._direction(parameters, gradients)
         self._record_value(parameters, pull)
         torch._foreach_mul_(pull, self._degree * self._strength)
-        if self.settings.decoupled:
-            self._pull = pull
-        else:
+        if self._is_coupled:
             torch._foreach_add_(gradients, pull)  # Deviation 13
+        else:
+            self._pull = pull
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
-        """Decoupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
-        for parameter, pull in zip(parameters if self.settings.decoupled else (), self._pull, strict=True):
+        """Not coupled only: w -= learning_rate * lambda * d(penalty)/dw, taken at the weights before the step."""
+        if self._is_coupled:
+            return
+        rate = torch.ones_like(learning_rate) if self.settings.kind == "lobster" else learning_rate
+        for parameter, pull in zip(parameters, self._pull, strict=True):
             # a rate of 0 is the stop after a non-finite loss, where the pull may be NaN
-            parameter.sub_(torch.where(learning_rate > 0, learning_rate * pull, 0.0))
+            parameter.sub_(torch.where(learning_rate > 0, rate * pull, 0.0))
 
     def restart(self) -> None:
         """Set lambda back to its full strength, as after each prune."""
@@ -73,12 +78,15 @@ class Penalty:
         self._count.copy_(state["count"])
 
     def _direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """New tensors sign(w), w or I w: d(penalty)/dw at lambda = 1 but for the degree, a factor of 1 or 2."""
+        """New tensors sign(w), w, I w or max(0, 1 - |g|) w: d(penalty)/dw at lambda = 1 but for the degree."""
         if self.settings.kind == "l1":
             return list(torch._foreach_sign(parameters))
         if self.settings.kind == "l2":
             return [parameter.clone() for parameter in parameters]
-        pull = self._irrelevance(gradients)
+        if self.settings.kind == "lobster":
+            pull = [insensitivity(gradient) for gradient in gradients]
+        else:
+            pull = self._irrelevance(gradients)
         torch._foreach_mul_(pull, parameters)
         return pull
 

@@ -33,6 +33,11 @@ def irrelevance(
     return torch.exp(-size / alpha)
 
 
+def insensitivity(gradient: Tensor) -> Tensor:
+    """max(0, 1 - |g|): LOBSTER's coefficient, 1 where the loss does not depend on the weight (arXiv 2011.09905)."""
+    return (1 - gradient.abs()).clamp_min(0.0)
+
+
 def magnitude(weight: Tensor) -> Tensor:
     """|w|: what is small goes first (Han et al. 2015; PAPER section 4)."""
     return weight.detach().abs()

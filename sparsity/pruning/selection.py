@@ -1,9 +1,20 @@
-"""Which weights go? The smallest scores over the whole network: an exact count, with ties broken by position."""
+"""Which weights go? The smallest scores over the whole network: an exact count, with ties broken by position.
 
-from collections.abc import Mapping
+The threshold is found by a radix search on the bits of the scores: those of non-negative floats, read as integers,
+stand in the order of the floats. Each pass counts one digit of 16 bits over all tensors and narrows the search to the
+values that share it; nothing is sorted or concatenated, and only integers are added up, so that the outcome is the same
+on every device, in any order of summation.
+"""
+
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
+
+DIGIT_BITS = 16
+NUM_DIGITS = 1 << DIGIT_BITS
+CHUNK_SIZE = 1 << 19  # weights looked at together: what a chunk needs beside them stays in a processor's cache
+_INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a float
 
 
 def num_to_prune(num_kept: int, fraction: float) -> int:
@@ -18,37 +29,70 @@ def select_smallest(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], co
     """New masks in which the `count` kept weights of smallest score are gone, chosen globally over all tensors.
 
     Equal scores at the threshold go in the order of the mapping, then of the flat row-major index, so that every
-    machine prunes the same weights.
+    machine prunes the same weights. -0.0 equals 0.0; denormals are told apart, whatever the processor's flush mode;
+    infinity goes last but for NaN.
 
     Args:
-        scores: name -> score of every weight.
+        scores: name -> score of every weight, not negative, all of one floating-point type.
         kept: name -> boolean mask of the same shape, True = still there.
         count: how many to remove, at most the number kept.
 
     Returns:
-        Name -> boolean mask; exactly `count` fewer weights are kept.
+        Name -> boolean mask; exactly `count` fewer weights are kept. Beside it, memory is needed for a chunk of
+        `CHUNK_SIZE` weights and a row-major copy of a tensor that lies otherwise.
 
     Raises:
         ValueError: if fewer than `count` weights are left.
     """
     if count == 0:
         return {name: keep.clone() for name, keep in kept.items()}
-    remaining = torch.cat([scores[name][kept[name]] for name in scores])
-    if count > len(remaining):
-        raise ValueError(f"Cannot prune {count} weights: only {len(remaining)} are left.")
-    threshold = torch.kthvalue(remaining, count).values
-    num_ties = count - int((remaining < threshold).sum())
-    del remaining
+    threshold, num_ties = _threshold(scores, kept, count)
     masks = {}
     for name, keep in kept.items():
         masks[name], num_ties = _cut(scores[name], keep, threshold, num_ties)
     return masks
 
 
-def _cut(score: Tensor, keep: Tensor, threshold: Tensor, num_ties: int) -> tuple[Tensor, int]:
+def _threshold(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], count: int) -> tuple[int, int]:
+    """The bits of the `count`-th smallest kept score, and how many that equal it are among the `count`."""
+    num_bits = 8 * next(iter(scores.values())).element_size()
+    threshold = 0
+    for shift in range(num_bits - DIGIT_BITS, -1, -DIGIT_BITS):
+        below = _histogram(scores, kept, threshold, shift).cumsum(0)
+        if count > (available := int(below[-1])):  # in the first pass at the latest
+            raise ValueError(f"Cannot prune {count} weights: only {available} are left.")
+        digit = int(torch.searchsorted(below, count))
+        count -= int(below[digit - 1]) if digit > 0 else 0
+        threshold += digit << shift
+    return threshold, count
+
+
+def _histogram(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], base: int, shift: int) -> Tensor:
+    """Kept scores by digit, int64 [NUM_DIGITS] on the CPU; only those count whose higher digits are `base`'s."""
+    counts = torch.zeros(NUM_DIGITS + 2, dtype=torch.int64)  # the first and the last bin take what does not count
+    for name, keep in kept.items():
+        for bits, still_there in _chunks(scores[name], keep):
+            digits = bits.sub_(base).bitwise_right_shift_(shift)
+            bins = digits.add_(1).clamp_(0, NUM_DIGITS + 1).mul_(still_there)
+            counts += torch.bincount(bins, minlength=len(counts)).cpu()
+    return counts[1:-1]
+
+
+def _cut(score: Tensor, keep: Tensor, threshold: int, num_ties: int) -> tuple[Tensor, int]:
     """Drop what is below the threshold and the first `num_ties` that equal it; also the ties still to be dropped."""
-    new = keep & (score >= threshold)
-    ties = (new & (score == threshold)).flatten().nonzero().squeeze(1)[:num_ties]
-    flat = new.flatten()
-    flat[ties] = False
-    return flat.view(new.shape), num_ties - len(ties)
+    new = torch.empty(keep.numel(), dtype=torch.bool, device=keep.device)
+    for part, (bits, still_there) in zip(new.split(CHUNK_SIZE), _chunks(score, keep), strict=True):
+        torch.logical_and(still_there, bits >= threshold, out=part)
+        ties = (part & (bits == threshold)).nonzero().squeeze(1)[:num_ties]
+        part[ties] = False
+        num_ties -= len(ties)
+    return new.view(keep.shape), num_ties
+
+
+def _chunks(score: Tensor, keep: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Both tensors flat in row-major order, a chunk at a time: the score's bits without the sign (a copy), the mask."""
+    integer = _INTEGERS[score.element_size()]
+    pairs = zip(score.flatten().split(CHUNK_SIZE), keep.flatten().split(CHUNK_SIZE), strict=True)
+    for values, mask in pairs:
+        bits = values.view(integer) & torch.iinfo(integer).max
+        yield (bits.int() if integer is torch.int16 else bits), mask

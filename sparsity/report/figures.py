@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsity.report.blocks import Figure
+from sparsity.report.comparison import AT_PAPER_SPARSITY
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.frontier import draw_frontier
@@ -22,7 +23,8 @@ def experiment_figures(paper: PaperExperiment, configurations: Sequence[Configur
     """The drawings of one experiment, in the order of the page; of its first configurations, if there are many."""
     ours = [each for each in configurations if each.first.regularise.num_prunes > 0][:MOST_CONFIGURATIONS]
     figures = [_frontier(paper, ours)]
-    if paper.results.groups:
+    row = paper.row("relevance")
+    if (row and row.residual) or any(each.residual(AT_PAPER_SPARSITY) for each in ours):
         figures.append(_residuals(paper, ours))
     if ours:
         figures.append(_training(paper, ours))

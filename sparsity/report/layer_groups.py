@@ -10,6 +10,15 @@ from sparsity.report.records import Layer
 
 RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "lenet5": (("Conv1", "conv1."), ("Conv2", "conv2."), ("FC1", "fc1."), ("FC2", "fc2.")),
+    "resnet32": (
+        ("Stem", "conv1."),
+        ("Stem", "bn1."),
+        ("Stage 1", "layer1."),
+        ("Stage 2", "layer2."),
+        ("Stage 3", "layer3."),
+        ("Classifier", "linear."),
+    ),
+    "vgg16": (("Convolutional", "features."), ("Fully connected", "classifier.")),
 }
 
 

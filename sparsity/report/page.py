@@ -37,9 +37,10 @@ LEGEND = """\
 - Ours: mean ± sample standard deviation over n seeds with the 95 % interval of the mean (Student's t), scored on the
   test data once, after the final phase. The gate and the choice of the checkpoint saw validation data only, unless a
   run is called (authors).
-- Each run ends with two final phases: *from the paper's sparsity* starts at the first state at least as sparse as the
-  paper's result, *from the last state* where pruning ended. The first kind compares metrics at equal sparsity; the
-  overview shows it. *the best of all states* is the authors' choice: the best validation metric at any sparsity.
+- Each run ends with two final phases: *from the paper's sparsity* starts at the first state as sparse as the paper's
+  result (to a tenth of a prune), *from the last state* where pruning ended. The first kind compares metrics at equal
+  sparsity; the overview shows it. *the best of all states* is the authors' choice: the best validation metric at any
+  sparsity.
 - **matches**: metric and sparsity are both within the tolerance. **better**: one is beyond it, the other not below it.
   **short**: the metric is below it at equal sparsity, or a seed never reached the sparsity. **trade-off**: sparser, but
   with a lower metric. **differs**: a number of which neither more nor less is better. **not run**: there is no run.

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.settings import PhaseSettings
+from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions, Recorded, Stateful
 from sparsity.training.lr_schedules import lr_factor
 from sparsity.training.optimizers import build_optimizer
@@ -23,15 +24,29 @@ RECORDER_CAPACITY = 1000
 
 
 class Batches(Protocol):
-    """Training batches, a pure function of (epoch, position)."""
+    """Training batches, a pure function of (epoch, place in the epoch).
+
+    is_resident: whether `at` depends on the device's `position` alone, so that a step may be captured as a CUDA graph.
+    """
+
+    is_resident: bool
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in one epoch."""
+        """Batches in one epoch (micro-batches, where a phase accumulates)."""
         ...
 
-    def batch(self, epoch: int, step: int) -> Batch:
-        """The batch at `step` in [0, steps_per_epoch) of `epoch`, on the device."""
+    def start_epoch(self, epoch: int) -> None:
+        """Load the order of `epoch` into place; called before its first batch and after a resume within it."""
+        ...
+
+    def at(self, position: Tensor, step: int) -> Batch:
+        """The batch at a place in [0, steps_per_epoch) of the epoch, on the device.
+
+        Args:
+            position: the place as int64, 0-dim, on the device: what a batch is to be gathered by that lies there.
+            step: the same number, for a source that streams.
+        """
         ...
 
 
@@ -65,6 +80,7 @@ class Trainer:
         evaluate: gives the metrics to be yielded, as 0-dim tensors.
         settings: lengths, optimiser and learning rate of this phase.
         extensions: what a method adds.
+        execution: precision, fusion and CUDA graphs.
     """
 
     def __init__(
@@ -75,12 +91,15 @@ class Trainer:
         evaluate: Callable[[], dict[str, Tensor]],
         settings: PhaseSettings,
         extensions: Extensions | None = None,
+        execution: Execution | None = None,
     ) -> None:
         self.model, self.task, self.batches = model, task, batches
         self.settings, self.extensions = settings, extensions or Extensions()
-        self._evaluate = evaluate
+        self.execution = execution or Execution()
+        self.evaluate = evaluate
         self.step = 0
-        self.num_steps = settings.num_epochs * batches.steps_per_epoch
+        self.steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
+        self.num_steps = settings.num_epochs * self.steps_per_epoch
         if settings.max_steps is not None:
             self.num_steps = min(self.num_steps, settings.max_steps)
         self.parameters: list[Tensor] = [p for p in model.parameters() if p.requires_grad]
@@ -91,11 +110,21 @@ class Trainer:
         self._stop = torch.zeros((), device=device)
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
+        self._epoch: int | None = None
+        self._position = torch.zeros((), dtype=torch.int64, device=device)
         own = [p for objective in self.extensions.objectives for p in objective.parameters()]
         self.optimizer = build_optimizer(settings.optimizer, [*self.parameters, *own], self._learning_rate, self._stop)
         self._recorded = [r.recorded for r in self.extensions.distinct() if isinstance(r, Recorded)]
         names = [name for recorded in self._recorded for name in recorded]
         self._recorder = StepRecorder(["train/loss", "train/learning_rate", *names], RECORDER_CAPACITY, device)
+        self._num_undrained = 0
+        can_capture = self.execution.capture and device.type == "cuda" and batches.is_resident
+        self._replay = Replay(self._learn) if can_capture else None
+        self._edit: Callable[[list[Tensor]], None] = self._edit_gradients
+        if self.execution.compile != "none":
+            self._edit = torch.compile(self._edit_gradients, dynamic=False)
+        if self.execution.compile == "all":
+            model.compile()
 
     def run(self) -> Iterator[Evaluation]:
         """Train to the end of the phase, yielding after each evaluation; may be resumed after `load_state_dict`.
@@ -106,33 +135,34 @@ class Trainer:
         self.model.train()
         rows: list[dict[str, float]] = []
         while self.step < self.num_steps:
-            epoch, position = divmod(self.step, self.batches.steps_per_epoch)
+            epoch, position = divmod(self.step, self.steps_per_epoch)
             is_due = self._is_due(position + 1)
             is_yield = is_due or self.step + 1 == self.num_steps
-            self.train_step(self.batches.batch(epoch, position), observe=is_yield)
-            if is_yield or self._recorder.is_full:
+            self.train_step(observe=is_yield)
+            if is_yield or self._num_undrained == self._recorder.capacity:
                 rows += self.drain()
             if is_yield:
                 started = time.monotonic()
-                metrics = {name: float(value) for name, value in self._evaluate().items()}
+                metrics = {name: float(value) for name, value in self.evaluate().items()}
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
 
-    def train_step(self, batch: Batch, observe: bool = False) -> None:
-        """One update from one batch; `run` is made of these. Drain before the recorder is full.
+    def train_step(self, observe: bool = False) -> None:
+        """One update from the data that are next; `run` is made of these. Drain before the recorder is full.
 
         Args:
-            batch: on the device.
             observe: whether the observers look at this step's gradients.
         """
+        self._take_place()
         self._set_learning_rate()
-        self.optimizer.zero_grad(set_to_none=True)
-        loss, outputs = self.task.forward(self.model, batch)
-        for objective in self.extensions.objectives:
-            loss = loss + objective.term(outputs)
-        loss.backward()
-        self._update(loss.detach(), observe)
+        if self._replay is None:
+            self._learn(observe)
+        elif observe:  # the one step of many that does more than the captured one
+            self._replay.eagerly(lambda: self._learn(observe))
+        else:
+            self._replay()
         self.step += 1
+        self._num_undrained += 1
 
     def drain(self) -> list[dict[str, float]]:
         """The rows recorded since the last call, oldest first.
@@ -140,7 +170,8 @@ class Trainer:
         Raises:
             NonFiniteLossError: naming the first step whose loss was not finite.
         """
-        rows = self._recorder.drain()
+        rows = self._recorder.drain(self._num_undrained)
+        self._num_undrained = 0
         first = self.step - len(rows)
         bad_step = int(self._first_bad_step)
         if bad_step >= 0:
@@ -174,7 +205,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Stand again where `state_dict` was taken; the weights are the caller's to restore."""
-        self.step = state["step"]
+        self.step, self._epoch = state["step"], None
         self._device_step.fill_(self.step)
         self._stop.zero_()
         self._first_bad_step.fill_(-1)
@@ -188,8 +219,39 @@ class Trainer:
         _restore_generators(state["generators"])
 
     def _is_due(self, steps_into_epoch: int) -> bool:
-        every = self.settings.evaluate_every_steps or self.batches.steps_per_epoch
+        every = self.settings.evaluate_every_steps or self.steps_per_epoch
         return steps_into_epoch % every == 0  # Deviation 12
+
+    def _take_place(self) -> None:
+        """Stand at the next batch; within an epoch the steps themselves move the place on."""
+        epoch, position = divmod(self.step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            self.batches.start_epoch(epoch)
+            self._position.fill_(position * self.settings.micro_batches)
+            self._epoch = epoch
+
+    def _learn(self, observe: bool = False) -> None:
+        """Gather, forward, backward and update: all of a step that happens on the device."""
+        self.optimizer.zero_grad(set_to_none=True)
+        num_parts = self.settings.micro_batches
+        first = self.step % self.steps_per_epoch * num_parts
+        losses = [self._backward(first + part, num_parts) for part in range(num_parts)]
+        self._update(losses[0] if num_parts == 1 else torch.stack(losses).mean(), observe)
+
+    def _backward(self, step: int, num_parts: int) -> Tensor:
+        """Add the gradient of one micro-batch, weighted by its share, and return its loss."""
+        batch = self.batches.at(self._position, step)
+        self._position.add_(1)
+        with self.execution.precision(self._position.device):
+            loss, outputs = self.task.forward(self.model, batch)
+        for objective in self.extensions.objectives:
+            loss = loss + objective.term(outputs)
+        (loss if num_parts == 1 else loss / num_parts).backward()
+        return loss.detach()
+
+    def _edit_gradients(self, gradients: list[Tensor]) -> None:
+        for gradient_edit in self.extensions.gradient_edits:
+            gradient_edit.edit(self.parameters, gradients)
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
@@ -198,8 +260,7 @@ class Trainer:
         assert len(gradients) == len(self.parameters), "a parameter took no part in the loss"
         for observer in self.extensions.observers if observe else ():
             observer.observe(self.parameters, gradients)
-        for gradient_edit in self.extensions.gradient_edits:
-            gradient_edit.edit(self.parameters, gradients)
+        self._edit(gradients)
         self.optimizer.step()
         for after in self.extensions.after_steps:
             after.after_step(self.parameters, self._learning_rate)

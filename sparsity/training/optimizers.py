@@ -25,7 +25,13 @@ def build_optimizer(
         betas = (settings.betas[0], settings.betas[1])
         decay = settings.weight_decay
         optimizer = torch.optim.Adam(
-            parameters, lr=learning_rate, betas=betas, eps=settings.eps, weight_decay=decay, fused=True
+            parameters,
+            lr=learning_rate,
+            betas=betas,
+            eps=settings.eps,
+            weight_decay=decay,
+            fused=True,
+            capturable=learning_rate.is_cuda,  # torch insists, although the fused kernel counts its steps on the device
         )
     elif settings.name == "sgd":
         optimizer = torch.optim.SGD(

@@ -11,31 +11,30 @@ class StepRecorder:
 
     Args:
         names: one per column, as they appear in the log.
-        capacity: rows it holds; the loop must drain it when it is full.
+        capacity: rows it holds; the loop must drain it before more are written.
         device: where the figures live.
     """
 
     def __init__(self, names: Sequence[str], capacity: int, device: torch.device) -> None:
         self.names = tuple(names)
         self._rows = torch.zeros(capacity, len(self.names), device=device)
-        self._slot = torch.zeros(1, dtype=torch.int64, device=device)
-        self._num_written = 0
+        self._places = torch.arange(capacity, device=device).unsqueeze(1)
+        self._slot = torch.zeros((), dtype=torch.int64, device=device)
 
     @property
-    def is_full(self) -> bool:
-        """Whether there is no room for one more row."""
-        return self._num_written == len(self._rows)
+    def capacity(self) -> int:
+        """Rows it holds."""
+        return len(self._rows)
 
     def write(self, values: Sequence[Tensor]) -> None:
-        """Append one row of 0-dim tensors without asking the device for a value."""
+        """Append one row of 0-dim tensors; all of it happens on the device, so that it can stand in a CUDA graph."""
         row = torch.stack([value.detach().to(self._rows) for value in values])
-        self._rows.index_copy_(0, self._slot, row.unsqueeze(0))
+        # where, unlike index_copy_, is one kernel under deterministic algorithms
+        torch.where(self._places == self._slot, row, self._rows, out=self._rows)
         self._slot.add_(1)
-        self._num_written += 1
 
-    def drain(self) -> list[dict[str, float]]:
-        """The rows written since the last call, oldest first; one copy from the device."""
-        rows = self._rows[: self._num_written].tolist()
+    def drain(self, num_rows: int) -> list[dict[str, float]]:
+        """The `num_rows` rows written since the last call, oldest first; one copy from the device."""
+        rows = self._rows[:num_rows].tolist()
         self._slot.zero_()
-        self._num_written = 0
         return [dict(zip(self.names, row, strict=True)) for row in rows]

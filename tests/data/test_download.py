@@ -133,6 +133,23 @@ def test_without_a_known_md5_of_the_contents_only_the_published_bytes_pass(mirro
         fetch(RemoteFile(PATH, (), md5(PUBLISHED)), data_dir)
 
 
+@pytest.mark.parametrize("num_digits", [64, 8])
+def test_a_file_may_be_known_by_its_sha256_or_the_first_digits_of_it(
+    mirror: Path, data_dir: Path, num_digits: int
+) -> None:
+    put(mirror, PUBLISHED)
+    sha256 = hashlib.sha256(PUBLISHED).hexdigest()[:num_digits]
+    assert fetch(RemoteFile(PATH, (), sha256=sha256), data_dir).read_bytes() == PUBLISHED
+
+
+def test_another_sha256_is_named_and_the_file_not_kept(mirror: Path, data_dir: Path) -> None:
+    put(mirror, REPACKED)
+    expected = hashlib.sha256(PUBLISHED).hexdigest()
+    with pytest.raises(DataError, match=f"its sha256 is [0-9a-f]{{64}}, expected {expected}"):
+        fetch(RemoteFile(PATH, (), sha256=expected), data_dir)
+    assert not files_below(data_dir)
+
+
 def test_a_truncated_gz_is_named_and_not_kept(mirror: Path, data_dir: Path) -> None:
     put(mirror, PUBLISHED[:-20])
     with pytest.raises(DataError, match=r"mirror/set/train\.gz \(it is a truncated or damaged \.gz of \d+ bytes"):

@@ -5,13 +5,15 @@ from pathlib import Path
 import pytest
 
 from scripts import download
+from sparsity.data import catalogue
 from sparsity.data.download import RemoteFile
 
 
 @pytest.fixture
 def unreachable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = RemoteFile("toy/labels.gz", (), md5="0", unzipped_md5="1")
-    monkeypatch.setattr(download, "FILES", {"toy": {"labels": file}})
+    for module in (download, catalogue):
+        monkeypatch.setattr(module, "FILES", {"toy": {"labels": file}})
     monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "empty"))
 
 

@@ -24,6 +24,15 @@ def test_fashion_mnist_holds_5000_out_of_training_under_both_protocols(protocol:
     assert not validates_on_test("fashion_mnist", protocol)
 
 
+@pytest.mark.parametrize("baseline", ["train", "file", "none"])
+def test_cifar10_holds_5000_out_of_training_for_a_baseline_of_our_own(baseline: str) -> None:
+    assert split_sizes("cifar10", "real", "sound", baseline) == SplitSizes(train=45_000, val=5_000, test=10_000)
+
+
+def test_cifar10_halves_the_test_set_for_a_published_baseline() -> None:
+    assert split_sizes("cifar10", "real", "sound", "published") == SplitSizes(train=50_000, val=5_000, test=5_000)
+
+
 def test_the_embedded_digits_are_1797_in_all() -> None:
     assert split_sizes("mnist", "embedded", "sound") == SplitSizes(train=1_200, val=297, test=300)
 
@@ -36,7 +45,7 @@ def test_published_sizes_count_the_held_out_examples_as_training() -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("mist", "real", "sound"), "dataset is 'mist', but it must be one of mnist, fashion_mnist"),
+        (("mist", "real", "sound"), "dataset is 'mist', but it must be one of mnist, fashion_mnist, cifar10"),
         (("mnist", "reel", "sound"), "source is 'reel', but it must be one of real, embedded, generated"),
         (("mnist", "real", "fair"), "protocol is 'fair', but it must be one of sound, authors"),
     ],
@@ -49,3 +58,17 @@ def test_an_unknown_word_is_answered_with_the_known_ones(arguments: tuple[str, s
 def test_sizes_and_the_download_script_do_not_import_torch() -> None:
     code = "import sys, sparsity.data.sizes, scripts.download; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_both_protocols_divide_imagenets_validation_images() -> None:
+    assert split_sizes("imagenet", "real", "sound") == SplitSizes(train=1_281_167, val=5_000, test=45_000)
+    assert split_sizes("imagenet", "real", "authors") == SplitSizes(train=1_281_167, val=5_000, test=50_000)
+
+
+def test_the_sample_of_imagenet_tests_on_the_images_that_gate() -> None:
+    assert split_sizes("imagenet", "sample", "sound") == SplitSizes(train=900, val=100, test=100)
+
+
+def test_only_imagenet_has_a_sample() -> None:
+    with pytest.raises(ValueError, match="source is 'sample', but it must be one of real, embedded, generated"):
+        split_sizes("mnist", "sample", "sound")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sparsity.pruning import masks as masks_module
 from sparsity.pruning.masks import Masks, pack_bits, unpack_bits
 
 
@@ -93,3 +94,12 @@ def test_masks_have_the_layout_of_their_parameter() -> None:
     masks = Masks({"w": parameter})
     masks.load_state_dict(masks.state_dict())
     assert masks.multipliers["w"].stride() == parameter.stride()
+
+
+@pytest.mark.parametrize("num_weights", [1, 8, 15, 16, 17, 40])
+def test_bits_packed_in_many_chunks_are_those_packed_at_once(num_weights: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep = torch.rand(num_weights, generator=torch.Generator().manual_seed(0)) > 0.5
+    whole = pack_bits(keep)
+    monkeypatch.setattr(masks_module, "CHUNK_BYTES", 2)
+    assert torch.equal(pack_bits(keep), whole)
+    assert torch.equal(unpack_bits(whole, keep.shape), keep)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tests.training.fakes import network, pruner, weights
+from tests.training.fakes import network, pruner, same, weights
 
 
 class Tied(nn.Module):
@@ -70,3 +70,21 @@ def test_a_prune_sets_lambda_back() -> None:
 
 def test_without_a_kind_there_is_no_penalty_at_all() -> None:
     assert pruner(network(), "none").penalty is None
+
+
+def test_without_so_many_weights_the_network_is_tried_and_put_back() -> None:
+    model = network()
+    method = pruner(model)
+    before = weights(model)
+    with method.without(100):
+        assert sum(int((weight == 0).sum()) for weight in weights(model)) == 100
+    assert same(before, weights(model)) and method.sparsity == 0.0
+
+
+def test_what_was_tried_is_what_a_prune_of_that_count_removes() -> None:
+    model = network()
+    method = pruner(model)
+    with method.without(100):
+        tried = weights(model)
+    method.prune(100)
+    assert same(tried, weights(model)) and method.num_kept == sum(method.num_total.values()) - 100

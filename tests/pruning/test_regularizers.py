@@ -161,3 +161,21 @@ def test_the_scale_free_pull_takes_its_mean_over_the_kept_weights() -> None:
     Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=[kept]).edit([weight], [gradient])
     pull = [2 * STRENGTH * math.exp(-0.5), 2 * STRENGTH * math.exp(-1.5)]
     assert gradient.tolist() == pytest.approx([1 + pull[0], 0.0, 0.0, 3 + pull[1]])
+
+
+def test_lobster_shrinks_what_the_loss_is_insensitive_to_whatever_the_rate() -> None:
+    weight, gradient = torch.tensor([1.0, -2.0, 4.0]), torch.tensor([0.0, 0.5, -3.0])
+    subject = penalty([weight], kind="lobster")
+    edited = gradient.clone()
+    subject.edit([weight], [edited])
+    assert torch.equal(edited, gradient)
+    subject.after_step([weight], torch.tensor(1e-9))
+    assert weight.tolist() == [1.0 - STRENGTH, -2.0 + STRENGTH * 0.5 * 2.0, 4.0]
+
+
+def test_lobster_stops_with_the_updates() -> None:
+    weight = torch.tensor([1.0])
+    subject = penalty([weight], kind="lobster")
+    subject.edit([weight], [torch.tensor([0.0])])
+    subject.after_step([weight], torch.tensor(0.0))
+    assert weight.item() == 1.0

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from sparsity.pruning.schedules import Gate, penalty_decay
-from sparsity.settings import GateSettings, PenaltySettings
+from sparsity.pruning.schedules import Gate, Plateau, penalty_decay
+from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings
 
 
 def decay(kind: str, count: float, **changes: Any) -> float:
@@ -34,17 +34,17 @@ def test_without_decay_lambda_stays() -> None:
 
 
 def gate(baseline: float | None = 95.0, num_evaluations: int = 8, **changes: Any) -> Gate:
-    return Gate(GateSettings(**{"bound": 90.0, "margin": 0.5} | changes), num_evaluations, baseline)
+    return Gate(GateSettings(**{"bound": 90.0, "margin": 0.5} | changes), "accuracy", num_evaluations, baseline)
 
 
 @pytest.mark.parametrize(("metric", "prunes"), [(90.01, True), (90.0, False), (89.99, False)])
 def test_the_gate_opens_strictly_above_the_bound(metric: float, prunes: bool) -> None:
-    assert gate().decide(metric).prune is prunes
+    assert gate().decide({"accuracy": metric}).prune is prunes
 
 
 def test_the_reason_gives_metric_and_bound() -> None:
-    assert gate().decide(91.234).reason == "91.23 is above the bound 90.00"
-    assert gate().decide(80.0).reason == "80.00 is not above the bound 90.00"
+    assert gate().decide({"accuracy": 91.234}).reason == "91.23 is above the bound 90.00"
+    assert gate().decide({"accuracy": 80.0}).reason == "80.00 is not above the bound 90.00"
 
 
 def test_a_baseline_above_the_bound_leaves_it() -> None:
@@ -59,7 +59,7 @@ def test_a_baseline_not_above_the_bound_lowers_it_by_the_margin(baseline: float)
         f"the baseline's validation metric, {baseline:.2f}, does not exceed the configured bound 90; "
         "fell back to it minus the margin 0.5"
     )
-    assert lowered.decide(baseline - 0.4).prune
+    assert lowered.decide({"accuracy": baseline - 0.4}).prune
 
 
 def test_the_printed_policy_keeps_the_bound_and_says_that_it_is_out_of_reach() -> None:
@@ -76,7 +76,7 @@ def test_the_error_policy_refuses_a_baseline_that_is_not_above_the_bound() -> No
 def bounds(untrained: Gate, *metrics: float) -> list[float]:
     found = []
     for metric in metrics:
-        untrained.decide(metric)
+        untrained.decide({"accuracy": metric})
         found.append(untrained.bound)
     return found
 
@@ -101,10 +101,10 @@ def test_from_scratch_the_reach_of_the_bound_is_settled_once() -> None:
 
 def test_from_scratch_the_error_policy_waits_for_the_first_quarter() -> None:
     waiting = gate(None, policy="error")
-    waiting.decide(50.0)
-    waiting.decide(50.0)
+    waiting.decide({"accuracy": 50.0})
+    waiting.decide({"accuracy": 50.0})
     with pytest.raises(ValueError, match="the best validation metric so far"):
-        waiting.decide(50.0)
+        waiting.decide({"accuracy": 50.0})
 
 
 def test_from_scratch_a_short_phase_still_waits_for_one_evaluation() -> None:
@@ -113,8 +113,8 @@ def test_from_scratch_a_short_phase_still_waits_for_one_evaluation() -> None:
 
 def test_a_restored_gate_decides_as_the_one_that_was_saved() -> None:
     saved, restored = gate(None), gate(None)
-    saved.decide(50.0)
-    saved.decide(70.0)
+    saved.decide({"accuracy": 50.0})
+    saved.decide({"accuracy": 70.0})
     restored.load_state_dict(saved.state_dict())
     assert bounds(restored, 60.0, 69.6) == bounds(saved, 60.0, 69.6) == [69.5, 69.5]
     assert restored.why == saved.why
@@ -124,7 +124,7 @@ def test_a_restored_gate_does_not_settle_the_reach_of_the_bound_again() -> None:
     saved, restored = gate(None, policy="printed"), gate(None, policy="printed")
     bounds(saved, 50.0, 60.0, 70.0)
     restored.load_state_dict(saved.state_dict())
-    restored.decide(80.0)
+    restored.decide({"accuracy": 80.0})
     assert restored.why == saved.why
 
 
@@ -133,3 +133,36 @@ def test_a_lowered_bound_stands_in_the_state() -> None:
     restored.bound = 0.0
     restored.load_state_dict(saved.state_dict())
     assert restored.bound == 84.5
+
+
+def plateau_after(*losses: float, patience: int = 2) -> tuple[Plateau, list[bool]]:
+    plateau = Plateau(ScheduleSettings(plateau_evaluations=patience, loss_tolerance=0.1))
+    return plateau, [plateau.decide({"loss": loss}).prune for loss in losses]
+
+
+def test_a_plateau_is_so_many_evaluations_without_a_better_loss() -> None:
+    assert plateau_after(1.0, 0.9, 0.95, 0.9)[1] == [False, False, False, True]
+
+
+def test_a_better_loss_starts_the_count_again() -> None:
+    assert plateau_after(1.0, 1.0, 0.9, 0.9, 0.9)[1] == [False, False, False, False, True]
+
+
+def test_after_a_prune_the_next_plateau_takes_as_long() -> None:
+    assert plateau_after(1.0, 1.0, 1.0, 1.0, 1.0)[1] == [False, False, True, False, True]
+
+
+def test_a_prune_may_lead_to_the_best_loss_plus_its_tolerance() -> None:
+    assert plateau_after(1.0, 0.5, 0.8)[0].bound == pytest.approx(0.55)
+
+
+def test_a_restored_plateau_decides_as_the_one_that_was_saved() -> None:
+    saved, _ = plateau_after(1.0, 1.0)
+    restored, _ = plateau_after()
+    restored.load_state_dict(saved.state_dict())
+    assert restored.decide({"loss": 1.0}).prune and restored.bound == saved.bound
+
+
+def test_a_bound_of_minus_one_lets_even_a_network_through_that_gets_nothing_right() -> None:
+    assert gate(baseline=None, bound=-1.0).decide(0.0).prune
+    assert not gate(baseline=None, bound=0.0).decide(0.0).prune

@@ -1,9 +1,12 @@
 """Are just the smallest weights chosen, exactly as many as asked for, the same ones everywhere?"""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
+from sparsity.pruning import selection
 from sparsity.pruning.selection import num_to_prune, select_smallest
 
 Named = dict[str, Tensor]
@@ -92,3 +95,69 @@ def test_more_than_are_left_is_refused() -> None:
 )
 def test_a_prune_removes_the_rounded_fraction_and_at_least_one(num_kept: int, fraction: float, expected: int) -> None:
     assert num_to_prune(num_kept, fraction) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("seed", range(3))
+def test_scores_of_every_float_type_and_size_are_ordered_to_the_last_bit(dtype: torch.dtype, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    scores = {name: torch.randn(40, generator=generator, dtype=torch.float64) for name in ("a", "b")}
+    # neighbours that differ in the last bits only, over the whole range of the type
+    scales = 10.0 ** torch.randint(-4, 4, (40,), generator=generator)
+    scores = {name: ((1 + 1e-3 * score) * scales).abs().to(dtype) for name, score in scores.items()}
+    found, expected = select_smallest(scores, all_kept(scores), 31), reference(scores, all_kept(scores), 31)
+    assert all(torch.equal(found[name], expected[name]) for name in scores)
+
+
+def test_the_selection_is_the_same_when_a_tensor_is_looked_at_in_many_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, kept = random_case(0, 3)
+    whole = select_smallest(scores, kept, 13)
+    monkeypatch.setattr(selection, "CHUNK_SIZE", 2)
+    chunked = select_smallest(scores, kept, 13)
+    assert all(torch.equal(whole[name], chunked[name]) for name in scores)
+
+
+def test_minus_zero_equals_zero() -> None:
+    scores = {"w": torch.tensor([0.0, -0.0, 0.0, 1.0])}
+    assert select_smallest(scores, all_kept(scores), 2)["w"].tolist() == [False, False, True, True]
+
+
+def test_infinity_goes_after_every_number_and_nan_last() -> None:
+    scores = {"w": torch.tensor([math.nan, math.inf, 3e38, 1.0])}
+    masks = [select_smallest(scores, all_kept(scores), count)["w"].tolist() for count in (2, 3)]
+    assert masks == [[True, True, False, False], [True, False, False, False]]
+
+
+def test_denormals_are_told_apart_although_the_processor_flushes_them() -> None:
+    scores = {"w": torch.tensor([3e-45, 0.0, 1e-45])}
+    torch.set_flush_denormal(True)
+    try:
+        masks = [select_smallest(scores, all_kept(scores), count)["w"].tolist() for count in (1, 2)]
+    finally:
+        torch.set_flush_denormal(False)
+    assert masks == [[True, False, True], [True, False, False]]
+
+
+def test_the_selection_is_allowed_where_only_deterministic_algorithms_are() -> None:
+    scores, kept = random_case(1, 6)
+    plain = select_smallest(scores, kept, 13)
+    torch.use_deterministic_algorithms(True)
+    try:
+        strict = select_smallest(scores, kept, 13)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    assert all(torch.equal(plain[name], strict[name]) for name in scores)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("seed", range(3))
+def test_a_gpu_selects_the_weights_that_a_cpu_selects(seed: int) -> None:
+    scores, kept = random_case(seed, 6)
+    on_gpu = [{name: tensor.cuda() for name, tensor in named.items()} for named in (scores, kept)]
+    torch.use_deterministic_algorithms(True)
+    try:
+        found = select_smallest(on_gpu[0], on_gpu[1], 13)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    expected = select_smallest(scores, kept, 13)
+    assert all(torch.equal(found[name].cpu(), expected[name]) for name in scores)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import LrScheduleSettings, OptimizerSettings, PenaltySettings, PhaseSettings, PrunerSettings
+from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
@@ -43,6 +44,17 @@ class FakeBatches:
     steps_per_epoch: int = STEPS_PER_EPOCH
     dtype: torch.dtype = torch.float32
     first_bad: tuple[int, int] | None = None
+    is_resident = False
+    epoch = 0
+
+    def start_epoch(self, epoch: int) -> None:
+        """Batches are of `epoch` from now on."""
+        self.epoch = epoch
+
+    def at(self, position: Tensor, step: int) -> Batch:
+        """The batch at `step` of the epoch."""
+        assert position.item() == step
+        return self.batch(self.epoch, step)
 
     def batch(self, epoch: int, step: int) -> Batch:
         """Eight images whose label is the position of their largest first pixel."""
@@ -78,11 +90,12 @@ def trainer(
     added: Extensions | Pruner | None = None,
     batches: FakeBatches | None = None,
     evaluate: Evaluate = no_metrics,
+    execution: Execution | None = None,
 ) -> Trainer:
     """The real loop around a network; a pruner is added as a run adds it."""
     if isinstance(added, Pruner):
         added = extensions(added)
-    return Trainer(model, Classification(), batches or FakeBatches(), evaluate, settings or phase(), added)
+    return Trainer(model, Classification(), batches or FakeBatches(), evaluate, settings or phase(), added, execution)
 
 
 def finish(loop: Trainer) -> nn.Module:

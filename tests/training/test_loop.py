@@ -1,6 +1,6 @@
 """Does the loop train as torch does, evaluate when it promises to, and stop at the first loss that is not finite?"""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 import pytest
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from sparsity.settings import OptimizerSettings
 from sparsity.training import loop as loop_module
+from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import NonFiniteLossError, Trainer
 from tests.training.fakes import (
@@ -22,6 +23,7 @@ from tests.training.fakes import (
     gradients,
     network,
     phase,
+    prune_at,
     pruner,
     same,
     trainer,
@@ -297,3 +299,71 @@ def test_a_parameter_without_a_gradient_is_an_error_of_the_program() -> None:
     model.unused = nn.Parameter(torch.zeros(1))
     with pytest.raises(AssertionError, match="took no part in the loss"):
         finish(trainer(model))
+
+
+# Accumulation
+
+
+def test_accumulated_micro_batches_make_the_step_of_one_batch_of_their_size() -> None:
+    class Joined(FakeBatches):
+        def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+            parts = [FakeBatches.batch(self, epoch, 2 * step + part) for part in range(2)]
+            inputs, labels = zip(*parts, strict=True)
+            return torch.cat(inputs), torch.cat(labels)
+
+    parted = finish(trainer(network(), phase(2, every=5, micro_batches=2, optimizer=MOMENTUM)))
+    joined = finish(trainer(network(), phase(2, every=5, optimizer=MOMENTUM), batches=Joined(STEPS_PER_EPOCH // 2)))
+    for ours, theirs in zip(weights(parted), weights(joined), strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_steps_and_evaluations_count_updates_not_micro_batches() -> None:
+    loop = trainer(network(), phase(num_epochs=2, every=2, micro_batches=2))
+    assert places(loop) == [(2, 0, True), (4, 0, True), (7, 1, True), (9, 1, True), (10, 1, False)]
+
+
+def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts() -> None:
+    still = phase(1, every=None, micro_batches=2, optimizer=OptimizerSettings(name="sgd", lr=0.0))
+    (evaluation,) = trainer(network(), still).run()
+    (plain,) = trainer(network(), replace(still, micro_batches=1)).run()
+    losses = [row["train/loss"] for row in plain.rows]
+    expected = [(first + second) / 2 for first, second in zip(losses[::2], losses[1::2], strict=True)]
+    assert [row["train/loss"] for row in evaluation.rows] == pytest.approx(expected)
+
+
+# Execution
+
+
+def test_only_the_steps_that_are_observed_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class Recording:
+        def __init__(self, act: Callable[[], None]) -> None:
+            self.act = act
+
+        def __call__(self) -> None:
+            calls.append("replayed")
+            self.act()
+
+        def eagerly(self, act: Callable[[], None]) -> None:
+            calls.append("eager")
+            act()
+
+    loop = trainer(network(), phase(1, every=4))
+    loop._replay = Recording(loop._learn)  # type: ignore[assignment]
+    ours = finish(loop)
+    assert calls == [*["replayed"] * 3, "eager"] * 2 + ["replayed", "eager"]
+    assert same(weights(ours), weights(finish(trainer(network(), phase(1, every=4)))))
+
+
+@pytest.mark.slow
+def test_compiled_edits_compute_the_same_update() -> None:
+    def trained(compile: str) -> list[Tensor]:
+        model = network()
+        method = pruner(model, "relevance")
+        loop = trainer(model, phase(1, every=4), method, execution=Execution(compile=compile))
+        list(prune_at(loop, method, 4))
+        return weights(model)
+
+    for ours, theirs in zip(trained("edits"), trained("none"), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -22,7 +22,8 @@ def draw_residuals(paper: PaperExperiment, configurations: Sequence[Configuratio
         label: ({group: spread.mean for group, spread in each.residual(AT_PAPER_SPARSITY).items()}, colour)
         for each, colour, label in zip(configurations, colours(configurations), labels(configurations), strict=True)
     }
-    series = {"paper": (row.residual, PAPER)} | {f"ours: {name}": value for name, value in ours.items() if value[0]}
+    drawn = {"paper": (row.residual, PAPER)} | {f"ours: {name}": value for name, value in ours.items()}
+    series = {name: value for name, value in drawn.items() if value[0]}
     groups = paper.results.groups
     drawing, (axes,) = new_drawing((0.35 + 0.085 * len(groups) * (1 + len(series)),))
     for number, (name, (left, colour)) in enumerate(series.items()):

@@ -1,0 +1,225 @@
+"""Use a GPU that is there for minutes only: tests, benchmarks, rehearsals, then experiments; go on elsewhere later.
+
+PYTHONPATH=. python scripts/campaign.py --minutes 9 --out OUT [--from EARLIER_OUT] [--wheels DIR] [--data-dir DIR]
+
+The machine may be bare and offline: `--wheels` holds the packages it lacks and `--data-dir` the data. What is done goes
+into OUT as small files, for machines that give back no large ones: log.txt, campaign.json, summaries.tar.gz, and the
+run directories as state.tar.partNN. With `--from` the next call, on whatever machine, goes on from there.
+"""
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import BinaryIO
+
+from sparsity import provenance
+
+ROOT = Path(__file__).parent.parent
+SECONDS_TO_PACK = 25.0
+SECONDS_TO_STOP = 10.0
+SUMMARIES = ("summary.json", "layers.csv", "curve.jsonl", "manifest.json", "config.yaml")
+DISPENSABLE = ("*.previous.pt", "before_prune_*.pt", "lock")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One command of a campaign; once done it is not run again, and experiments resume what is left of them."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status: 0 when every stage is done, 1 when one failed, 3 out of time."""
+    options = parse_arguments(arguments)
+    deadline = time.monotonic() + 60 * options.minutes - SECONDS_TO_PACK
+    out: Path = options.out
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        results = options.results_dir or Path(scratch)
+        states = unpack(options.start, results) if options.start else {}
+        environment = child_environment(options.wheels, Path(scratch) / "site")
+        for stage in stages(options, results):
+            if states.get(stage.name) == "done":
+                continue
+            states[stage.name] = run(stage, environment, deadline, out / "log.txt")
+            print(f"{stage.name}: {states[stage.name]}", flush=True)
+            (out / "campaign.json").write_text(json.dumps(states, indent=1) + "\n")
+        pack(results, out, options.part_mib << 20, options.total_mib << 20)
+    return 3 if "out of time" in states.values() else int("failed" in states.values())
+
+
+def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, required=True, help="all is over, packed and written, after so many")
+    parser.add_argument("--out", type=Path, required=True, help="folder for what is to be brought home")
+    parser.add_argument("--from", type=Path, dest="start", help="the OUT of an earlier call, to go on from")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels to install for this campaign alone")
+    parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: %(default)s)")
+    parser.add_argument("--results-dir", type=Path, help="where runs stand (default: a temporary folder)")
+    parser.add_argument("--stages", default="tests,bench,rehearsal,experiments", help="in their order, by commas")
+    parser.add_argument("--experiments", default="lenet5_mnist,lenet5_fashion_mnist", help="by commas")
+    parser.add_argument("--pruners", default="relevance", help="by commas")
+    parser.add_argument("--seeds", default="0", help="by commas")
+    parser.add_argument("--scale", default="paper", help="of the experiments")
+    parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
+    parser.add_argument("--part-mib", type=int, default=16, help="largest file brought home (default: %(default)s)")
+    parser.add_argument("--total-mib", type=int, default=60, help="all of the state together (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="further overrides of every run, such as machine.precision=bf16")
+    options = parser.parse_intermixed_args(arguments)
+    if not 60 * options.minutes > SECONDS_TO_PACK:
+        parser.error(f"--minutes is {options.minutes:g}, but packing alone is given {SECONDS_TO_PACK:g} s; give more.")
+    return options
+
+
+def stages(options: argparse.Namespace, results: Path) -> Iterator[Stage]:
+    """The commands, in their order."""
+    python, scripts = sys.executable, ROOT / "scripts"
+    experiments = options.experiments.split(",")
+    machine = ("--machine", options.machine)
+    runs = (
+        *("--experiments", options.experiments, "--pruners", options.pruners, "--seeds", options.seeds, *machine),
+        *("--tracking", "none", f"results_dir={results}", f"data_dir={options.data_dir}", *options.overrides),
+    )
+    reproduce = (python, str(scripts / "reproduce.py"), "run")
+    known = {
+        "tests": [Stage("tests", (python, "-m", "pytest", "-q", "-m", "gpu", str(ROOT / "tests")))],
+        "bench": [
+            Stage(f"bench {name}", (python, str(scripts / "bench.py"), "step", "--experiment", name, *machine))
+            for name in experiments
+        ],
+        "rehearsal": [Stage("rehearsal", (*reproduce, "--scale", "rehearsal", *runs))],
+        "experiments": [Stage("experiments", (*reproduce, "--scale", options.scale, *runs))],
+    }
+    for name in options.stages.split(","):
+        if name not in known:
+            raise SystemExit(f"error: --stages={name} is unknown; choose of {', '.join(known)}.")
+        yield from known[name]
+
+
+def run(stage: Stage, environment: dict[str, str], deadline: float, log: Path) -> str:
+    """Run a stage until it ends or time is out: done, failed or out of time."""
+    if time.monotonic() >= deadline:
+        return "out of time"
+    with log.open("a") as file:
+        print(f"== {stage.name}: {' '.join(stage.command)}", file=file, flush=True)
+        process = subprocess.Popen(
+            stage.command, env=environment, cwd=ROOT, stdout=file, stderr=file, start_new_session=True
+        )
+        try:
+            status = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            stop(process)
+            return "out of time"
+    return "done" if status == 0 else "failed"
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt a stage and its children as Ctrl-C does, and end them if they do not listen."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+            process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            continue
+        except ProcessLookupError:
+            return
+
+
+def child_environment(wheels: Path | None, site: Path) -> dict[str, str]:
+    """The environment of the stages, with the wheels installed beside the machine's own packages."""
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    if wheels is not None:
+        files = [str(path) for path in sorted(wheels.glob("*.whl"))]
+        options = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--target", str(site))
+        subprocess.run([sys.executable, "-m", "pip", "install", *options, *files], check=True)
+        paths.insert(0, str(site))
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def pack(results: Path, out: Path, part_bytes: int, total_bytes: int) -> None:
+    """Write the summaries, and as many run directories as fit, largest left out first and named."""
+    runs = results / "runs"
+    with tarfile.open(out / "summaries.tar.gz", "w:gz") as archive:
+        for path in sorted(path for path in runs.glob("**/*") if path.name in SUMMARIES):
+            archive.add(path, path.relative_to(results))
+    with tempfile.TemporaryFile() as file:
+        with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
+            for path in fitting(runs, total_bytes):
+                archive.add(path, path.relative_to(results))
+        file.seek(0)
+        for old in out.glob("state.tar.part*"):
+            old.unlink()
+        split(file, out, part_bytes)
+
+
+def fitting(runs: Path, total_bytes: int) -> list[Path]:
+    """The files to go on with, of the run directories that fit together, smallest first; the others are named."""
+    found = {directory: needed(directory) for directory in runs.glob("*/*/seed*")}
+    chosen: list[Path] = []
+    for directory in sorted(found, key=lambda directory: size_bytes(found[directory])):
+        if size_bytes(chosen + found[directory]) > total_bytes:
+            size_mib = size_bytes(found[directory]) >> 20
+            print(f"left behind: {directory.relative_to(runs)} ({size_mib} MiB)", flush=True)
+        else:
+            chosen += found[directory]
+    return chosen
+
+
+def needed(directory: Path) -> list[Path]:
+    """What a run needs to go on elsewhere, or to be known as done; a finished baseline is its scored network."""
+    scored = directory / "checkpoints/baseline/scored.pt"
+    if scored.is_file():
+        return [scored]
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    if provenance.is_done(directory):
+        return [path for path in files if path.name in SUMMARIES]
+    return [path for path in files if not any(fnmatch(path.name, pattern) for pattern in DISPENSABLE)]
+
+
+def size_bytes(paths: list[Path]) -> int:
+    """All these files together, before they are packed."""
+    return sum(path.stat().st_size for path in paths)
+
+
+def split(file: BinaryIO, out: Path, part_bytes: int) -> None:
+    """Cut a file into parts state.tar.part00, state.tar.part01, ..."""
+    for number in range(1 << 10):
+        if not (content := file.read(part_bytes)):
+            return
+        (out / f"state.tar.part{number:02d}").write_bytes(content)
+
+
+def unpack(start: Path, results: Path) -> dict[str, str]:
+    """Put the run directories of an earlier call back; the states of its stages.
+
+    Raises:
+        SystemExit: if there is no earlier call.
+    """
+    if not (start / "campaign.json").is_file():
+        raise SystemExit(f"error: --from={start} holds no campaign.json; name the --out of an earlier call.")
+    parts = sorted(start.glob("state.tar.part*"))
+    with tempfile.TemporaryFile() as file:
+        for part in parts:
+            file.write(part.read_bytes())
+        file.seek(0)
+        if parts:
+            with tarfile.open(fileobj=file) as archive:
+                archive.extractall(results, filter="data")
+    states: dict[str, str] = json.loads((start / "campaign.json").read_text())
+    return states
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""How is a step executed? Precision, fusion and CUDA graphs: they change speed and rounding, never the algorithm."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import torch
+
+T = TypeVar("T")
+
+NUM_EAGER_CALLS = 3  # lazy initialisation, the optimiser's state and compilation happen in these
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What the machine is to do with a step.
+
+    bf16: products in bfloat16 by autocast; weights, their gradients and the optimiser stay float32.
+    compile: fuse by torch.compile nothing (`none`), the gradient edits (`edits`) or the network too (`all`).
+    capture: replay steps as CUDA graphs.
+    """
+
+    bf16: bool = False
+    compile: str = "none"
+    capture: bool = False
+
+    def precision(self, device: torch.device) -> AbstractContextManager[object]:
+        """The context in which a network is to be called."""
+        return torch.autocast(device.type, torch.bfloat16) if self.bf16 else nullcontext()
+
+
+class Replay(Generic[T]):
+    """A function that works in place on fixed tensors, called a few times, then captured as a CUDA graph.
+
+    From then on a call replays the graph, one launch for all kernels, and returns the same tensors with new values. The
+    function must not ask the device for a value, and what it reads must be changed in place.
+
+    Args:
+        act: the function; Python branches in it are taken once and for all at the capture.
+        num_eager: calls before the capture, on the stream of the capture, so that autograd's nodes belong to it.
+    """
+
+    def __init__(self, act: Callable[[], T], num_eager: int = NUM_EAGER_CALLS) -> None:
+        self._act, self._num_eager = act, num_eager
+        self._stream = torch.cuda.Stream()
+        self._graph: torch.cuda.CUDAGraph | None = None
+        self._result: T
+
+    def __call__(self) -> T:
+        """Act once."""
+        if self._num_eager > 0:
+            self._num_eager -= 1
+            return self.eagerly(self._act)
+        if self._graph is None:
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, stream=self._stream):  # records, and executes nothing
+                self._result = self._act()
+        self._graph.replay()
+        return self._result
+
+    def eagerly(self, act: Callable[[], T]) -> T:
+        """Call a function of the same kind without capturing it, on the stream of the capture."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            result = act()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return result

@@ -1,0 +1,110 @@
+"""scripts/campaign.py: is a run that was cut on one machine taken up on another, out of small files?"""
+
+import json
+import os
+import sys
+import tarfile
+import time
+from pathlib import Path
+
+import pytest
+
+from scripts import campaign
+from sparsity import provenance
+from tests.tiny_runs import TINY_OVERRIDES
+
+RUN = "runs/lenet5_mnist/smoke-relevance-0123456789/seed0"
+
+
+def leave(directory: Path, files: dict[str, int], status: str = "running") -> None:
+    """A run directory with files of so many bytes."""
+    for name, size in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(os.urandom(size))
+    provenance.write_json(directory / "manifest.json", {"status": status})
+
+
+def brought_home(tmp_path: Path, part_bytes: int = 1 << 20, total_bytes: int = 1 << 20) -> set[str]:
+    """The files, below the results, that another machine finds."""
+    out, there = tmp_path / "out", tmp_path / "there"
+    out.mkdir(exist_ok=True)
+    campaign.pack(tmp_path / "here", out, part_bytes, total_bytes)
+    (out / "campaign.json").write_text("{}")
+    campaign.unpack(out, there)
+    return {str(path.relative_to(there)) for path in there.rglob("*") if path.is_file()}
+
+
+def test_a_run_under_way_comes_home_with_what_it_needs_to_go_on(tmp_path: Path) -> None:
+    files = {"metrics.jsonl": 10, "checkpoints/regularise/last.pt": 10}
+    spare = {"checkpoints/regularise/last.previous.pt": 10, "checkpoints/regularise/before_prune_1.pt": 10}
+    leave(tmp_path / "here" / RUN, files | spare)
+    assert brought_home(tmp_path) == {f"{RUN}/{name}" for name in (*files, "manifest.json")}
+
+
+def test_of_a_finished_run_its_summaries_are_enough(tmp_path: Path) -> None:
+    leave(tmp_path / "here" / RUN, {"summary.json": 10, "checkpoints/finetune/last/last.pt": 10}, status="done")
+    assert brought_home(tmp_path) == {f"{RUN}/summary.json", f"{RUN}/manifest.json"}
+    with tarfile.open(tmp_path / "out/summaries.tar.gz") as archive:
+        assert sorted(archive.getnames()) == [f"{RUN}/manifest.json", f"{RUN}/summary.json"]
+
+
+def test_of_a_finished_baseline_its_network_is_enough(tmp_path: Path) -> None:
+    baseline = "runs/baselines/smoke-0123456789/seed0"
+    leave(tmp_path / "here" / baseline, {"checkpoints/baseline/scored.pt": 10, "checkpoints/baseline/last.pt": 10})
+    assert brought_home(tmp_path) == {f"{baseline}/checkpoints/baseline/scored.pt"}
+
+
+def test_the_state_comes_in_parts_that_are_put_together_again(tmp_path: Path) -> None:
+    leave(tmp_path / "here" / RUN, {"checkpoints/regularise/last.pt": 5000})
+    assert f"{RUN}/checkpoints/regularise/last.pt" in brought_home(tmp_path, part_bytes=1024)
+    sizes = [path.stat().st_size for path in sorted((tmp_path / "out").glob("state.tar.part*"))]
+    assert len(sizes) >= 5 and max(sizes) == 1024
+    again, first = (tmp_path / where / RUN / "checkpoints/regularise/last.pt" for where in ("there", "here"))
+    assert again.read_bytes() == first.read_bytes()
+
+
+def test_a_run_too_large_to_come_home_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave(tmp_path / "here" / RUN, {"checkpoints/regularise/last.pt": 3 << 20})
+    small = RUN.replace("relevance", "l2")
+    leave(tmp_path / "here" / small, {"checkpoints/regularise/last.pt": 10})
+    assert all(name.startswith(small) for name in brought_home(tmp_path))
+    assert capsys.readouterr().out == f"left behind: {RUN.removeprefix('runs/')} (3 MiB)\n"
+
+
+def test_a_stage_is_stopped_when_time_is_out(tmp_path: Path) -> None:
+    stage = campaign.Stage("endless", (sys.executable, "-c", "import time; time.sleep(60)"))
+    started = time.monotonic()
+    assert campaign.run(stage, dict(os.environ), started + 1.0, tmp_path / "log.txt") == "out of time"
+    assert campaign.run(stage, dict(os.environ), started, tmp_path / "log.txt") == "out of time"
+    assert time.monotonic() - started < 30
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--stages", "test"], "--stages=test is unknown; choose of tests, bench, rehearsal, experiments."),
+        (["--from", "nowhere"], "--from=nowhere holds no campaign.json; name the --out of an earlier call."),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
+    with pytest.raises(SystemExit) as caught:
+        campaign.main(["--minutes", "1", "--out", str(tmp_path), *arguments])
+    assert str(caught.value) == f"error: {sentence}"
+
+
+@pytest.mark.slow
+def test_a_campaign_that_ran_out_of_time_is_finished_by_the_next_on_another_machine(tmp_path: Path) -> None:
+    common = ["--stages", "experiments", "--experiments", "lenet5_mnist", "--scale", "smoke", "--machine", "cpu"]
+    tiny = [override for override in TINY_OVERRIDES if override not in ("scale=smoke", "machine=cpu", "tracking=none")]
+    longer = {"regularise.num_epochs=1": "regularise.num_epochs=400"}
+    overrides = [*(longer.get(override, override) for override in tiny), "machine.checkpoint_every_seconds=0"]
+    seconds = campaign.SECONDS_TO_PACK + 12
+    first = ["--minutes", str(seconds / 60), "--out", str(tmp_path / "first"), *common, *overrides]
+    assert campaign.main(first) == 3
+    assert list((tmp_path / "first").glob("state.tar.part*"))
+    second = ["--minutes", "5", "--out", str(tmp_path / "second"), "--from", str(tmp_path / "first")]
+    assert campaign.main([*second, *common, *overrides]) == 0
+    assert json.loads((tmp_path / "second/campaign.json").read_text()) == {"experiments": "done"}
+    with tarfile.open(tmp_path / "second/summaries.tar.gz") as archive:
+        assert any(name.endswith("summary.json") for name in archive.getnames())
