@@ -23,7 +23,14 @@ from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")
 # the order of the paper; each is a file of conf/experiment
-EXPERIMENTS = ("lenet5_mnist", "lenet5_fashion_mnist", "resnet32_cifar10", "vgg16_imagenet")
+EXPERIMENTS = (
+    "lenet5_mnist",
+    "lenet5_fashion_mnist",
+    "resnet32_cifar10",
+    "vgg16_imagenet",
+    "transformer_wmt14",
+    "transformer_taskmaster1",
+)
 WHY_AUTO = {"paper": "there is a CUDA GPU", "smoke": "there is no CUDA GPU"}
 
 
@@ -154,8 +161,8 @@ def plan(jobs: list[Job]) -> int:
     """Print steps, evaluations and prunes of each run, with warnings; hours where a rehearsal has measured them."""
     for job in jobs:
         settings = job.settings
-        source, baseline = str(settings.dataset["source"]), settings.baseline.source
-        sizes = split_sizes(leaf_name(settings.dataset), source, settings.protocol.name, baseline)
+        source, protocol, baseline = str(settings.dataset["source"]), settings.protocol.name, settings.baseline.source
+        sizes = split_sizes(leaf_name(settings.dataset), source, protocol, baseline, settings.data_dir)
         made = make_plan(settings, sizes.train)
         print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
         for warning in made.warnings:

@@ -14,6 +14,7 @@ from sparsity.gating import GatedPruning
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
 from sparsity.settings import leaf_name
+from sparsity.training.tasks import WritesText
 from sparsity.workspace import Workspace, peak_memory_bytes
 
 SCHEMA = 1
@@ -68,10 +69,10 @@ class Row:
 
 
 def write_outcome(
-    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row]
+    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row], sizes: dict[str, int]
 ) -> dict[str, Any]:
     """Write the three files into the run directory, tell the mirrors, and return the summary."""
-    summary = _summary(work, baseline, regularised, gated, rows)
+    summary = _summary(work, baseline, regularised, gated, rows, sizes)
     _write_layers(work.directory / "layers.csv", rows)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     provenance.write_json(work.directory / "summary.json", summary)
@@ -81,9 +82,9 @@ def write_outcome(
 
 
 def _summary(
-    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row]
+    work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row], sizes: dict[str, int]
 ) -> dict[str, Any]:
-    settings, progress = work.settings, regularised.progress
+    settings, progress, task = work.settings, regularised.progress, work.experiment.task
     seconds = baseline.seconds + progress.seconds + sum(row.seconds for row in rows)
     missing = [name for name in settings.finetune.start_from if name not in [row.start for row in rows]]
     return {
@@ -118,6 +119,8 @@ def _summary(
         "frontier": gated.frontier,
         "irrelevance": _irrelevance(work.directory),
         "paper": {name: getattr(settings.paper, name) for name in ("metric", "sparsity", "baseline")},
+        "sizes": sizes or None,
+        "metric_signatures": task.signatures if isinstance(task, WritesText) else {},
         "cost": _cost(work, regularised),
         "provenance": _provenance(work, seconds),
     }

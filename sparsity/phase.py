@@ -11,11 +11,13 @@ from typing import Any, Protocol
 
 from torch import nn
 
+from sparsity.provenance import write_text
 from sparsity.pruning.pruners import Pruner
 from sparsity.pruning.summary import layer_sparsities
 from sparsity.tracking import JsonlWriter, Mirrors
-from sparsity.training.checkpoints import load_checkpoint, load_newest, save_checkpoint
+from sparsity.training.checkpoints import load_checkpoint, load_newest, plain_weights, save_checkpoint
 from sparsity.training.loop import Evaluation, Trainer
+from sparsity.training.tasks import WritesText
 
 State = dict[str, Any]
 
@@ -113,7 +115,7 @@ class Phase:
     ) -> None:
         self.name, self.trainer, self.pruner = name, trainer, pruner
         self.progress = Progress()
-        self._folder = directory / "checkpoints" / name
+        self._directory, self._folder = directory, directory / "checkpoints" / name
         self._metric, self._log, self._mirrors = metric, log, mirrors
         self._offset, self._every_seconds = offset, checkpoint_every_seconds
         self._saved_at = time.monotonic()
@@ -139,6 +141,7 @@ class Phase:
             self._keep_best(evaluation)
             verdict = judge.judge(evaluation)
             self._report(evaluation, verdict)
+            self._keep_text(evaluation.step)
             self.progress.seconds = time.monotonic() - started
             self.progress.stopped = verdict.stop
             if verdict.stop is not None:
@@ -197,6 +200,12 @@ class Phase:
             writer.write_steps(rows)
             writer.write_evaluation(row)
 
+    def _keep_text(self, step: int) -> None:
+        """What the evaluation at `step` wrote, in hypotheses/<phase>-<step>.txt as sacrebleu reads it, if it did."""
+        if isinstance(self.trainer.task, WritesText):
+            lines = [f"{line}\n" for line in self.trainer.task.hypotheses]
+            write_text(self._directory / "hypotheses" / f"{self.name.replace('/', '-')}-{step}.txt", "".join(lines))
+
     def _save(self, judge: Judge, only_if_due: bool = False) -> None:
         if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:
             return
@@ -226,9 +235,8 @@ class Phase:
             self._log.cut(state["log_position"])
 
     def _network(self) -> State:
-        """Weights and masks for keeping; adding zero turns the -0.0 that a mask leaves into +0.0, which compresses."""
-        weights = {name: value + 0 for name, value in self.model.state_dict().items()}
-        return {"weights": weights, "masks": self.pruner.masks.state_dict()}
+        """Weights and masks for keeping; a mask leaves -0.0 where it zeroes a negative weight."""
+        return {"weights": plain_weights(self.model.state_dict()), "masks": self.pruner.masks.state_dict()}
 
 
 def load_network(model: nn.Module, pruner: Pruner, state: State) -> None:

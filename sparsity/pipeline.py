@@ -13,13 +13,14 @@ from typing import Any
 from torch import nn
 
 from sparsity import provenance
+from sparsity.compression import measure_sizes
 from sparsity.data.published import load_published, published_for
 from sparsity.gating import GatedPruning
 from sparsity.outcome import Baseline, Row, write_outcome
 from sparsity.phase import Interrupted, Phase, State, Watch
 from sparsity.plan import plan_phase
 from sparsity.pruning.schedules import Gate, Plateau, Trigger
-from sparsity.settings import leaf_name
+from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking import JsonlWriter
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
 from sparsity.workspace import Experiment, Workspace, dense, opened
@@ -47,7 +48,8 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
         rows = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
         if work.settings.protocol.report == "any_phase":
             rows.append(best_of_all(work, regularised, rows))
-        return write_outcome(work, baseline, regularised, gated, rows)
+        sizes = disk_sizes(work, start, rows) if work.settings.measure_sizes else {}
+        return write_outcome(work, baseline, regularised, gated, rows, sizes)
 
 
 def rehearse(experiment: Experiment) -> Summary:
@@ -179,6 +181,20 @@ def best_of_all(work: Workspace, regularised: Phase, rows: list[Row]) -> Row:
     regularised.restore(regularised.load("best"))
     progress = regularised.progress
     return _row(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
+
+
+def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[str, int]:
+    """Bytes on disk of the dense network and of the pruned one: at the paper's sparsity, if that was reached."""
+    reached = [row.start for row in rows if row.start in STARTS]
+    if not reached:
+        return {}
+    model = work.new_model()
+    if start is not None:
+        model.load_state_dict(start["weights"])
+    sizes = measure_sizes("dense", model.state_dict(), work.directory)
+    name = "paper_sparsity" if "paper_sparsity" in reached else reached[0]
+    model.load_state_dict(load_checkpoint(work.directory / "checkpoints" / "finetune" / name / "best.pt")["weights"])
+    return sizes | measure_sizes("pruned", model.state_dict(), work.directory)
 
 
 def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:

@@ -27,7 +27,7 @@ IDENTITY_LENGTH = 10
 _LOCK = "lock"
 _NEVER_IDENTITY = (
     *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
-    *("data_dir", "results_dir", "sweep_name", "force"),
+    *("data_dir", "results_dir", "measure_sizes", "sweep_name", "force"),
 )
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
@@ -107,7 +107,7 @@ def write_text(path: Path, content: str) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from sparsity import pipeline, provenance
 from sparsity.data.vision import ImageData
@@ -16,6 +18,7 @@ from sparsity.pruning.masks import unpack_bits
 from sparsity.report.records import load_run
 from sparsity.settings import ProtocolSettings
 from sparsity.training.checkpoints import load_checkpoint
+from sparsity.training.tasks import Batch, Classification
 from tests import tiny_runs
 from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_data, tiny_experiment
 
@@ -175,3 +178,30 @@ def test_the_best_of_all_is_there_even_where_no_start_was_reached(tmp_path: Path
     )
     assert [row["start"] for row in run.summary["rows"]] == ["best_of_all"]
     assert run.summary["missing_starts"] == ["paper_sparsity"]
+
+
+class Scribe(Classification):
+    """A classification that also writes something down."""
+
+    def __init__(self) -> None:
+        self.hypotheses: list[str] = []
+        self.signatures = {"bleu": "tok:13a"}
+
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        self.hypotheses = ["ein Satz", f"{len(list(batches))} Teile"]
+        return {"accuracy": torch.tensor(50.0)}
+
+
+def test_what_an_evaluation_writes_is_kept_line_by_line(tmp_path: Path) -> None:
+    experiment = replace(tiny_experiment(tmp_path), task=Scribe())
+    summary = pipeline.run(experiment)
+    folder = provenance.run_directory(experiment.settings) / "hypotheses"
+    names = {f"regularise-{step}.txt" for step in range(2, 17, 2)} | {"finetune-last-8.txt"}
+    assert names <= {path.name for path in folder.iterdir()}
+    assert (folder / "regularise-2.txt").read_text() == "ein Satz\n1 Teile\n"
+    assert summary["metric_signatures"] == {"bleu": "tok:13a"}
+
+
+def test_a_run_without_text_keeps_none(tiny_run: TinyRun) -> None:
+    assert not (tiny_run.directory / "hypotheses").exists()
+    assert tiny_run.summary["metric_signatures"] == {}

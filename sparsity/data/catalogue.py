@@ -1,14 +1,16 @@
 """Which files make up each published data set, where do they stand, and what are their checksums?
 
 Addresses and md5s of the published files are torchvision's (torchvision.datasets.MNIST, FashionMNIST and CIFAR10,
-0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those.
+0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those. Nobody publishes checksums of
+Stanford's WMT14 and of Taskmaster-1: their first copy is recorded. The two `mini` sets are stand-ins that only a local
+mirror provides; they are known by their checksums, so that nothing else is ever called by their names.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from sparsity.data.archives import fetch_members
-from sparsity.data.download import RemoteFile, fetch_unzipped
+from sparsity.data.download import RemoteFile, fetch_readable
 
 _IDX_NAMES = {
     "train_images": "train-images-idx3-ubyte.gz",
@@ -23,6 +25,30 @@ def _idx_files(folder: str, urls: tuple[str, ...], marks: dict[str, tuple[str, s
     return {
         role: RemoteFile(f"{folder}/{name}", tuple(f"{url}/{name}" for url in urls), *marks[role])
         for role, name in _IDX_NAMES.items()
+    }
+
+
+_STANFORD_URL = "https://nlp.stanford.edu/projects/nmt/data/wmt14.en-de"
+_STANFORD_PARTS = ("train", "newstest2012", "newstest2013", "newstest2014")
+_TASKMASTER_URL = "https://raw.githubusercontent.com/google-research-datasets/Taskmaster/master/TM-1-2019"
+_TASKMASTER_NAMES = {
+    "dialogues": "self-dialogs.json",
+    "train": "train-dev-test/train.csv",
+    "dev": "train-dev-test/dev.csv",
+    "test": "train-dev-test/test.csv",
+}
+
+
+def _stanford_files() -> dict[str, RemoteFile]:
+    """Files by part and language, such as `train.en`."""
+    names = [f"{part}.{language}" for part in _STANFORD_PARTS for language in ("en", "de")]
+    return {name: RemoteFile(f"wmt14.en-de/{name}", (f"{_STANFORD_URL}/{name}",), md5=None) for name in names}
+
+
+def _taskmaster_files() -> dict[str, RemoteFile]:
+    return {
+        role: RemoteFile(f"taskmaster1/{name.rpartition('/')[2]}", (f"{_TASKMASTER_URL}/{name}",), md5=None)
+        for role, name in _TASKMASTER_NAMES.items()
     }
 
 
@@ -58,6 +84,34 @@ FILES: dict[str, dict[str, RemoteFile]] = {
             "test_batch": "40351d587109b95175f43aff81a1287e",
         }.items()
     },
+    "wmt14": _stanford_files(),
+    "taskmaster1": _taskmaster_files(),
+}
+
+STAND_INS: dict[str, dict[str, RemoteFile]] = {
+    "wmt14-mini": {
+        role: RemoteFile(f"wmt14-mini/{role}.gz", (), *marks)
+        for role, marks in {
+            "train.en": ("1fe3ae6d0647bcc24aee57422cd6a049", "92aa977cdb74fe3245dc89831ebb13e4", 3_153_178),
+            "train.de": ("7ad1b729028ad7d22b8c2524b3a198e0", "54b3026426f127644b14767290a1cec2", 3_576_168),
+            "newstest2013.en": ("9af5898736f6ee8d294cd9ba2d43e0c8", "23be23d7b9bd5ad1f2ebd076484332c9", 129_339),
+            "newstest2013.de": ("f125c268eab0264994db602d16096a64", "872891e01855b43f2a87155e0c1d2076", 148_065),
+            "newstest2014.en": ("56e30b03a80b29f90fe433af5287976a", "dabf51a9c02b2235632f3cee75c72d49", 140_878),
+            "newstest2014.de": ("03fa0f0654f03626834d195d184041dc", "f6c3818b477e4a25cad68b61cc883c17", 156_321),
+        }.items()
+    },
+    "taskmaster-mini": {
+        "dialogues": RemoteFile(
+            "taskmaster-mini/self-dialogs.json.gz",
+            (),
+            "a9889394954fd72b9e85e76767dc8fe6",
+            "815b628bc1185c858f8eaaf0b9589710",
+            290_459,
+        ),
+        "train": RemoteFile("taskmaster-mini/train.csv", (), "5602c4095a190e515d4c62ae4ea835fb"),
+        "dev": RemoteFile("taskmaster-mini/dev.csv", (), "a961ef97eb2d924ae97fb1cd2634a779"),
+        "test": RemoteFile("taskmaster-mini/test.csv", (), "1d2062ca365113607f401d9494d7e293"),
+    },
 }
 
 # data sets whose files are published together
@@ -82,4 +136,4 @@ def fetch_dataset(dataset: str, data_dir: str | Path) -> Iterator[tuple[str, Pat
         yield from zip(files, fetch_members(files.values(), ARCHIVES[dataset], data_dir), strict=True)
     else:
         for role, file in files.items():
-            yield role, fetch_unzipped(file, data_dir)
+            yield role, fetch_readable(file, data_dir)

@@ -2,7 +2,8 @@
 
 Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
 publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so that nothing
-half-written is ever taken for data. This module needs neither numpy nor torch.
+half-written is ever taken for data. Where nobody publishes a checksum, the md5 of the first copy is recorded beside the
+file and every later one is held to it. This module needs neither numpy nor torch.
 """
 
 import gzip
@@ -16,9 +17,11 @@ import urllib.request
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
+
+from sparsity.data.recorded_md5 import record_md5, recorded_md5
 
 MIRROR_VARIABLE = "SPARSITY_DATA_MIRROR"
 TIMEOUT_SECONDS = 30.0
@@ -45,7 +48,7 @@ class RemoteFile:
     Attributes:
         path: place below the data directory and below a mirror folder, such as `mnist/train-images-idx3-ubyte.gz`.
         urls: the publisher's addresses, best first.
-        md5: of the file as published; None where only a SHA-256 is.
+        md5: of the file as published; None where only a SHA-256 is, or nobody publishes a checksum.
         unzipped_md5: of the bytes inside a `.gz`; a file that was packed anew (other gzip header) passes by it.
         size_bytes: of the file as published, where known: a longer answer is cut off instead of filling the disk.
         sha256: of the file as published, or the first digits of it, where there is no md5.
@@ -69,10 +72,11 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
         DataError: the disk refused.
     """
     target = Path(data_dir) / file.path
+    file = _with_recorded_md5(file, target)
     failures = []
     if target.exists():
         if (fault := _fault(target, file)) is None:
-            return target
+            return _recorded(target, file)
         failures.append(f"{target} ({fault})")
     for source in _sources(file):
         try:
@@ -82,8 +86,15 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
         else:
             if failures:
                 _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
-            return target
+            return _recorded(target, file)
     raise UnavailableError(_all_failed(file, target, failures))
+
+
+def checksum(file: RemoteFile, data_dir: str | Path) -> str:
+    """The md5 that a fetched `file` is known by: the published one, else the one recorded at its first download."""
+    md5 = _with_recorded_md5(file, Path(data_dir) / file.path).md5
+    assert md5 is not None, "fetch comes first"
+    return md5
 
 
 def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -104,6 +115,15 @@ def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
     return target
 
 
+def fetch_readable(file: RemoteFile, data_dir: str | Path) -> Path:
+    """Place of the bytes that a reader wants: those inside a `.gz`, else the file as published.
+
+    Raises:
+        DataError: as `fetch`.
+    """
+    return fetch_unzipped(file, data_dir) if file.path.endswith(".gz") else fetch(file, data_dir)
+
+
 def _sources(file: RemoteFile) -> list[str | Path]:
     mirror = os.environ.get(MIRROR_VARIABLE)
     folder: list[str | Path] = [Path(mirror) / file.path] if mirror else []
@@ -115,6 +135,8 @@ def _copy(source: str | Path, target: Path, file: RemoteFile) -> None:
     with _opened(source) as stream, written_whole(target) as out:
         for chunk in _chunks(stream, file.size_bytes):
             out.write(chunk)
+        if missing := getattr(stream, "length", None):  # of an HTTP answer: what was announced and has not come
+            raise _SourceError(f"the connection ended {missing} bytes early")
         out.flush()
         if (fault := _fault(Path(out.name), file)) is not None:
             raise _SourceError(fault)
@@ -170,10 +192,22 @@ def written_whole(target: Path) -> Iterator[BinaryIO]:
             part.unlink()
 
 
+def _with_recorded_md5(file: RemoteFile, target: Path) -> RemoteFile:
+    """The file with the md5 of its first copy, where nobody publishes a checksum and there has been one."""
+    return file if file.md5 or file.sha256 else replace(file, md5=recorded_md5(target))
+
+
+def _recorded(target: Path, file: RemoteFile) -> Path:
+    """`target`, its md5 recorded and said if no checksum is known."""
+    if not (file.md5 or file.sha256):
+        record_md5(target, _md5(target))
+    return target
+
+
 def _fault(path: Path, file: RemoteFile) -> str | None:
     """Why the bytes at `path` are not those of `file`, or None when they are."""
     if file.md5 is None:
-        return _fault_by_sha256(path, file)
+        return _fault_by_sha256(path, file) if file.sha256 else None
     found = _md5(path)
     if found == file.md5:
         return None
@@ -187,7 +221,7 @@ def _fault(path: Path, file: RemoteFile) -> str | None:
 
 
 def _fault_by_sha256(path: Path, file: RemoteFile) -> str | None:
-    assert file.sha256, f"{file.path} has no checksum"
+    assert file.sha256
     with path.open("rb") as stream:
         found = hashlib.file_digest(stream, "sha256").hexdigest()
     return None if found.startswith(file.sha256) else f"its sha256 is {found}, expected {file.sha256}"

@@ -6,9 +6,14 @@ enlarged, or drawn figures, for `scale=smoke`) and `generated` (random images of
 test images where the baseline has seen all training images; `authors` does what the authors' code did, which for MNIST
 is to validate on the test set itself. ImageNet's validation images gate and test under both: `sound` divides them,
 `authors` gates on the first and tests on all. Its `sample` source, one image a class, shows that the pipeline runs.
+
+Texts have sources of their own (`text`) and fixed splits. How many pairs Taskmaster-1's dialogues give is printed
+nowhere: it is counted when they are first loaded, and estimated until then.
 """
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 PROTOCOLS = ("sound", "authors")
 
@@ -50,6 +55,24 @@ _IMAGENET = {
 _PUBLISHED = {"mnist": _MNIST_LIKE, "fashion_mnist": _MNIST_LIKE, "cifar10": _CIFAR10, "imagenet": _IMAGENET}
 _AUTHORS_VALIDATE_ON_TEST = ("mnist",)
 
+_TASKMASTER_TURNS = 21.99  # of a self-dialog, in the mean (Byrne et al. 2019, Table 2); every second one is answered
+_TEXT = {
+    "wmt14": {
+        "real": SplitSizes(4_468_840, 3_000, 2_737),
+        "hub": SplitSizes(4_508_785, 3_000, 3_003),
+        "standin": SplitSizes(94_485, 3_000, 3_003),
+        "embedded": SplitSizes(5_000, 200, 200),
+        "generated": SplitSizes(100_000, 3_000, 2_737),
+    },
+    "taskmaster1": {
+        "real": SplitSizes(*(round(num_dialogs * _TASKMASTER_TURNS / 2) for num_dialogs in (6_168, 770, 770))),
+        "standin": SplitSizes(5_610, 720, 665),
+        "embedded": SplitSizes(3_142, 189, 189),
+        "generated": SplitSizes(20_000, 8_466, 8_466),
+    },
+}
+_RECORD = "num_pairs.json"
+
 
 def published_sizes(dataset: str, source: str) -> PublishedSizes:
     """Sizes of `dataset` as its `source` provides it, before a protocol splits it.
@@ -78,12 +101,19 @@ def validates_beside_test(protocol: str, baseline: str) -> bool:
     return protocol == "sound" and baseline == "published"
 
 
-def split_sizes(dataset: str, source: str, protocol: str, baseline: str = "train") -> SplitSizes:
+def split_sizes(
+    dataset: str, source: str, protocol: str, baseline: str = "train", data_dir: str = "data"
+) -> SplitSizes:
     """Sizes of the three splits of `dataset` from `source` under `protocol`, for a baseline of that source.
+
+    For Taskmaster-1 itself they are what was counted into `data_dir`, or an estimate before it was first loaded.
 
     Raises:
         ValueError: an unknown data set, source or protocol, with the known ones.
     """
+    check_word("dataset", dataset, (*_PUBLISHED, *_TEXT))
+    if dataset in _TEXT:
+        return _text_sizes(dataset, source, protocol, data_dir)
     published = published_sizes(dataset, source)
     if validates_on_test(dataset, protocol) or source == "sample":
         return SplitSizes(published.train, published.test, published.test)
@@ -93,6 +123,21 @@ def split_sizes(dataset: str, source: str, protocol: str, baseline: str = "train
     if validates_beside_test(protocol, baseline):
         return SplitSizes(published.train, published.held_out, published.test - published.held_out)
     return SplitSizes(published.train - published.held_out, published.held_out, published.test)
+
+
+def record_num_pairs(data_dir: str, dataset: str, protocol: str, sizes: SplitSizes) -> None:
+    """Keep the number of pairs that loading has counted, for later plans."""
+    path = Path(data_dir) / dataset / _RECORD
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | {protocol: asdict(sizes)}, indent=2) + "\n")
+
+
+def _text_sizes(dataset: str, source: str, protocol: str, data_dir: str) -> SplitSizes:
+    check_word("source", source, tuple(_TEXT[dataset]))
+    check_word("protocol", protocol, PROTOCOLS)
+    path = Path(data_dir) / dataset / _RECORD
+    known = json.loads(path.read_text()) if source == "real" and path.is_file() else {}
+    return SplitSizes(**known[protocol]) if protocol in known else _TEXT[dataset][source]
 
 
 def check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:

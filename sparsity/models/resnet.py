@@ -23,6 +23,9 @@ def resnet32(num_classes: int = 10, blocks_per_stage: int = 5, width: int = 16) 
 class ResNet(nn.Module):
     """Three stages of residual blocks on 32x32 images, global average pooling and one linear layer.
 
+    The running statistics of batch norm are buffers: never pruned, and left alone at a prune, from which they recover
+    over the steps to the next evaluation.
+
     Args: as of `resnet32`.
 
     Source: He et al. 2016 (arXiv 1512.03385), section 4.2; initialisation of arXiv 1502.01852 (normal, fan-in).
@@ -31,7 +34,7 @@ class ResNet(nn.Module):
     def __init__(self, num_classes: int, blocks_per_stage: int, width: int) -> None:
         super().__init__()
         self.conv1 = _convolution(3, width)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = nn.BatchNorm2d(width)  # Deviation 28
         self.layer1 = _stage(width, width, blocks_per_stage)
         self.layer2 = _stage(width, 2 * width, blocks_per_stage)
         self.layer3 = _stage(2 * width, 4 * width, blocks_per_stage)

@@ -6,6 +6,7 @@ from sparsity.report.blocks import Block, Prose, Table, table
 from sparsity.report.cells import comparison, number, spread
 from sparsity.report.comparison import AT_PAPER_SPARSITY, Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
+from sparsity.report.layer_groups import groups_of_our_own
 from sparsity.report.paper import PaperExperiment, PublishedRow
 
 Section = tuple[PaperExperiment, list[Configuration]]
@@ -74,7 +75,7 @@ def _result(item: Comparison) -> str:
 
 def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Table:
     """The paper's result table as printed, then our rows in the same columns; marked rows say why they do not count."""
-    groups = list(paper.results.groups)
+    groups = [*paper.results.groups, *groups_of_our_own(paper.model)]
     header = ["Method", *groups, paper.metric_label, "Sparsity (%)", "n", "Note"]
     rows = [_published_row(row, groups) for row in paper.results.rows]
     rows += [

@@ -3,10 +3,12 @@
 import errno
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 
 class CheckpointError(ValueError):
@@ -56,6 +58,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:
         raise CheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {error}).") from error
     raise CheckpointError(f"The checkpoint {path} is damaged (the record {damaged} fails its checksum).")
+
+
+def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of a state_dict for keeping: every zero is +0.0, which compresses, and tied tensors stay one tensor."""
+    copies: dict[tuple[int, torch.Size], Tensor] = {}
+    kept: dict[str, Tensor] = {}
+    for name, value in weights.items():
+        place = (value.data_ptr(), value.shape)
+        kept[name] = copies[place] if place in copies else _positive_zeros(value)
+        if value.numel():  # empty tensors have no place of their own
+            copies[place] = kept[name]
+    return kept
+
+
+def _positive_zeros(value: Tensor) -> Tensor:
+    return value + 0 if value.is_floating_point() else value.clone()
 
 
 def previous_path(path: Path) -> Path:

@@ -1,7 +1,7 @@
 """What is learnt? A task turns batches into a loss and an evaluation set into metrics."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,14 @@ class Task(Protocol):
     def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
         """Metrics over all batches as 0-dim tensors on the device; leaves the model in the mode it was in."""
         ...
+
+
+@runtime_checkable
+class WritesText(Protocol):
+    """A task whose evaluation writes text: the last one, one line a sentence, and how its metrics are computed."""
+
+    hypotheses: list[str]
+    signatures: dict[str, str]
 
 
 class Classification:

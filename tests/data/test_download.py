@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sparsity.data import download
-from sparsity.data.download import DataError, RemoteFile, fetch, fetch_unzipped
+from sparsity.data.download import DataError, RemoteFile, checksum, fetch, fetch_readable, fetch_unzipped
 
 CONTENT = b"sixteen bytes it" * 1000
 PATH = "set/train.gz"
@@ -32,8 +32,8 @@ def remote_file(*urls: str, size_bytes: int | None = len(PUBLISHED)) -> RemoteFi
     return RemoteFile(PATH, urls, md5(PUBLISHED), md5(CONTENT), size_bytes)
 
 
-def put(folder: Path, content: bytes) -> Path:
-    place = folder / PATH
+def put(folder: Path, content: bytes, path: str = PATH) -> Path:
+    place = folder / path
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(content)
     return place
@@ -276,3 +276,67 @@ def test_damaged_extracted_contents_are_extracted_again_and_named(
     with caplog.at_level(logging.WARNING):
         assert fetch_unzipped(remote_file(), data_dir).read_bytes() == CONTENT
     assert f"{data_dir / 'set/train'} is damaged" in caplog.text
+
+
+def unpublished(*urls: str) -> RemoteFile:
+    """A file whose checksum nobody publishes."""
+    return RemoteFile("set/train.en", urls, md5=None)
+
+
+def test_a_checksum_that_nobody_publishes_is_recorded_at_the_first_download_and_said(
+    mirror: Path, data_dir: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    put(mirror, CONTENT, "set/train.en")
+    with caplog.at_level(logging.WARNING):
+        fetch(unpublished(), data_dir)
+    assert f"its md5 {md5(CONTENT)} is recorded in {data_dir / 'set/recorded_md5.json'}" in caplog.text
+    assert checksum(unpublished(), data_dir) == md5(CONTENT)
+
+
+def test_a_recorded_checksum_is_verified_afterwards(mirror: Path, data_dir: Path) -> None:
+    put(mirror, CONTENT, "set/train.en")
+    fetch(unpublished(), data_dir)
+    put(data_dir, CONTENT[:-1], "set/train.en")
+    assert fetch(unpublished(), data_dir).read_bytes() == CONTENT
+
+
+def test_another_copy_than_the_recorded_one_is_refused(mirror: Path, data_dir: Path) -> None:
+    put(mirror, CONTENT, "set/train.en")
+    fetch(unpublished(), data_dir).unlink()
+    put(mirror, b"changed since", "set/train.en")
+    with pytest.raises(DataError, match=f"its md5 is {md5(b'changed since')}, expected {md5(CONTENT)}"):
+        fetch(unpublished(), data_dir)
+
+
+def test_a_checksum_is_recorded_once(mirror: Path, data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put(mirror, CONTENT, "set/train.en")
+    fetch(unpublished(), data_dir)
+    caplog.clear()
+    fetch(unpublished(), data_dir)
+    assert not caplog.records
+
+
+def test_a_copy_put_there_by_hand_is_recorded_too(no_mirror: None, data_dir: Path) -> None:
+    put(data_dir, CONTENT, "set/train.en")
+    fetch(unpublished(), data_dir)
+    assert checksum(unpublished(), data_dir) == md5(CONTENT)
+
+
+def test_an_answer_that_ends_early_is_not_kept(no_mirror: None, web: tuple[str, Path], data_dir: Path) -> None:
+    address, folder = web
+    put(folder, CONTENT, "set/train.en")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(QuietHandler, "copyfile", lambda _, source, out: out.write(source.read(100)))
+        with pytest.raises(DataError, match=f"the connection ended {len(CONTENT) - 100} bytes early"):
+            fetch(unpublished(f"{address}/set/train.en"), data_dir)
+    assert files_below(data_dir) == []
+
+
+@pytest.mark.parametrize(("file", "place"), [(remote_file(), "set/train"), (unpublished(), "set/train.en")])
+def test_what_a_reader_wants_is_unzipped_where_it_is_zipped(
+    mirror: Path, data_dir: Path, file: RemoteFile, place: str
+) -> None:
+    put(mirror, PUBLISHED)
+    put(mirror, CONTENT, "set/train.en")
+    assert fetch_readable(file, data_dir) == data_dir / place
+    assert (data_dir / place).read_bytes() == CONTENT

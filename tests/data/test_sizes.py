@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes, validates_on_test
+from sparsity.data.sizes import SplitSizes, published_sizes, record_num_pairs, split_sizes, validates_on_test
 
 
 @pytest.mark.parametrize("source", ["real", "generated"])
@@ -58,6 +59,27 @@ def test_an_unknown_word_is_answered_with_the_known_ones(arguments: tuple[str, s
 def test_sizes_and_the_download_script_do_not_import_torch() -> None:
     code = "import sys, sparsity.data.sizes, scripts.download; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
+
+
+def test_wmt14_has_the_published_sizes_under_both_protocols() -> None:
+    for protocol in ("sound", "authors"):
+        assert split_sizes("wmt14", "real", protocol) == SplitSizes(train=4_468_840, val=3_000, test=2_737)
+
+
+def test_taskmaster1_is_estimated_until_it_is_counted(tmp_path: Path) -> None:
+    assert split_sizes("taskmaster1", "real", "sound", data_dir=str(tmp_path)).train == 67_817
+    (tmp_path / "taskmaster1").mkdir()
+    counted = SplitSizes(train=3, val=2, test=1)
+    record_num_pairs(str(tmp_path), "taskmaster1", "sound", counted)
+    assert split_sizes("taskmaster1", "real", "sound", data_dir=str(tmp_path)) == counted
+    assert split_sizes("taskmaster1", "real", "authors", data_dir=str(tmp_path)).train == 67_817
+
+
+def test_counts_of_the_other_protocol_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "taskmaster1").mkdir()
+    for protocol, size in (("sound", 3), ("authors", 4)):
+        record_num_pairs(str(tmp_path), "taskmaster1", protocol, SplitSizes(size, 1, 1))
+    assert split_sizes("taskmaster1", "real", "sound", data_dir=str(tmp_path)).train == 3
 
 
 def test_both_protocols_divide_imagenets_validation_images() -> None:

@@ -164,5 +164,5 @@ def test_a_restored_plateau_decides_as_the_one_that_was_saved() -> None:
 
 
 def test_a_bound_of_minus_one_lets_even_a_network_through_that_gets_nothing_right() -> None:
-    assert gate(baseline=None, bound=-1.0).decide(0.0).prune
-    assert not gate(baseline=None, bound=0.0).decide(0.0).prune
+    assert gate(baseline=None, bound=-1.0).decide({"accuracy": 0.0}).prune
+    assert not gate(baseline=None, bound=0.0).decide({"accuracy": 0.0}).prune

@@ -51,8 +51,9 @@ def write_run(root: Path, document: dict[str, Any]) -> Path:
     directory.mkdir(parents=True)
     (directory / "summary.json").write_text(json.dumps(document))
     starts = [entry["start"] for entry in document["rows"]]
+    layers = {"model.shared": (TOTAL, KEPT)} if document["model"] == "transformer" else LAYERS
     lines = [f"{start},{name}.weight,1x1,{total},{kept},{1 - kept / total}" for start in starts
-             for name, (total, kept) in LAYERS.items()]  # fmt: skip
+             for name, (total, kept) in layers.items()]  # fmt: skip
     (directory / "layers.csv").write_text("\n".join(["start,parameter,shape,total,kept,sparsity", *lines]) + "\n")
     points = [{"phase": "regularise", "step": 250 * (i + 1), "epoch": i, "val": 98.0 + i, "sparsity": 0.04 * i,
                "pruned": i == 1, "lowest_mean_irrelevance": 0.99 + 0.001 * i} for i in range(3)]  # fmt: skip

@@ -1,9 +1,14 @@
 """Layers are counted in the paper's columns."""
 
+from pathlib import Path
+
 import pytest
+import torch
+from transformers import BartConfig, BartForConditionalGeneration
 
 from sparsity.models.resnet import resnet32
-from sparsity.report.layer_groups import residual_by_group
+from sparsity.report.layer_groups import groups_of_our_own, residual_by_group
+from sparsity.report.paper import load_paper
 from sparsity.report.records import Layer
 
 
@@ -30,3 +35,43 @@ def test_a_model_without_a_rule_has_no_columns() -> None:
 def test_a_parameter_outside_all_columns_is_an_error() -> None:
     with pytest.raises(ValueError, match=r"head.weight of lenet5 is in no column .*conv1\.\*.*add a rule"):
         residual_by_group("lenet5", [layer("head.weight", 10, 1)])
+
+
+def transformer(kept: int) -> list[Layer]:
+    """The Taskmaster-1 model's layers with so many weights kept in each."""
+    config = BartConfig(
+        vocab_size=32000,
+        d_model=256,
+        encoder_layers=2,
+        decoder_layers=2,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=256,
+        decoder_ffn_dim=256,
+    )
+    with torch.device("meta"):
+        model = BartForConditionalGeneration(config)
+    return [layer(name, parameter.numel(), kept) for name, parameter in model.named_parameters()]
+
+
+def test_a_transformers_columns_hold_their_blocks_and_norms() -> None:
+    layers = transformer(kept=1)
+    assert sum(each.total for each in layers) == 10_828_800
+    attention = 4 * (256 * 256 + 256) + 2 * 256  # four projections with biases, and the layer norm
+    ffn = 2 * (256 * 256 + 256) + 2 * 256
+    embedding, around = 32000 * 256, 2 * 1026 * 256 + 2 * 2 * 256  # both position tables, both norms
+    assert residual_by_group("transformer", layers) == {
+        "Encoder attention": 2 * 10 / (2 * attention),  # ten tensors a block
+        "Decoder attention": 4 * 10 / (4 * attention),
+        "Encoder FFN": 2 * 6 / (2 * ffn),
+        "Decoder FFN": 2 * 6 / (2 * ffn),
+        "Embedding and head": (2 * 1 + 6) / (2 * embedding + around),  # as the authors count: embedding and tied head
+        "Embedding and head, once": 7 / (embedding + around),
+    }
+
+
+@pytest.mark.parametrize("experiment", ["transformer_wmt14", "transformer_taskmaster1"])
+def test_a_transformers_columns_are_the_papers_and_one_of_our_own(experiment: str) -> None:
+    papers = {paper.experiment: paper for paper in load_paper(Path(__file__).parents[2] / "results" / "paper")}
+    groups = residual_by_group("transformer", transformer(kept=0))
+    assert set(groups) == {*papers[experiment].results.groups, *groups_of_our_own("transformer")}

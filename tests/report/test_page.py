@@ -156,3 +156,9 @@ def test_the_last_prune_is_the_last_evaluation_that_pruned(results: Path, add_ru
     curve = add_run() / "curve.jsonl"
     curve.write_text(curve.read_text().replace('"pruned": false', '"pruned": true'))
     assert lines(render_page(results), "| 144 in 240 evaluations | epoch 3 |")
+
+
+def test_the_embedding_of_a_transformer_stands_in_both_countings(results: Path, add_run: AddRun) -> None:
+    entries = {"experiment": "transformer_taskmaster1", "model": "transformer", "dataset": "taskmaster1"}
+    add_run(**entries, data_name="taskmaster1")
+    assert lines(render_page(results), "Embedding and head | Embedding and head, once |")

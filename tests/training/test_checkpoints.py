@@ -8,7 +8,14 @@ from typing import Any, NoReturn
 import pytest
 import torch
 
-from sparsity.training.checkpoints import CheckpointError, load_checkpoint, load_newest, previous_path, save_checkpoint
+from sparsity.training.checkpoints import (
+    CheckpointError,
+    load_checkpoint,
+    load_newest,
+    plain_weights,
+    previous_path,
+    save_checkpoint,
+)
 
 STATE: dict[str, Any] = {"weights": {"w": torch.arange(64.0)}, "step": 3, "names": ["a", "b"]}
 
@@ -161,3 +168,13 @@ def test_the_content_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
     monkeypatch.setattr(os, "replace", noted("rename", os.replace))
     save_checkpoint(tmp_path / "last.pt", STATE)
     assert order == ["fsync", "rename"]
+
+
+def test_kept_weights_are_copies_without_minus_zeros_that_stay_tied() -> None:
+    tied = torch.tensor([-0.0, 2.0])
+    kept = plain_weights(
+        {"a": tied, "b": tied, "c": torch.tensor([-0.0, 2.0]), "d": torch.zeros(0), "e": torch.ones(0)}
+    )
+    assert kept["a"] is kept["b"] and kept["a"] is not kept["c"] and kept["d"] is not kept["e"]
+    assert kept["a"].tolist() == [0.0, 2.0] and not kept["a"].signbit().any()
+    assert kept["a"].data_ptr() != tied.data_ptr()

@@ -1,0 +1,55 @@
+"""Hand on the pruned network of a finished run: python scripts/export.py results/runs/<...>/seed0 --to DIRECTORY.
+
+Writes `sparse.safetensors`, the kept weights and a bit mask, which `sparsity.export.load_sparse` reads back; for one of
+transformers' networks also a folder that `from_pretrained` loads, with the run's tokenizer. Prints the size of all.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sparsity import config
+
+TOKENIZER = "tokenizer.json"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a run directory, which holds config.yaml and checkpoints/")
+    parser.add_argument("--to", type=Path, required=True, help="the directory to write, new or empty")
+    parser.add_argument("--checkpoint", default="finetune/last/best", help="which kept network (default: %(default)s)")
+    given = parser.parse_args(arguments)
+    try:
+        export(given.run, given.checkpoint, given.to)
+        for path in sorted(path for path in given.to.rglob("*") if path.is_file()):
+            print(f"{path.stat().st_size:>13,} bytes  {path.relative_to(given.to)}")
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def export(run: Path, checkpoint: str, directory: Path) -> None:
+    """Write all forms of a kept network of a run.
+
+    Raises:
+        ValueError: if there is no such run or checkpoint, or the directory holds files.
+    """
+    settings = config.from_run(run)
+    if directory.exists() and any(directory.iterdir()):
+        raise ValueError(f"{directory} is not empty; name a new directory.")
+    from sparsity.export import save_huggingface, save_sparse
+    from sparsity.training.checkpoints import load_checkpoint
+
+    weights = load_checkpoint(run / "checkpoints" / f"{checkpoint}.pt")["weights"]
+    model = config.build(settings).build_model()
+    model.load_state_dict(weights)
+    save_sparse(directory / "sparse.safetensors", model.state_dict())
+    if hasattr(model, "save_pretrained"):
+        tokenizer = run / TOKENIZER
+        save_huggingface(directory / "huggingface", model, tokenizer if tokenizer.is_file() else None)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

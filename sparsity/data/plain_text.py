@@ -1,0 +1,28 @@
+"""How is released text turned back into what a reader would write? References and hypotheses alike, before scoring."""
+
+import html
+import re
+
+_COMPOUND = re.compile(r" ?##AT##-##AT## ?")
+_NO_SPACE_BEFORE = re.compile(r" ([,.;:!?%)\]}»”…]+)(?= |$)")
+_NO_SPACE_AFTER = re.compile(r"(?:(?<= )|^)([(\[{«„“¿¡$€£]) ")
+_CLITIC = re.compile(r" ('(?:s|re|ve|d|m|ll|t)?)(?= |$)", re.IGNORECASE)
+_NEGATION = re.compile(r"(?<=\w) (n't)\b", re.IGNORECASE)
+_QUOTED = re.compile(r'" ([^"]*) "')
+
+
+def unchanged(text: str) -> str:
+    """Text that was released as it is written, without spaces at its ends."""
+    return text.strip()
+
+
+def detokenised(text: str) -> str:
+    """Text of Stanford's WMT14 release, which Moses tokenised, as it is written.
+
+    `rich ##AT##-##AT## text` becomes `rich-text`, entities (`&quot;`, `&apos;`, `&#91;`) become characters, and
+    punctuation joins the word it belongs to. Quotes are taken in pairs.
+    """
+    text = html.unescape(_COMPOUND.sub("-", text)).strip()
+    text = _QUOTED.sub(r'"\1"', text)
+    text = _NEGATION.sub(r"\1", _CLITIC.sub(r"\1", text))
+    return _NO_SPACE_AFTER.sub(r"\1", _NO_SPACE_BEFORE.sub(r"\1", text))

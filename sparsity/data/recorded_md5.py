@@ -1,0 +1,30 @@
+"""What holds a file whose checksum nobody publishes to be the same tomorrow? The md5 of its first copy, beside it."""
+
+import json
+import logging
+from pathlib import Path
+
+from sparsity.provenance import write_json
+
+RECORD = "recorded_md5.json"
+_log = logging.getLogger(__name__)
+
+
+def recorded_md5(path: Path) -> str | None:
+    """The md5 that was recorded for the file called `path`, or None."""
+    return _record(path).get(path.name)
+
+
+def record_md5(path: Path, md5: str) -> None:
+    """Keep the md5 of the file called `path`, and say so."""
+    place = path.parent / RECORD
+    write_json(place, _record(path) | {path.name: md5})
+    _log.warning(
+        "Nobody publishes a checksum of %s: its md5 %s is recorded in %s, and verified from now on.", path, md5, place
+    )
+
+
+def _record(path: Path) -> dict[str, str]:
+    place = path.parent / RECORD
+    known: dict[str, str] = json.loads(place.read_text()) if place.is_file() else {}
+    return known

@@ -1,0 +1,186 @@
+"""Which pairs of texts does a run train, validate and test on? Builders of WMT14 En-De and Taskmaster-1.
+
+Five sources feed them: `real` (Stanford's release; Taskmaster-1's self-dialogs), `hub` (the hub's `wmt14`), `standin`
+(smaller real corpora of a local mirror, under their own names), `embedded` (a toy language, for `scale=smoke`) and
+`generated` (random ids of realistic lengths, for `scale=rehearsal`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from sparsity.data import corpora
+from sparsity.data.corpora import Corpus
+from sparsity.data.download import DataError
+from sparsity.data.generated_ids import generated_split, numbered_words
+from sparsity.data.prepared import Vocabulary, prepare
+from sparsity.data.seq2seq import EvaluationText, Layout, TextBatches, TextSplit
+from sparsity.data.sizes import SplitSizes, record_num_pairs, split_sizes
+
+
+@dataclass(frozen=True, eq=False)
+class TextData:
+    """Pairs of texts, split for a run.
+
+    Attributes:
+        name: of what was really loaded: `wmt14`, `wmt14-mini`, `toy-translation`, `generated-wmt14`.
+        checksums: md5 by file; empty where nothing was fetched.
+        train, val, test: splits; val gates.
+        extra_tests: further test sets by name.
+        artifacts: the vocabularies by the name that a copy in the run directory should have.
+        decode_ids: lists of target ids to texts as they are scored.
+        layout: how rows become a batch.
+        batch_by: `sentences` or `tokens`.
+        device: where batches are wanted; the arrays themselves stay where they are.
+    """
+
+    name: str
+    checksums: dict[str, str]
+    train: TextSplit
+    val: TextSplit
+    test: TextSplit
+    extra_tests: dict[str, TextSplit]
+    artifacts: dict[str, Path]
+    decode_ids: Callable[[list[list[int]]], list[str]]
+    layout: Layout
+    batch_by: str
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+
+    def to(self, device: torch.device | str) -> "TextData":
+        """The same data, whose batches come on `device`."""
+        return replace(self, device=torch.device(device))
+
+    def training_batches(self, batch_size: int, seed: int, kind: str) -> TextBatches:
+        """Batches of `batch_size` pairs of the training split; see TextBatches."""
+        return TextBatches(self.train, batch_size, seed, kind, self.batch_by, self.layout, self.device)
+
+    def evaluation_batches(self, split: TextSplit) -> EvaluationText:
+        """The whole of `split`, for loss and for generation."""
+        return EvaluationText(split, self.decode_ids, self.layout, self.device)
+
+
+def wmt14(
+    source: str,
+    protocol: str,
+    data_dir: str,
+    baseline: str,
+    vocabulary_size: int,
+    max_tokens: int,
+    batch_by: str,
+    length_multiple: int,
+    widths: list[int],
+) -> TextData:
+    """WMT14 En-De, or its twin.
+
+    Args:
+        source: `real`, `hub`, `standin`, `embedded` or `generated`.
+        protocol: `sound`, or `authors`: two vocabularies, padding counted, `<bos>` twice.
+        data_dir: where files and cache stand.
+        baseline: source of the baseline; no split depends on it.
+        vocabulary_size: tokens of the vocabulary, special ones included.
+        max_tokens: sources and targets are cut to their first so many tokens.
+        batch_by: `sentences` or `tokens`.
+        length_multiple, widths: see Layout.
+
+    Raises:
+        ValueError: an unknown word; data that cannot be had or are not what their name says (DataError).
+    """
+    sizes = split_sizes("wmt14", source, protocol)
+    layout = Layout(length_multiple, tuple(widths), protocol == "authors")
+    if source == "generated":
+        return _generated("wmt14", sizes, vocabulary_size, layout, batch_by)
+    readers = {
+        "real": corpora.stanford_wmt14,
+        "hub": corpora.hub_wmt14,
+        "standin": corpora.mini_wmt14,
+        "embedded": lambda _: corpora.toy_wmt14(),
+    }
+    vocabulary = Vocabulary(vocabulary_size, protocol == "sound", max_tokens)
+    data = _text_data(readers[source](data_dir), vocabulary, data_dir, layout, batch_by)
+    _check_sizes(data, sizes)
+    return data
+
+
+def taskmaster1(
+    source: str,
+    protocol: str,
+    data_dir: str,
+    baseline: str,
+    vocabulary_size: int,
+    max_tokens: int,
+    batch_by: str,
+    length_multiple: int,
+    widths: list[int],
+) -> TextData:
+    """Taskmaster-1's self-dialogs, or their twin: the context as source, the assistant's next turn as target.
+
+    Args:
+        source: `real`, `standin`, `embedded` or `generated`.
+        protocol: `sound`, or `authors`: speakers by position, padding counted, `<bos>` twice.
+        max_tokens: targets are cut to their first so many tokens, contexts to their last.
+        data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths: as for `wmt14`.
+
+    Raises:
+        ValueError: an unknown word; data that cannot be had (DataError).
+    """
+    positional = protocol == "authors"
+    sizes = split_sizes("taskmaster1", source, protocol, baseline, data_dir)
+    layout = Layout(length_multiple, tuple(widths), positional)
+    if source == "generated":
+        return _generated("taskmaster1", sizes, vocabulary_size, layout, batch_by)
+    readers = {
+        "real": lambda: corpora.taskmaster1(data_dir, positional),
+        "standin": lambda: corpora.mini_taskmaster(data_dir, positional),
+        "embedded": lambda: corpora.toy_taskmaster(positional),
+    }
+    data = _text_data(readers[source](), Vocabulary(vocabulary_size, True, max_tokens), data_dir, layout, batch_by)
+    if source == "real":
+        record_num_pairs(data_dir, "taskmaster1", protocol, _sizes(data))
+    else:
+        _check_sizes(data, sizes)
+    return data
+
+
+def _text_data(corpus: Corpus, vocabulary: Vocabulary, data_dir: str, layout: Layout, batch_by: str) -> TextData:
+    prepared = prepare(corpus, vocabulary, data_dir)
+    splits = prepared.splits
+    return TextData(
+        name=corpus.name,
+        checksums=corpus.checksums,
+        train=splits["train"],
+        val=splits[corpus.val],
+        test=splits[corpus.test],
+        extra_tests={part: split for part, split in splits.items() if part not in ("train", corpus.val, corpus.test)},
+        artifacts=prepared.tokenizers,
+        decode_ids=prepared.decode,
+        layout=layout,
+        batch_by=batch_by,
+    )
+
+
+def _generated(dataset: str, sizes: SplitSizes, vocabulary_size: int, layout: Layout, batch_by: str) -> TextData:
+    train, val, test = (generated_split(dataset, part, size, vocabulary_size) for part, size in vars(sizes).items())
+    return TextData(
+        name=f"generated-{dataset}",
+        checksums={},
+        train=train,
+        val=val,
+        test=test,
+        extra_tests={},
+        artifacts={},
+        decode_ids=numbered_words,
+        layout=layout,
+        batch_by=batch_by,
+    )
+
+
+def _sizes(data: TextData) -> SplitSizes:
+    return SplitSizes(len(data.train), len(data.val), len(data.test))
+
+
+def _check_sizes(data: TextData, sizes: SplitSizes) -> None:
+    """Hold what was loaded to what its name promises: nothing else may be reported under it."""
+    if _sizes(data) != sizes:
+        raise DataError(f"{data.name} should hold {sizes} pairs, but {_sizes(data)} were read: fetch its files again.")

@@ -1,0 +1,183 @@
+"""What is learnt from pairs of texts? Token cross-entropy in training, BLEU of generated text at each evaluation."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from sparsity.training.beam_search import Search, beam_search
+from sparsity.training.bleu import TOKENISATIONS, Bleu, corpus_bleu
+from sparsity.training.incremental_decoder import DecoderWeights
+from sparsity.training.token_loss import CHUNK_TOKENS, IGNORED, token_cross_entropy
+
+if TYPE_CHECKING:
+    from transformers import BartForConditionalGeneration
+
+SUBSET_SEED = 0
+
+
+class TextBatch(Protocol):
+    """A batch of pairs: B sentences, S source tokens, T target tokens; labels are `IGNORED` where nothing counts."""
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    decoder_input_ids: Tensor
+
+
+class EvaluationText(Protocol):
+    """A whole split: what is to be read, what should come out, and its vocabulary."""
+
+    references: list[str]
+    bos_id: int
+    eos_id: int
+    pad_id: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(place in the split [B], input ids [B, S], attention mask [B, S]), similar lengths together."""
+        ...
+
+    def loss_batches(self) -> Iterator[TextBatch]:
+        """The whole split as pairs."""
+        ...
+
+    def decode(self, ids: Tensor) -> list[str]:
+        """Plain text of token ids [B, L], special tokens left out."""
+        ...
+
+
+class Translation:
+    """From one text to another: translation, or the next turn of a dialogue.
+
+    After each evaluation `hypotheses` holds its texts in the order of the split, one line each, and `signatures` says
+    how each BLEU was computed.
+
+    Args:
+        num_beams, length_penalty, max_length: of the beam search; `max_length` counts the start token.
+        tokenize: of the metric `bleu`, `13a` or `intl`; `bleu_intl` stands beside it in any case.
+        label_smoothing: share of the target that is spread over the vocabulary in training, in [0, 1].
+        forced_bos: whether the first generated token must be the start token once more (the authors' protocol).
+        num_sentences: generate for so many sentences of a split, by a fixed draw; None: for all.
+        chunk_tokens: target tokens whose scores are held at a time.
+
+    Raises:
+        ValueError: if `tokenize` is unknown.
+    """
+
+    metric = "bleu"
+
+    def __init__(
+        self,
+        num_beams: int = 4,
+        length_penalty: float = 0.6,
+        max_length: int = 304,
+        tokenize: str = "13a",
+        label_smoothing: float = 0.0,
+        forced_bos: bool = False,
+        num_sentences: int | None = None,
+        chunk_tokens: int = CHUNK_TOKENS,
+    ) -> None:
+        if tokenize not in TOKENISATIONS:
+            raise ValueError(f"task.tokenize={tokenize} is unknown; choose one of {', '.join(TOKENISATIONS)}.")
+        self._num_beams, self._length_penalty, self._max_length = num_beams, length_penalty, max_length
+        self._tokenize, self._label_smoothing, self._forced_bos = tokenize, label_smoothing, forced_bos
+        self._num_sentences, self._chunk_tokens = num_sentences, chunk_tokens
+        self.hypotheses: list[str] = []
+        self.signatures: dict[str, str] = {}
+
+    def forward(self, model: "BartForConditionalGeneration", batch: TextBatch) -> tuple[Tensor, Tensor]:
+        """(mean cross-entropy per counted token of this batch, the decoder's output at those tokens, [N, width]).
+
+        A step that accumulates micro-batches averages their means, as the authors' code does: a token of a micro-batch
+        with few tokens weighs a little more.
+        """
+        total, count, hidden = self._loss(model, batch, self._label_smoothing)
+        return total / count, hidden
+
+    @torch.no_grad()
+    def evaluate(self, model: "BartForConditionalGeneration", text: EvaluationText) -> dict[str, Tensor]:
+        """Metrics of a split, as 0-dim tensors; leaves the model in the mode it was in.
+
+        `loss` (per token, no label smoothing), `bleu` and `bleu_intl` in 0-100, and of `bleu` the `bleu_precision_1`
+        to `_4` in 0-100, `bleu_brevity_penalty` and `bleu_length_ratio` (our length over the references').
+        """
+        was_training = model.training
+        model.eval()
+        loss = self._mean_loss(model, text)
+        chosen = self._chosen(len(text.references))
+        hypotheses = self.generate(model, text, chosen)
+        model.train(was_training)
+        self.hypotheses = [hypotheses[index] for index in chosen]
+        references = [text.references[index] for index in chosen]
+        main = corpus_bleu(self.hypotheses, references, self._tokenize)
+        beside = corpus_bleu(self.hypotheses, references, "intl")
+        self.signatures = {"bleu": main.signature, "bleu_intl": beside.signature}
+        figures = _figures(main) | {"bleu_intl": beside.score}
+        return {"loss": loss} | {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
+
+    @torch.no_grad()
+    def generate(
+        self, model: "BartForConditionalGeneration", text: EvaluationText, chosen: list[int]
+    ) -> dict[int, str]:
+        """Place in the split -> generated text on one line, for the chosen places; the model is in evaluation mode."""
+        weights, search, wanted = DecoderWeights(model), self._search(model, text), set(chosen)
+        hypotheses: dict[int, str] = {}
+        for places, input_ids, attention_mask in text:
+            rows = [row for row, place in enumerate(places.tolist()) if place in wanted]
+            if rows:
+                ids, mask = input_ids[rows], attention_mask[rows]
+                encoded = model.model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+                lines = text.decode(beam_search(weights, encoded, mask, search))
+                # one line each, as a file holds it: no tokenisation of BLEU tells white spaces apart
+                hypotheses |= zip(places[rows].tolist(), (" ".join(line.split()) for line in lines), strict=True)
+        return hypotheses
+
+    def _search(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Search:
+        forced = [(1, text.bos_id)] if self._forced_bos else []
+        assert model.generation_config is not None, "a model that generates has its settings"
+        if model.generation_config.forced_eos_token_id is not None:
+            forced.append((self._max_length - 1, text.eos_id))
+        special = (text.bos_id, text.eos_id, text.pad_id)
+        return Search(self._num_beams, self._length_penalty, self._max_length, *special, forced=tuple(forced))
+
+    def _chosen(self, num_sentences: int) -> list[int]:
+        """Places in a split of so many sentences, ascending; the draw depends on the two numbers alone."""
+        if self._num_sentences is None:
+            return list(range(num_sentences))
+        drawn = torch.randperm(num_sentences, generator=torch.Generator().manual_seed(SUBSET_SEED))
+        return sorted(drawn[: self._num_sentences].tolist())
+
+    def _mean_loss(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Tensor:
+        """Cross-entropy per counted token over the whole split, whatever the batches."""
+        sums = [self._loss(model, batch, 0.0)[:2] for batch in text.loss_batches()]
+        total, count = torch.stack([torch.stack([total.double(), count.double()]) for total, count in sums]).sum(0)
+        return total / count
+
+    def _loss(
+        self, model: "BartForConditionalGeneration", batch: TextBatch, smoothing: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(sum of cross-entropies, number of counted tokens, the decoder's output there)."""
+        is_counted = batch.labels != IGNORED
+        places = is_counted.flatten().nonzero()[:, 0]  # the host waits for the size: first, while little is queued
+        outputs = model.model(
+            input_ids=batch.input_ids,
+            attention_mask=batch.attention_mask,
+            decoder_input_ids=batch.decoder_input_ids,
+            use_cache=False,
+        )
+        hidden = outputs.last_hidden_state.flatten(0, 1).index_select(0, places)
+        labels = batch.labels.flatten().index_select(0, places)
+        weight, bias = model.lm_head.weight, model.final_logits_bias[0]
+        total = token_cross_entropy(hidden, labels, weight, bias, smoothing, self._chunk_tokens)
+        return total, is_counted.sum(), hidden
+
+
+def _figures(bleu: Bleu) -> dict[str, float]:
+    precisions = {f"bleu_precision_{n}": value for n, value in enumerate(bleu.precisions, start=1)}
+    return {
+        "bleu": bleu.score,
+        **precisions,
+        "bleu_brevity_penalty": bleu.brevity_penalty,
+        "bleu_length_ratio": bleu.length_ratio,
+    }

@@ -1,0 +1,77 @@
+"""Dialogues become pairs: the context up to a user turn, and the assistant's next turn."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sparsity.data.dialogues import chosen, pairs, plain_reply, read_dialogues, read_ids
+from sparsity.data.download import DataError
+
+U, A = "USER", "ASSISTANT"
+
+
+def test_the_source_is_the_whole_context_and_the_target_the_next_reply() -> None:
+    dialogue = [(U, "hi"), (A, "hello"), (U, "tea"), (A, "sure")]
+    assert list(pairs(dialogue, positional=False)) == [
+        ("<user>hi<enduser>", "<agent>hello<endagent>"),
+        ("<user>hi<enduser><agent>hello<endagent><user>tea<enduser>", "<agent>sure<endagent>"),
+    ]
+
+
+def test_a_user_without_an_answer_gets_no_response() -> None:
+    assert list(pairs([(U, "hi")], positional=False)) == [("<user>hi<enduser>", "<no_response>")]
+
+
+def test_a_user_who_goes_on_is_answered_once() -> None:
+    dialogue = [(A, "yes?"), (U, "hi"), (U, "tea"), (A, "sure"), (A, "here")]
+    [(source, target)] = pairs(dialogue, positional=False)
+    assert source == "<agent>yes?<endagent><user>hi<enduser><user>tea<enduser>"
+    assert target == "<agent>sure<endagent>"
+
+
+def test_by_position_every_first_turn_is_the_users_whoever_spoke() -> None:
+    dialogue = [(A, "yes?"), (U, "tea"), (U, "please")]
+    assert list(pairs(dialogue, positional=True)) == [
+        ("<user>yes?<enduser>", "<agent>tea<endagent>"),
+        ("<user>yes?<enduser><agent>tea<endagent><user>please<enduser>", "<no_response>"),
+    ]
+
+
+@pytest.mark.parametrize(("target", "reply"), [("<agent> sure <endagent>", "sure"), ("<no_response>", "")])
+def test_a_reply_is_scored_without_its_markers(target: str, reply: str) -> None:
+    assert plain_reply(target) == reply
+
+
+def test_lists_of_ids_choose_dialogues_in_their_order(tmp_path: Path) -> None:
+    ids = tmp_path / "dev.csv"
+    ids.write_text("dlg-2,\ndlg-1,\n")
+    assert read_ids(ids) == ["dlg-2", "dlg-1"]
+    assert chosen({"dlg-1": [(U, "one")], "dlg-2": [(U, "two")]}, ids) == [[(U, "two")], [(U, "one")]]
+
+
+def test_a_listed_dialogue_that_is_missing_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dev.csv").write_text("dlg-1,\n")
+    with pytest.raises(DataError, match="names 1 unknown dialogues, the first is dlg-1"):
+        chosen({}, tmp_path / "dev.csv")
+
+
+def write(path: Path, speaker: str) -> Path:
+    entry = {"conversation_id": "dlg-1", "utterances": [{"index": 0, "speaker": speaker, "text": " hi "}]}
+    path.write_text(json.dumps([entry]))
+    return path
+
+
+def test_dialogues_are_read_by_their_ids(tmp_path: Path) -> None:
+    assert read_dialogues(write(tmp_path / "d.json", U)) == {"dlg-1": [(U, "hi")]}
+
+
+def test_an_unknown_speaker_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"not in Taskmaster-1's schema \(a speaker is called WAITER\)"):
+        read_dialogues(write(tmp_path / "d.json", "WAITER"))
+
+
+def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "d.json").write_text('[{"conversation_id": "dlg')
+    with pytest.raises(DataError, match="not in Taskmaster-1's schema"):
+        read_dialogues(tmp_path / "d.json")

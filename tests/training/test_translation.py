@@ -1,0 +1,162 @@
+"""Is the loss the network's own, and BLEU what sacrebleu's command line says of the same texts?"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsity.training.bleu import corpus_bleu
+from sparsity.training.tasks import WritesText
+from sparsity.training.translation import Translation
+from tests.training.tiny_bart import BOS, EOS, PAD, Pairs, copier, pairs, sources, tiny_bart
+
+NUM_SENTENCES = 20
+
+
+class FakeText:
+    """A split whose sources are to be repeated; token 7 is written "w7", batches are sorted by length."""
+
+    bos_id, eos_id, pad_id = BOS, EOS, PAD
+
+    def __init__(self, batch_size: int = 8) -> None:
+        self.ids, self.mask = sources(NUM_SENTENCES, longest=12, seed=5)
+        self.references = self.decode(self.ids)
+        self.batches = self.mask.sum(1).argsort().split(batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        return ((places, self.ids[places], self.mask[places]) for places in self.batches)
+
+    def loss_batches(self) -> Iterator[Pairs]:
+        return (pairs(self.ids[places], self.mask[places]) for places in self.batches)
+
+    def decode(self, ids: Tensor) -> list[str]:
+        return [" ".join(f"w{token}" for token in row if token not in (BOS, EOS, PAD)) for row in ids.tolist()]
+
+
+def evaluate(batch_size: int = 8, **settings: object) -> tuple[Translation, dict[str, float]]:
+    task = Translation(num_beams=3, max_length=20, **settings)
+    metrics = task.evaluate(copier(), FakeText(batch_size))
+    return task, {name: float(value) for name, value in metrics.items()}
+
+
+@pytest.mark.parametrize("chunk_tokens", [10, 10_000])
+def test_loss_and_gradients_are_the_networks_own(chunk_tokens: int) -> None:
+    model, batch = tiny_bart(init_std=0.1), pairs(*sources(9))
+    model.final_logits_bias.normal_(generator=torch.Generator().manual_seed(0))
+    expected = model(**batch._asdict()).loss
+    loss, _ = Translation(chunk_tokens=chunk_tokens).forward(model, batch)
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
+def test_padding_counts_nothing() -> None:
+    batch = pairs(*sources(9))
+    loss, hidden = Translation().forward(tiny_bart(), batch)
+    assert len(hidden) == int(batch.attention_mask.sum())
+    wider = Pairs(
+        *(
+            torch.nn.functional.pad(field, (0, 3), value=fill)
+            for field, fill in zip(batch, (PAD, 0, -100, PAD), strict=True)
+        )
+    )
+    torch.testing.assert_close(Translation().forward(tiny_bart(), wider)[0], loss)
+
+
+def test_label_smoothing_is_torchs_and_off_by_default() -> None:
+    model, batch = tiny_bart(), pairs(*sources(9))
+    logits = model(**batch._asdict()).logits
+    expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), label_smoothing=0.1)
+    torch.testing.assert_close(Translation(label_smoothing=0.1).forward(model, batch)[0], expected)
+
+
+def test_the_evaluation_loss_counts_each_token_once_whatever_the_batches() -> None:
+    text = FakeText()
+    expected = copier()(**pairs(text.ids, text.mask)._asdict()).loss.item()
+    for batch_size in (3, 20):
+        assert evaluate(batch_size, label_smoothing=0.1)[1]["loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_hypotheses_stand_in_the_order_of_the_split() -> None:
+    task, metrics = evaluate()
+    text, model = FakeText(), cast(Any, copier())  # its types forbid what its documentation shows
+    plain = model.generate(input_ids=text.ids, attention_mask=text.mask, num_beams=3, length_penalty=0.6, max_length=20)
+    assert task.hypotheses == text.decode(plain)
+    assert metrics["bleu"] == corpus_bleu(task.hypotheses, text.references, "13a").score
+
+
+@pytest.mark.parametrize("was_training", [True, False])
+def test_the_evaluation_leaves_the_model_in_the_mode_it_was_in(was_training: bool) -> None:
+    model = tiny_bart(dropout=0.9).train(was_training)
+    first, second = (Translation(max_length=10).evaluate(model, FakeText()) for _ in range(2))
+    assert model.training == was_training
+    assert first == second, "dropout should be off"
+
+
+def test_a_fixed_draw_of_sentences_is_scored() -> None:
+    task, metrics = evaluate(num_sentences=6)
+    whole, places = evaluate()[0].hypotheses, task._chosen(NUM_SENTENCES)
+    assert len(places) == 6 and places != list(range(6))
+    assert task.hypotheses == [whole[place] for place in places]
+    references = [FakeText().references[place] for place in places]
+    assert metrics["bleu"] == corpus_bleu(task.hypotheses, references, "13a").score
+
+
+def test_the_authors_start_stands_twice_before_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = FakeText()
+    monkeypatch.setattr(text, "decode", lambda ids: [str(row[:2]) for row in ids.tolist()])
+    task = Translation(max_length=10, forced_bos=True)
+    task.evaluate(copier(), text)
+    assert set(task.hypotheses) == {str([BOS, BOS])}
+
+
+def test_an_end_that_the_model_forces_is_forced() -> None:
+    model = tiny_bart()
+    model.generation_config.forced_eos_token_id = EOS
+    text = FakeText()
+    search = Translation(max_length=10)._search(model, text)
+    assert search.forced == ((9, EOS),)
+
+
+def test_an_unknown_tokenisation_is_refused() -> None:
+    with pytest.raises(ValueError, match="tokenize=14b is unknown; choose one of 13a, intl"):
+        Translation(tokenize="14b")
+
+
+@pytest.mark.parametrize("tokenize", ["13a", "intl"])
+def test_bleu_is_that_of_sacrebleus_command_line(tmp_path: Path, tokenize: str) -> None:
+    references = ["Das ist – sagt er – „gut“, nicht wahr?", "2.5 % von 1,000 Leuten: ja!", "Ein Haus-Boot (alt)."]
+    hypotheses = ["Das ist, sagt er, „gut“, oder?", "2.5% von 1.000 Leuten: ja!", "Ein Hausboot (sehr alt)."]
+    for name, lines in (("hypotheses.txt", hypotheses), ("references.txt", references)):
+        (tmp_path / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    command = [sys.executable, "-m", "sacrebleu", "references.txt", "-i", "hypotheses.txt", "-m", "bleu", "-w", "6"]
+    said = json.loads(subprocess.check_output([*command, "--tokenize", tokenize], cwd=tmp_path, text=True))
+    ours = corpus_bleu(hypotheses, references, tokenize)
+    assert ours.score == pytest.approx(said["score"], abs=1e-6)
+    assert ours.signature == said["signature"]
+    ratio = f"BP = {ours.brevity_penalty:.3f} ratio = {ours.length_ratio:.3f}"
+    assert ratio in said["verbose_score"]
+    assert "/".join(f"{p:.1f}" for p in ours.precisions) in said["verbose_score"]
+
+
+def test_its_texts_are_kept_by_a_phase() -> None:
+    assert isinstance(Translation(), WritesText)
+
+
+def test_both_tokenisations_are_reported_with_their_signatures() -> None:
+    task, metrics = evaluate(tokenize="intl")
+    assert metrics["bleu_intl"] == metrics["bleu"]
+    assert "tok:intl" in task.signatures["bleu"] and "tok:intl" in task.signatures["bleu_intl"]
+    assert "tok:13a" in evaluate()[0].signatures["bleu"]
+
+
+def test_texts_without_a_reference_each_are_refused() -> None:
+    with pytest.raises(ValueError, match="got 1 hypotheses and 2 references"):
+        corpus_bleu(["a"], ["a", "b"], "13a")
