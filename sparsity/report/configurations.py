@@ -107,9 +107,14 @@ class Configuration:
         """Whether every seed kept a state at a sparsity, the paper's, or at least went beyond it."""
         return all(row_at(run, "paper_sparsity") or run.summary.regularise.sparsity >= sparsity for run in self.runs)
 
-    def _named(self, start: str) -> str:
+    @property
+    def variant(self) -> str:
+        """How its irrelevance differs from the paper's, in words; empty where it does not."""
         settings = self.first.settings or {}
-        variant = "".join(f", {say(settings[path])}" for path, say in _OF_IRRELEVANCE.items() if path in settings)
+        return ", ".join(say(settings[path]) for path, say in _OF_IRRELEVANCE.items() if path in settings)
+
+    def _named(self, start: str) -> str:
+        variant = f", {self.variant}" if self.variant else ""
         return start + variant + ("" if self.first.protocol == "sound" else f" ({self.first.protocol})")
 
 

@@ -20,8 +20,12 @@ MOST_CONFIGURATIONS = 7  # that one figure can tell apart by colour
 
 
 def experiment_figures(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Figure]:
-    """The drawings of one experiment, in the order of the page; of its first configurations, if there are many."""
-    ours = [each for each in configurations if each.first.regularise.num_prunes > 0][:MOST_CONFIGURATIONS]
+    """The drawings of one experiment, in the order of the page; of its first configurations, if there are many.
+
+    Variants of the paper's irrelevance are left to the study of it.
+    """
+    pruned = [each for each in configurations if each.first.regularise.num_prunes > 0 and not each.variant]
+    ours = pruned[:MOST_CONFIGURATIONS]
     figures = [_frontier(paper, ours)]
     row = paper.row("relevance")
     if (row and row.residual) or any(each.residual(AT_PAPER_SPARSITY) for each in ours):
@@ -29,7 +33,7 @@ def experiment_figures(paper: PaperExperiment, configurations: Sequence[Configur
     if ours:
         figures.append(_training(paper, ours))
     if any(point.lowest_mean_irrelevance is not None for each in ours for point in regularised(each.runs[0])):
-        figures.append(_irrelevance(paper, ours))
+        figures.append(irrelevance_figure(paper, ours, "irrelevance"))
     if paper.sizes or any(each.first.sizes for each in ours):
         figures.append(_sizes(paper, ours))
     return figures
@@ -71,12 +75,13 @@ def _training(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
     return figure(f"{paper.experiment}/training", caption, lambda: draw_training(paper.metric_label, ours))
 
 
-def _irrelevance(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
+def irrelevance_figure(paper: PaperExperiment, ours: Sequence[Configuration], name: str) -> Figure:
+    """How far from plain L2 each configuration is."""
     caption = (
         f"{paper.title}: how far the irrelevance is from 1, where the penalty is plain L2. Above: over time, in the "
         "layer where it is furthest. Below, where recorded: layer by layer, averaged over the phase."
     )
-    return figure(f"{paper.experiment}/irrelevance", caption, lambda: draw_irrelevance(ours))
+    return figure(f"{paper.experiment}/{name}", caption, lambda: draw_irrelevance(ours))
 
 
 def _sizes(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:

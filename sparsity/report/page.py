@@ -47,12 +47,14 @@ LEGEND = """\
 - Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
   exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
   of *differs* takes both p below 0.05.
-- Runs that were shortened or small, used stand-in data or came from uncommitted code keep their row, without a verdict.
-  Rows that begin with *Paper* are as published; numbers in brackets are the paper's references."""
+- Variants of the paper's method (another alpha, scale-free) and runs that were shortened or small, used stand-in data or
+  came from uncommitted code keep their row, without a verdict. Rows that begin with *Paper* are as published; numbers
+  in brackets are the paper's references."""
 
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
 let the network be pruned further, so never below the bound."""
 
+MOST_OPEN_RUNS = 8
 UNEXPLAINED = "No finished run at the paper's scale has been published yet."
 EMBEDDED = ("deviations.md", "findings.md")  # index.html holds them, so that it is whole on its own
 
@@ -125,10 +127,17 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         methods_table(paper, ours),
         *_controls(paper, ours),
         *_frontier(ours),
-        Heading(3, "Runs"),
-        runs_table(ours),
+        *_runs(ours),
         *(Prose(reason) for reason in moved_bounds(ours)),
     ]
+
+
+def _runs(ours: Sequence[Configuration]) -> list[Block]:
+    """Each run with what repeats it; out of the way where there are many."""
+    count, table = sum(len(each.runs) for each in ours), runs_table(ours)
+    if count > MOST_OPEN_RUNS:
+        return [Folded(f"All {count} runs, with the command of each", (table,))]
+    return [Heading(3, "Runs"), table]
 
 
 def _settings(paper: PaperExperiment) -> str:

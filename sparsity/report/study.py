@@ -10,6 +10,7 @@ from sparsity.report.cells import code, spread
 from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
 from sparsity.report.configurations import Configuration
 from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
+from sparsity.report.figures import MOST_CONFIGURATIONS, irrelevance_figure
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.study import draw_study
 from sparsity.report.plots.style import figure
@@ -66,6 +67,7 @@ def _experiment(paper: PaperExperiment, ours: Sequence[Configuration], found: Se
         Prose(f"Experiment {code(paper.experiment)}."),
         _members_table(paper, members),
         figure(name, caption, lambda: draw_study(paper, members)),
+        irrelevance_figure(paper, members[:MOST_CONFIGURATIONS], "study_irrelevance"),
         contrasts_table(found),
     ]
 

@@ -103,4 +103,5 @@ def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str
 
 
 def _note(ours: Configuration) -> str:
-    return "; ".join([*ours.marks, "no verdict"]) if ours.marks else ""
+    reasons = [*ours.marks, *(["a variant of the paper's method"] if ours.variant else [])]
+    return "; ".join([*reasons, "no verdict"]) if reasons else ""

@@ -162,3 +162,11 @@ def test_the_embedding_of_a_transformer_stands_in_both_countings(results: Path, 
     entries = {"experiment": "transformer_taskmaster1", "model": "transformer", "dataset": "taskmaster1"}
     add_run(**entries, data_name="taskmaster1")
     assert lines(render_page(results), "Embedding and head | Embedding and head, once |")
+
+
+def test_many_runs_are_folded_away(results: Path, add_run: AddRun) -> None:
+    for seed in range(9):
+        add_run(seed=seed)
+    page = render_page(results)
+    assert "<details><summary>All 9 runs, with the command of each</summary>" in page
+    assert "### Runs" not in page

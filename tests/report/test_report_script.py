@@ -66,3 +66,17 @@ def test_reports_import_neither_torch_nor_hydra_nor_wandb() -> None:
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_is_written_where_torch_cannot_be_imported(
+    mnist_alone: Path, add_finished: AddRun, tmp_path: Path
+) -> None:
+    add_finished()
+    (tmp_path / "none").mkdir()
+    for name in ("torch", "torchvision", "transformers", "hydra", "wandb"):
+        (tmp_path / "none" / f"{name}.py").write_text("raise ImportError('not installed')\n")
+    command = [sys.executable, str(REPOSITORY / "scripts" / "report.py"), "--results", str(mnist_alone)]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'none'}{os.pathsep}{REPOSITORY}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (mnist_alone / "index.html").is_file()
