@@ -47,9 +47,9 @@ LEGEND = """\
 - Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
   exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
   of *differs* takes both p below 0.05.
-- Variants of the paper's method (another alpha, scale-free) and runs that were shortened or small, used stand-in data or
-  came from uncommitted code keep their row, without a verdict. Rows that begin with *Paper* are as published; numbers
-  in brackets are the paper's references."""
+- Variants of the paper's method (another alpha, scale-free) and runs that were shortened or small, used stand-in data
+  or came from uncommitted code keep their row, without a verdict. Rows that begin with *Paper* are as published;
+  numbers in brackets are the paper's references."""
 
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
 let the network be pruned further, so never below the bound."""
