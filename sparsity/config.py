@@ -192,7 +192,7 @@ def build(settings: Settings) -> "Experiment":
         settings=settings,
         build_model=_leaf("model", settings.model),
         build_data=_leaf("dataset", settings.dataset, circumstances),
-        task=_leaf("task", settings.task)(),
+        task=_leaf("task", settings.task, circumstances)(),
     )
 
 

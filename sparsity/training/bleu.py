@@ -5,8 +5,6 @@ from dataclasses import dataclass
 
 from sacrebleu.metrics.bleu import BLEU
 
-TOKENISATIONS = ("13a", "intl")
-
 
 @dataclass(frozen=True)
 class Bleu:

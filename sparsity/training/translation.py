@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparsity.training.beam_search import Search, beam_search
-from sparsity.training.bleu import TOKENISATIONS, Bleu, corpus_bleu
+from sparsity.training.bleu import Bleu, corpus_bleu
 from sparsity.training.incremental_decoder import DecoderWeights
 from sparsity.training.token_loss import CHUNK_TOKENS, IGNORED, token_cross_entropy
 
@@ -55,14 +55,11 @@ class Translation:
 
     Args:
         num_beams, length_penalty, max_length: of the beam search; `max_length` counts the start token.
-        tokenize: of the metric `bleu`, `13a` or `intl`; `bleu_intl` stands beside it in any case.
         label_smoothing: share of the target that is spread over the vocabulary in training, in [0, 1].
-        forced_bos: whether the first generated token must be the start token once more (the authors' protocol).
         num_sentences: generate for so many sentences of a split, by a fixed draw; None: for all.
         chunk_tokens: target tokens whose scores are held at a time.
-
-    Raises:
-        ValueError: if `tokenize` is unknown.
+        protocol: `sound`: `bleu` is sacrebleu's 13a. `authors`: it is the international tokenisation's, tensor2tensor's,
+            and the first generated token must be the start token once more. `bleu_intl` stands beside it in any case.
     """
 
     metric = "bleu"
@@ -72,16 +69,15 @@ class Translation:
         num_beams: int = 4,
         length_penalty: float = 0.6,
         max_length: int = 304,
-        tokenize: str = "13a",
         label_smoothing: float = 0.0,
-        forced_bos: bool = False,
         num_sentences: int | None = None,
         chunk_tokens: int = CHUNK_TOKENS,
+        protocol: str = "sound",
     ) -> None:
-        if tokenize not in TOKENISATIONS:
-            raise ValueError(f"task.tokenize={tokenize} is unknown; choose one of {', '.join(TOKENISATIONS)}.")
         self._num_beams, self._length_penalty, self._max_length = num_beams, length_penalty, max_length
-        self._tokenize, self._label_smoothing, self._forced_bos = tokenize, label_smoothing, forced_bos
+        self._label_smoothing = label_smoothing
+        self._tokenize = "intl" if protocol == "authors" else "13a"
+        self._forced_bos = protocol == "authors"
         self._num_sentences, self._chunk_tokens = num_sentences, chunk_tokens
         self.hypotheses: list[str] = []
         self.signatures: dict[str, str] = {}

@@ -112,7 +112,7 @@ def test_a_fixed_draw_of_sentences_is_scored() -> None:
 def test_the_authors_start_stands_twice_before_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     text = FakeText()
     monkeypatch.setattr(text, "decode", lambda ids: [str(row[:2]) for row in ids.tolist()])
-    task = Translation(max_length=10, forced_bos=True)
+    task = Translation(max_length=10, protocol="authors")
     task.evaluate(copier(), text)
     assert set(task.hypotheses) == {str([BOS, BOS])}
 
@@ -123,11 +123,6 @@ def test_an_end_that_the_model_forces_is_forced() -> None:
     text = FakeText()
     search = Translation(max_length=10)._search(model, text)
     assert search.forced == ((9, EOS),)
-
-
-def test_an_unknown_tokenisation_is_refused() -> None:
-    with pytest.raises(ValueError, match="tokenize=14b is unknown; choose one of 13a, intl"):
-        Translation(tokenize="14b")
 
 
 @pytest.mark.parametrize("tokenize", ["13a", "intl"])
@@ -151,7 +146,7 @@ def test_its_texts_are_kept_by_a_phase() -> None:
 
 
 def test_both_tokenisations_are_reported_with_their_signatures() -> None:
-    task, metrics = evaluate(tokenize="intl")
+    task, metrics = evaluate(protocol="authors")
     assert metrics["bleu_intl"] == metrics["bleu"]
     assert "tok:intl" in task.signatures["bleu"] and "tok:intl" in task.signatures["bleu_intl"]
     assert "tok:13a" in evaluate()[0].signatures["bleu"]
