@@ -49,10 +49,9 @@ def verdict(found: Sequence[Contrast]) -> str:
     differing = readings.count("differs")
     undecided = sum(text.startswith("n too small") for text in readings)
     counts = f"{len(readings)} comparisons with L2: {differing} differ, {undecided} have too few seeds to tell"
-    lines = [f"- {sentence(contrast)}" for contrast in against_l2]
-    return "\n".join(
-        [f"**Verdict.** {counts}, {len(readings) - differing - undecided} show no difference.", "", *lines]
-    )
+    first = f"**Verdict.** {counts}, {len(readings) - differing - undecided} show no difference."
+    caution = "p is not corrected for the number of comparisons: at 0.05, one in twenty differs by chance."
+    return "\n".join([f"{first} {caution}", "", *(f"- {sentence(contrast)}" for contrast in against_l2)])
 
 
 def _experiment(paper: PaperExperiment, ours: Sequence[Configuration], found: Sequence[Contrast]) -> list[Block]:
