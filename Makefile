@@ -24,7 +24,7 @@ ENV_PYTHON := $(ENV)/bin/python
 REPRODUCE_OPTIONS = --scale "$(SCALE)" --seeds "$(SEEDS)" --pruners "$(PRUNERS)" \
 	--tracking "$(TRACKING)" --machine "$(MACHINE)"
 
-.PHONY: help env data test lint reproduce-all plan report bench status clean-runs
+.PHONY: help env data test lint reproduce-all plan report sync bench status clean-runs
 
 help: ## explain the targets and variables
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -59,8 +59,11 @@ plan: $(STAMP) ## print steps, evaluations and prunes of each experiment before 
 status: $(STAMP) ## say which runs are done, under way or missing
 	$(ENV_PYTHON) scripts/reproduce.py status $(REPRODUCE_OPTIONS)
 
-report: $(STAMP) ## write results/README.md: ours against the paper
+report: $(STAMP) ## write results/README.md and index.html: ours against the paper
 	$(ENV_PYTHON) scripts/report.py
+
+sync: $(STAMP) ## send runs that W&B has only offline (after wandb login)
+	$(ENV_PYTHON) scripts/sync.py
 
 bench: $(STAMP) ## time a training step against plain and straightforward ones
 	$(ENV_PYTHON) scripts/bench.py step --experiment lenet5_mnist

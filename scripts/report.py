@@ -1,12 +1,12 @@
-"""Publish finished runs and write results/README.md, or print the finished runs of one scale as a table."""
+"""Publish finished runs and write the comparison page with its figures, or print finished runs as a table."""
 
 import argparse
 import sys
 from pathlib import Path
 
-from sparsity.report.page import write_page
 from sparsity.report.publish import publish
 from sparsity.report.records import find_runs
+from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -16,7 +16,9 @@ def main() -> None:
     """Run the command line; a damaged file ends it with one sentence and exit status 1."""
     arguments = parse_arguments()
     try:
-        if arguments.runs:
+        if arguments.sweep:
+            print(render_sweep(arguments.results, arguments.sweep))
+        elif arguments.runs:
             print(render_runs(find_runs(arguments.results / "runs"), arguments.scale))
         else:
             report(arguments.results)
@@ -30,6 +32,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--runs", action="store_true", help="print the finished runs under results/runs and write nothing"
     )
+    parser.add_argument("--sweep", metavar="NAME", help="print the runs of one sweep side by side and write nothing")
     parser.add_argument("--scale", choices=("paper", "rehearsal", "smoke"), help="with --runs: only this scale")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
     arguments = parser.parse_args()
@@ -40,9 +43,12 @@ def parse_arguments() -> argparse.Namespace:
 
 def report(results: Path) -> None:
     """Copy new records out of results/runs, then write the page from all published ones."""
+    from sparsity.report.page import write_page  # draws: the tables of a terminal need not wait for matplotlib
+
     for directory in publish(results):
         print(f"published {directory}")
-    print(f"wrote {write_page(results)}")
+    for page in write_page(results):
+        print(f"wrote {page}")
 
 
 if __name__ == "__main__":

@@ -2,22 +2,27 @@
 
 import logging
 import sys
+from pathlib import Path
 
-from sparsity import config, provenance
+from sparsity import config, provenance, sweeps
+from sparsity.report.records import load_summary
+from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
 from sparsity.settings import Settings
 
 
-def main(settings: Settings) -> None:
-    """Run an experiment, resume it, or say that it is already done."""
+def main(settings: Settings) -> float:
+    """Run an experiment, resume it, or say that it is already done; what a sweep is to maximise."""
     directory = provenance.run_directory(settings)
     names = f"pruner={settings.pruner.name}, seed={settings.seed}"
     print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
+    if config.is_multirun() or settings.sweep_name != sweeps.UNNAMED:
+        sweeps.register(settings)
     if settings.force:
         provenance.clear(directory)
     if provenance.is_done(directory):
         print("already done; force=true runs it again")
-        return
+        return objective(settings)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for warning in config.ignored(settings, config.overrides()):
         logging.warning("warning: %s", warning)
@@ -31,7 +36,22 @@ def main(settings: Settings) -> None:
         print(
             f"peak memory {memory:.2f} GiB; the whole experiment would take {hours:.2f} h at this pace on this device"
         )
+    return objective(settings)
+
+
+def objective(settings: Settings) -> float:
+    """The validation metric of the first final phase, by default at the paper's sparsity; 0 if that was not reached."""
+    rows = load_summary(provenance.run_directory(settings)).rows
+    return next((row.val for row in rows if row.start == settings.finetune.start_from[0]), 0.0)
+
+
+def conclude(results: Path, sweep: str) -> None:
+    """Show the runs of a sweep side by side, those that failed included."""
+    try:
+        print(render_sweep(results, sweep), flush=True)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":
-    config.command(main)
+    config.command(main, conclude)

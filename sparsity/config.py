@@ -18,6 +18,7 @@ import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
+from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
@@ -34,20 +35,31 @@ USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def command(task: Callable[[Settings], None]) -> None:
+class SweepStarted(Callback):
+    """Tells `command`, in the process that starts several runs, which sweep they are."""
+
+    sweep: tuple[Path, str] | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Keep the results folder and the sweep's name."""
+        SweepStarted.sweep = Path(config.results_dir), config.sweep_name
+
+
+def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], None] | None = None) -> None:
     """Run `task` behind Hydra's command line, with one sentence instead of a traceback on a user's mistake.
 
-    Of several runs (`-m`) the others go on when one fails. HYDRA_FULL_ERROR=1 shows the traceback.
+    Of several runs (`-m`) the others go on when one fails; after them `conclude` is called with the results folder and
+    the sweep's name. What `task` returns is what a sweep maximises. HYDRA_FULL_ERROR=1 shows the traceback.
     """
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR", "0") != "0"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the sentence is ours
 
-    def run(cfg: DictConfig) -> None:
+    def run(cfg: DictConfig) -> float:
         try:
-            task(settled(cfg))
+            return task(settled(cfg))
         except USER_ERRORS as error:
-            if wants_traceback or HydraConfig.get().mode is RunMode.MULTIRUN:
-                raise  # Hydra then says which of the runs it was
+            if wants_traceback or is_multirun():
+                raise  # Hydra then goes on with the other runs
             sys.exit(f"error: {one_sentence(error)}")
 
     register()
@@ -59,6 +71,14 @@ def command(task: Callable[[Settings], None]) -> None:
         if wants_traceback:
             raise
         sys.exit(f"error: {one_sentence(error)}")
+    finally:
+        if conclude and SweepStarted.sweep:
+            conclude(*SweepStarted.sweep)
+
+
+def is_multirun() -> bool:
+    """Whether this run is one of several that a command line has started."""
+    return HydraConfig.initialized() and HydraConfig.get().mode is RunMode.MULTIRUN
 
 
 def compose(overrides: list[str]) -> Settings:

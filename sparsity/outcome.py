@@ -2,8 +2,11 @@
 
 import csv
 import json
+from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from sparsity import provenance
@@ -73,7 +76,8 @@ def write_outcome(
     _write_layers(work.directory / "layers.csv", rows)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     provenance.write_json(work.directory / "summary.json", summary)
-    work.mirrors.write_summary(_headline(summary))
+    work.mirrors.write_summary(summary)
+    work.mirrors.write_figures(lambda: _figures(work.directory))
     return summary
 
 
@@ -97,6 +101,7 @@ def _summary(
         "shortened": settings.is_shortened,
         "seed": settings.seed,
         "fingerprint": provenance.fingerprint(settings),
+        "settings": provenance.identity(settings),
         "metric": settings.metric,
         "baseline": {name: getattr(baseline, name) for name in BASELINE_FIELDS},
         "gate": gated.record(),
@@ -112,6 +117,7 @@ def _summary(
         "rows": [row.record(settings.finetune.num_epochs) for row in rows],
         "missing_starts": missing,
         "frontier": gated.frontier,
+        "irrelevance": _irrelevance(work.directory),
         "paper": {name: getattr(settings.paper, name) for name in ("metric", "sparsity", "baseline")},
         "sizes": sizes or None,
         "metric_signatures": task.signatures if isinstance(task, WritesText) else {},
@@ -153,12 +159,29 @@ def _write_layers(path: Path, rows: list[Row]) -> None:
 
 def _write_curve(directory: Path, metric: str) -> None:
     """One line per evaluation of this run, thinned from the record."""
-    lines = []
-    for line in (directory / "metrics.jsonl").read_text().splitlines():
-        row = json.loads(line)
-        if row["kind"] == "evaluation":
-            lines.append(json.dumps(_thinned(row, metric)))
+    lines = [json.dumps(_thinned(row, metric)) for row in _evaluations(directory)]
     (directory / "curve.jsonl").write_text("\n".join(lines) + "\n")
+
+
+def _evaluations(directory: Path) -> Iterator[dict[str, Any]]:
+    with (directory / "metrics.jsonl").open() as file:
+        yield from (row for row in map(json.loads, file) if row["kind"] == "evaluation")
+
+
+def _irrelevance(directory: Path) -> dict[str, dict[str, float]]:
+    """Parameter -> mean irrelevance and share of weights below 0.99, averaged over the regularised phase's evaluations.
+
+    Each is of the weights kept then; a parameter without any at every evaluation has no entry.
+    """
+    found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for row in _evaluations(directory):
+        for key in (key for key in row if key.startswith("irrelevance/layer/") and row["phase"] == "regularise"):
+            name, _, figure = key.removeprefix("irrelevance/layer/").rpartition("/")
+            found[name][figure].append(row[key])
+    return {
+        name: {"mean": round(fmean(of["mean"]), 6), "below_0.99": round(fmean(of["below_0.99"]), 6)}
+        for name, of in found.items()
+    }
 
 
 def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
@@ -175,11 +198,8 @@ def _thinned(row: dict[str, Any], metric: str) -> dict[str, Any]:
     }
 
 
-def _headline(summary: dict[str, Any]) -> dict[str, Any]:
-    """The paper's row beside ours, flat, for the mirrors."""
-    ours = {
-        f"ours/{row['start']}/{name}": row[name]
-        for row in summary["rows"]
-        for name in ("val", "test", "sparsity", "kept")
-    }
-    return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
+def _figures(directory: Path) -> dict[str, Path]:
+    """The run's figures as files in its directory; who wants none need not wait for matplotlib."""
+    from sparsity.report.figures import write_run_figures
+
+    return write_run_figures(directory)

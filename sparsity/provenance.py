@@ -27,7 +27,7 @@ IDENTITY_LENGTH = 10
 _LOCK = "lock"
 _NEVER_IDENTITY = (
     *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
-    *("data_dir", "results_dir", "measure_sizes", "force"),
+    *("data_dir", "results_dir", "measure_sizes", "sweep_name", "force"),
 )
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
@@ -41,8 +41,12 @@ class BusyError(ValueError):
 
 def fingerprint(settings: Settings) -> str:
     """The identity of a run apart from its seed: ten hexadecimal digits."""
-    changed = _changed(settings)
-    return _digest({path: value for path, value in changed.items() if not path.startswith(_NEVER_IDENTITY)})
+    return _digest(identity(settings))
+
+
+def identity(settings: Settings) -> dict[str, Any]:
+    """Dotted path -> value of the scientific settings that differ from their defaults: what the fingerprint digests."""
+    return {path: value for path, value in _changed(settings).items() if not path.startswith(_NEVER_IDENTITY)}
 
 
 def baseline_fingerprint(settings: Settings) -> str:

@@ -4,6 +4,7 @@ Free of torch and of Hydra: the planner, the status page and the schema of `conf
 A default stands here once; a YAML file holds only what differs from it.
 """
 
+import re
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -250,6 +251,7 @@ class Settings:
     data_dir: str = "data"
     results_dir: str = "results"
     measure_sizes: bool = True
+    sweep_name: str = "unnamed"
     force: bool = False
 
     @property
@@ -276,6 +278,10 @@ def check(settings: Settings) -> None:
         )
     if settings.baseline.source == "train" and settings.baseline.num_epochs == 0:
         raise ValueError("baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none.")
+    if not re.fullmatch(r"[\w.-]*\w", settings.sweep_name):
+        raise ValueError(
+            f"sweep_name={settings.sweep_name} names a folder: give letters, digits, dots and hyphens only."
+        )
     _check_starts(settings.finetune.start_from)
     for name in ("baseline", "regularise", "finetune"):
         _check_micro_batches(name, getattr(settings, name))

@@ -21,6 +21,7 @@ from sparsity.settings import TrackingSettings
 
 Row = dict[str, Any]
 AXIS = "global_step"
+MOST_IN_A_TAG = 64  # characters; W&B refuses a run with a longer one
 BAR_WIDTH = 10  # of the progress bar, so that what it says fits a terminal of 100 columns
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,10 @@ class MetricWriter(Protocol):
 
     def write_summary(self, summary: Row) -> None:
         """The run's summary, once, at its end."""
+        ...
+
+    def write_figures(self, draw: Callable[[], dict[str, Path]]) -> None:
+        """The run's figures, once, at its end; drawn only if called."""
         ...
 
     def finish(self, exit_code: int) -> None:
@@ -104,26 +109,19 @@ class JsonlWriter:
 class WandbWriter:
     """The mirror on Weights & Biases, offline unless a login is there.
 
+    A run stands in the group of its experiment; its pruner is the job type; protocol, scale, seed and sweep are tags.
+    Its id comes from its directory, so it is the same whenever the run is resumed or sent again.
+
     Args:
         settings: mode, project, entity, cadence.
-        directory: where W&B keeps its files.
-        name: of the run; group: the runs it is compared with; tags: for filtering.
-        identity: W&B's run id, the same whenever the run is resumed.
-        config: the resolved settings.
+        directory: of the run, results/runs/<experiment>/<run>/seed<n>; W&B keeps its files there.
+        config: the resolved settings as a tree.
     """
 
-    def __init__(
-        self,
-        settings: TrackingSettings,
-        directory: Path,
-        name: str,
-        group: str,
-        tags: list[str],
-        identity: str,
-        config: Row,
-    ) -> None:
+    def __init__(self, settings: TrackingSettings, directory: Path, config: Row) -> None:
         import wandb
 
+        identity = "-".join(directory.parts[-3:])
         self._every_steps = settings.every_steps
         mode = wandb_mode(settings.mode)
         self._run = wandb.init(
@@ -131,9 +129,10 @@ class WandbWriter:
             project=settings.project,
             entity=settings.entity,
             dir=str(directory),
-            name=name,
-            group=group,
-            tags=tags,
+            name=identity,
+            group=config["experiment"],
+            job_type=config["pruner"]["name"],
+            tags=_tags(config),
             id=identity,
             resume="allow" if mode == "online" else None,
             config=config,
@@ -153,8 +152,21 @@ class WandbWriter:
         self._run.log(row)
 
     def write_summary(self, summary: Row) -> None:
-        """Put the summary, the paper's row beside ours, on the run's page."""
-        self._run.summary.update(summary)
+        """Put the paper's row beside ours on the run's page, as figures of the summary and as a table."""
+        import wandb
+
+        flat = headline(summary)
+        self._run.summary.update(flat)
+        rows = [[row["start"], row["sparsity"], row["val"], row["test"]] for row in summary["rows"]]
+        paper = ["paper", summary["paper"]["sparsity"], None, summary["paper"]["metric"]]
+        table = wandb.Table(columns=["result", "sparsity", "val", "test"], data=[paper, *rows])
+        self._run.log({"against_the_paper": table})
+
+    def write_figures(self, draw: Callable[[], dict[str, Path]]) -> None:
+        """Show the run's figures: name -> PNG file."""
+        import wandb
+
+        self._run.log({f"figures/{name}": wandb.Image(str(path)) for name, path in draw().items()})
 
     def finish(self, exit_code: int) -> None:
         """Close the run and mark how it ended."""
@@ -192,6 +204,9 @@ class ConsoleWriter:
 
     def write_summary(self, summary: Row) -> None:
         """Nothing: the train script prints the table."""
+
+    def write_figures(self, draw: Callable[[], dict[str, Path]]) -> None:
+        """Nothing: a terminal shows none."""
 
     def finish(self, exit_code: int) -> None:
         """Give the terminal back."""
@@ -236,6 +251,10 @@ class Mirrors:
         """Hand on the summary."""
         self._each("write_summary", summary)
 
+    def write_figures(self, draw: Callable[[], dict[str, Path]]) -> None:
+        """Hand on the figures."""
+        self._each("write_figures", draw)
+
     def finish(self, exit_code: int) -> None:
         """Close all."""
         self._each("finish", exit_code)
@@ -247,6 +266,21 @@ class Mirrors:
             except Exception as error:
                 self._writers.remove(writer)
                 logger.warning("warning: %s failed and is dropped for this run: %s", type(writer).__name__, error)
+
+
+def headline(summary: Row) -> Row:
+    """The paper's row beside ours, flat: `ours/<start>/<figure>` and `paper/<figure>`."""
+    ours = {
+        f"ours/{row['start']}/{name}": row[name]
+        for row in summary["rows"]
+        for name in ("val", "test", "sparsity", "kept")
+    }
+    return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
+
+
+def _tags(config: Row) -> list[str]:
+    names = [config["pruner"]["name"], config["protocol"]["name"], config["scale"], f"seed{config['seed']}"]
+    return [tag[:MOST_IN_A_TAG] for tag in (config["experiment"], *names, f"sweep-{config['sweep_name']}")]
 
 
 def wandb_mode(mode: str) -> Literal["online", "offline", "disabled"]:

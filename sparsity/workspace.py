@@ -263,11 +263,4 @@ def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: P
     mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
     if settings.tracking.mode == "none":
         return
-    identity = f"{settings.experiment}-{directory.parent.name}-seed{settings.seed}"
-    tags = [settings.experiment, settings.pruner.name, settings.protocol.name, settings.scale]
-    mirrors.open(
-        "W&B",
-        lambda: WandbWriter(
-            settings.tracking, directory, identity, settings.experiment, tags, identity, as_tree(settings)
-        ),
-    )
+    mirrors.open("W&B", lambda: WandbWriter(settings.tracking, directory, as_tree(settings)))

@@ -16,6 +16,7 @@ NEED_ENVIRONMENT = [
     "reproduce-EXPERIMENT",
     "plan",
     "report",
+    "sync",
     "bench",
     "status",
 ]

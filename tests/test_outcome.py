@@ -54,6 +54,22 @@ def test_the_summary_says_what_was_run_on_what(tiny_run: TinyRun) -> None:
     assert summary["provenance"]["data_checksums"] == {"images": "d41d8"}
 
 
+def test_the_summary_holds_the_settings_that_its_fingerprint_digests(tiny_run: TinyRun) -> None:
+    settings = tiny_run.summary["settings"]
+    assert settings["pruner.penalty.strength"] == 1e-2
+    assert settings["gate.target_sparsity"] == 0.45
+    assert "machine.device" not in settings and "experiment" not in settings
+
+
+def test_the_summary_averages_the_irrelevance_of_each_layer_over_the_regularised_phase(tiny_run: TinyRun) -> None:
+    rows = [row for row in tiny_run.rows("evaluation") if row["phase"] == "regularise"]
+    for figure in ("mean", "below_0.99"):
+        key = f"irrelevance/layer/fc1.weight/{figure}"
+        values = [row[key] for row in rows if key in row]
+        expected = sum(values) / len(values)
+        assert tiny_run.summary["irrelevance"]["fc1.weight"][figure] == pytest.approx(expected, abs=1e-6)
+
+
 def test_a_row_counts_what_the_masks_of_its_checkpoint_keep(tiny_run: TinyRun) -> None:
     for row in tiny_run.summary["rows"]:
         kept = kept_in(tiny_run.directory / "checkpoints" / "finetune" / row["start"] / "best.pt")

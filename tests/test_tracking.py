@@ -62,7 +62,7 @@ class Listener:
         if len(self.heard) == self._fails_at:
             raise ConnectionError("no route to host")
 
-    write_steps = write_evaluation = write_summary = finish = _hear
+    write_steps = write_evaluation = write_summary = write_figures = finish = _hear
 
 
 def test_a_mirror_that_fails_is_named_once_and_dropped_and_the_others_go_on(caplog: pytest.LogCaptureFixture) -> None:
@@ -152,7 +152,7 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> tuple[TinyRun, Path]:
     results = tmp_path_factory.mktemp("mirrored")
     run = tiny_runs.tiny_run(results, tracking=TrackingSettings(mode="offline"))
     (path,) = run.directory.glob("wandb/offline-run-*/*.wandb")
-    return run, path
+    return run, wandb_file.wait_until_written(path)
 
 
 def test_an_offline_run_read_back_holds_the_series_of_every_layer(mirrored: tuple[TinyRun, Path]) -> None:
@@ -188,6 +188,21 @@ def test_an_offline_run_read_back_holds_the_papers_row_beside_ours(mirrored: tup
     assert summary["paper/metric"] == 99.0
     assert summary["ours/last/test"] == run.summary["rows"][1]["test"]
     assert wandb_file.exit_code(path) == 0
+
+
+def test_an_offline_run_is_grouped_by_experiment_and_pruner_and_tagged_with_its_seed(
+    mirrored: tuple[TinyRun, Path],
+) -> None:
+    (run,) = [record.run for record in wandb_file.records(mirrored[1]) if record.WhichOneof("record_type") == "run"]
+    assert (run.run_group, run.job_type) == ("tiny", "relevance")
+    assert {"tiny", "relevance", "sound", "seed0", "sweep-unnamed"} <= set(run.tags)
+
+
+def test_an_offline_run_brings_its_figures_and_a_table_against_the_paper(mirrored: tuple[TinyRun, Path]) -> None:
+    media = {path.suffix for path in mirrored[1].parent.joinpath("files", "media").rglob("*") if path.is_file()}
+    assert media == {".png", ".json"}
+    keys = {key.partition("/")[0] for row in wandb_file.history(mirrored[1]) for key in row}
+    assert {"figures", "against_the_paper"} <= keys
 
 
 def row(**changes: Any) -> Row:

@@ -1,6 +1,6 @@
 """How is a value written in a table? Percent, units and rounding happen here and nowhere else."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from sparsity.report.comparison import Comparison, Kind
 from sparsity.report.statistics import Statistic
@@ -26,13 +26,21 @@ def spread(statistic: Statistic | None, kind: Kind) -> str:
     return mean if statistic.std is None else f"{mean} ± {number(statistic.std, kind)}"
 
 
+def interval(statistic: Statistic | None, kind: Kind) -> str:
+    """The 95 % interval of a mean; empty where one value says nothing about it."""
+    if statistic is None or (half := statistic.half_width) is None:
+        return ""
+    return f"{number(statistic.mean - half, kind)} to {number(statistic.mean + half, kind)}"
+
+
 def comparison(item: Comparison) -> list[str]:
-    """Paper, tolerance, ours, n, difference, verdict of one printed number."""
+    """Paper, tolerance, ours, 95 % interval, n, difference, verdict of one printed number."""
     count = "" if item.ours is None else str(item.ours.n)
     return [
         number(item.paper, item.kind),
         "±" + number(item.tolerance, item.kind),
         spread(item.ours, item.kind),
+        interval(item.ours, item.kind),
         count,
         number(item.difference, item.kind, sign="+"),
         item.verdict.value,
@@ -52,12 +60,6 @@ def code(text: str) -> str:
     return f"`{text}`"
 
 
-def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A markdown table; bars and line breaks inside cells are escaped."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(_cell(text) for text in line) + " |" for line in lines)
-
-
 def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table for a terminal: columns padded to their widest cell, two spaces between them."""
     lines = [header, *rows]
@@ -65,7 +67,3 @@ def plain_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(
         "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
     )
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")

@@ -78,10 +78,11 @@ def compare(paper: PaperExperiment, ours: Configuration) -> list[Comparison]:
     """Hold one configuration against every number the paper prints for its method.
 
     Returns:
-        An empty list for a marked configuration, and for a method without a row of the paper that has a tolerance.
+        An empty list for a marked configuration, for a variant of the paper's irrelevance, and for a method without a
+        row of the paper that has a tolerance.
     """
     printed = _judged_row(paper, ours.first.pruner, ours)
-    if ours.marks or printed is None:
+    if ours.marks or ours.variant or printed is None:
         return []
     if printed.row.sparsity is None:
         return _dense_from_scratch(printed, ours)

@@ -4,9 +4,11 @@ Runs of one configuration differ by their seed only. A run with a mark (small sc
 code) keeps its row but gets no verdict.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sparsity.report.layer_groups import residual_by_group
 from sparsity.report.paper import PaperExperiment
@@ -20,6 +22,15 @@ STARTS = {
     "last": "from the last state",
     "best_of_all": "the best of all states",
 }
+
+# What makes the method, and how the tables call a value that is not the default. A control shares all other settings.
+_OF_IRRELEVANCE: dict[str, Callable[[Any], str]] = {
+    "pruner.penalty.alpha": lambda value: f"alpha {value:g}",
+    "pruner.penalty.scale_free": lambda _: "scale-free",
+    "pruner.penalty.irrelevance": str,
+    "pruner.penalty.decoupled": lambda _: "decoupled",
+}
+_OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.penalty.kind"} - {"pruner.penalty.decoupled"}
 
 # In the tables the paper's method comes first and the unpruned control last.
 _ORDER = {"relevance": 0, "dense": 2}
@@ -39,9 +50,22 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Pruner and the start of the fingerprint, as the tables call it, and a protocol that is not the sound one."""
-        protocol = "" if self.first.protocol == "sound" else f" ({self.first.protocol})"
-        return f"{self.first.pruner} {self.first.fingerprint[:8]}{protocol}"
+        """As the tables call it: pruner, start of the fingerprint, then what is unusual in method and protocol."""
+        return self._named(f"{self.first.pruner} {self.first.fingerprint[:8]}")
+
+    @property
+    def label(self) -> str:
+        """The name without the fingerprint, and the marks: short enough for the legend of a figure."""
+        marks = f" ({'; '.join(self.marks)})" if self.marks else ""
+        return self._named(self.first.pruner) + marks
+
+    @property
+    def shared_settings(self) -> str | None:
+        """What a relevance run and its controls must share; None where a summary does not hold its settings."""
+        settings = self.first.settings
+        if settings is None:
+            return None
+        return json.dumps({path: value for path, value in settings.items() if path not in _OF_METHOD}, sort_keys=True)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -50,12 +74,16 @@ class Configuration:
 
     def starts(self) -> list[str]:
         """The starts of the final phase that any seed has a row for."""
-        return [start for start in STARTS if any(_row(run, start) for run in self.runs)]
+        return [start for start in STARTS if any(row_at(run, start) for run in self.runs)]
 
     def over_rows(self, start: str, value: Callable[[Row], float]) -> Statistic | None:
         """One value per seed that has a row for `start`."""
-        rows = [_row(run, start) for run in self.runs]
+        rows = [row_at(run, start) for run in self.runs]
         return describe([value(row) for row in rows if row is not None])
+
+    def by_seed(self, value: Callable[[Run], float | None]) -> dict[int, float]:
+        """One value per seed that has it."""
+        return {run.summary.seed: found for run in self.runs if (found := value(run)) is not None}
 
     def residual(self, start: str) -> dict[str, Statistic]:
         """Fraction left in each column's group, over the seeds that have a row for `start`."""
@@ -77,7 +105,17 @@ class Configuration:
 
     def all_reached(self, sparsity: float) -> bool:
         """Whether every seed kept a state at a sparsity, the paper's, or at least went beyond it."""
-        return all(_row(run, "paper_sparsity") or run.summary.regularise.sparsity >= sparsity for run in self.runs)
+        return all(row_at(run, "paper_sparsity") or run.summary.regularise.sparsity >= sparsity for run in self.runs)
+
+    @property
+    def variant(self) -> str:
+        """How its irrelevance differs from the paper's, in words; empty where it does not."""
+        settings = self.first.settings or {}
+        return ", ".join(say(settings[path]) for path, say in _OF_IRRELEVANCE.items() if path in settings)
+
+    def _named(self, start: str) -> str:
+        variant = f", {self.variant}" if self.variant else ""
+        return start + variant + ("" if self.first.protocol == "sound" else f" ({self.first.protocol})")
 
 
 def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
@@ -132,5 +170,6 @@ def _merge(known: list[dict[int, float]], tests: dict[int, float]) -> None:
     known.append(tests)
 
 
-def _row(run: Run, start: str) -> Row | None:
+def row_at(run: Run, start: str) -> Row | None:
+    """The run's result from one start of the final phase, if it has it."""
     return next((row for row in run.summary.rows if row.start == start), None)

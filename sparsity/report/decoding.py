@@ -48,13 +48,15 @@ def load_yaml(path: Path, read: Callable[[Any], T]) -> T:
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:
-    """Turn `value` into `kind`: a dataclass, tuple[X, ...], dict[str, X], a union, or str, int, float, bool, None.
+    """Turn `value` into `kind`: a dataclass, tuple[X, ...], dict[str, X], a union, Any, str, int, float, bool or None.
 
     Raises:
         ValueError: naming `where` (a dotted path), what is there and what is expected.
     """
     if is_dataclass(kind):
         return _decode_dataclass(kind, value, where)
+    if kind is Any:
+        return value
     origin, inner = get_origin(kind), get_args(kind)
     if origin is UnionType:
         return _decode_union(inner, value, where)

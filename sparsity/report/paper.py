@@ -1,6 +1,11 @@
-"""What does the paper claim? The files `results/paper/*.yaml`, one per experiment, as frozen dataclasses."""
+"""What does the paper claim? The files `results/paper/*.yaml`, one per experiment, as frozen dataclasses.
 
-from dataclasses import dataclass, field
+Curves of a figure stand beside the file of their experiment, in `<experiment>_curves.csv`.
+"""
+
+import csv
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sparsity.report.decoding import decode_document, load_yaml
@@ -64,6 +69,15 @@ class PublishedSizes:
 
 
 @dataclass(frozen=True)
+class PublishedCurve:
+    """One curve of a figure: (sparsity in [0, 1], metric) by rising sparsity."""
+
+    method: str
+    label: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
 class PaperExperiment:
     """Everything the paper prints about one experiment."""
 
@@ -76,6 +90,7 @@ class PaperExperiment:
     settings: tuple[PublishedSetting, ...]
     results: PublishedTable
     sizes: PublishedSizes | None = None
+    curves: tuple[PublishedCurve, ...] = ()
 
     @property
     def metric_label(self) -> str:
@@ -93,6 +108,22 @@ def load_paper(directory: Path) -> list[PaperExperiment]:
     Raises:
         ValueError: one sentence with the file that is damaged or of another schema, and what is wrong in it.
     """
-    files = sorted(directory.glob("*.yaml"))
-    experiments = [load_yaml(path, lambda document: decode_document(PaperExperiment, document)) for path in files]
+    experiments = [_load_experiment(path) for path in sorted(directory.glob("*.yaml"))]
     return sorted(experiments, key=lambda experiment: experiment.results.table)
+
+
+def _load_experiment(path: Path) -> PaperExperiment:
+    experiment = load_yaml(path, lambda document: decode_document(PaperExperiment, document))
+    curves = path.with_name(f"{path.stem}_curves.csv")
+    return replace(experiment, curves=_load_curves(curves)) if curves.is_file() else experiment
+
+
+def _load_curves(path: Path) -> tuple[PublishedCurve, ...]:
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    found: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    try:
+        for row in csv.DictReader(lines):
+            found[row["method"], row["label"]].append((float(row["sparsity"]), float(row["metric"])))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} cannot be used: {error}; restore it from the repository.") from error
+    return tuple(PublishedCurve(method, label, tuple(points)) for (method, label), points in found.items())

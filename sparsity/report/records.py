@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sparsity.report.decoding import decode, decode_document
 
@@ -106,7 +106,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Summary:
-    """`summary.json` of a finished run."""
+    """`summary.json` of a finished run.
+
+    `settings` are the scientific ones that differ from their defaults, by dotted path; `irrelevance` holds per
+    parameter its mean and the share of weights `below_0.99`, over the regularised phase. Early summaries lack them.
+    """
 
     experiment: str
     model: str
@@ -128,6 +132,8 @@ class Summary:
     frontier: tuple[FrontierPoint, ...]
     provenance: Provenance
     sizes: dict[str, int] | None = None
+    settings: dict[str, Any] | None = None
+    irrelevance: dict[str, dict[str, float]] | None = None
 
     @property
     def data_used(self) -> str:
@@ -149,7 +155,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """One evaluation of a phase and whether it pruned."""
+    """One evaluation of a phase, whether it pruned, and the mean irrelevance of the layer where it is lowest."""
 
     phase: str
     step: int
@@ -157,6 +163,7 @@ class CurvePoint:
     val: float
     sparsity: float
     pruned: bool
+    lowest_mean_irrelevance: float | None = None
 
 
 @dataclass(frozen=True)

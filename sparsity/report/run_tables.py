@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sparsity.report.cells import code, duration, markdown_table, number, spread
+from sparsity.report.blocks import Table, table
+from sparsity.report.cells import code, duration, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
 from sparsity.report.records import Run
@@ -11,14 +12,14 @@ from sparsity.report.statistics import describe
 FRONTIER_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
 
 
-def frontier_table(configurations: Sequence[Configuration]) -> str:
-    """Validation metric where the pruning first passed each of a few sparsities; empty where nothing was pruned."""
+def frontier_table(configurations: Sequence[Configuration]) -> Table | None:
+    """Validation metric where the pruning first passed each of a few sparsities; None where nothing was pruned."""
     reached = [
         level for level in FRONTIER_SPARSITIES if any(_at(run, level) for ours in configurations for run in ours.runs)
     ]
     rows = [[ours.name, *[_frontier_cell(ours, level) for level in reached]] for ours in configurations]
     pruned = [row for row in rows if any(row[1:])]
-    return markdown_table(["Run", *[f"{100 * level:g} %" for level in reached]], pruned) if pruned else ""
+    return table(["Run", *[f"{100 * level:g} %" for level in reached]], pruned) if pruned else None
 
 
 def _frontier_cell(ours: Configuration, level: float) -> str:
@@ -31,10 +32,10 @@ def _at(run: Run, level: float) -> float | None:
     return next((point.val for point in run.summary.frontier if point.sparsity >= level), None)
 
 
-def runs_table(configurations: Sequence[Configuration]) -> str:
+def runs_table(configurations: Sequence[Configuration]) -> Table:
     """One line per seed: gate, prunes, stop, commit, device, time and the command that repeats it."""
     header = ["Run", "Seed", "Bound", "Prunes", "Last prune", "Stopped", "Commit", "Device", "Time", "Command"]
-    return markdown_table(header, [_run_row(ours, run) for ours in configurations for run in ours.runs])
+    return table(header, [_run_row(ours, run) for ours in configurations for run in ours.runs])
 
 
 def _run_row(ours: Configuration, run: Run) -> list[str]:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from sparsity.report.cells import comparison, markdown_table, number, spread
+from sparsity.report.blocks import Block, Prose, Table, table
+from sparsity.report.cells import comparison, number, spread
 from sparsity.report.comparison import AT_PAPER_SPARSITY, Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
 from sparsity.report.layer_groups import groups_of_our_own
@@ -16,14 +17,14 @@ def own_results(paper: PaperExperiment, configurations: Sequence[Configuration])
     return [ours for ours in configurations if ours.first.pruner == "relevance" and headline(paper, ours)]
 
 
-def overview_table(sections: Sequence[Section]) -> str:
+def overview_table(sections: Sequence[Section]) -> Table:
     """One line per experiment and judged configuration of the paper's method, at the paper's sparsity."""
     header = ["Experiment", "Paper: metric at sparsity", "Ours at the paper's sparsity", "n", "Verdict", "Run"]
     rows = []
     for paper, configurations in sections:
         results = [_overview_row(paper, ours) for ours in own_results(paper, configurations)]
         rows += results or [[paper.title, _target(paper), "", "", "not run", ""]]
-    return markdown_table(header, rows)
+    return table(header, rows)
 
 
 def _overview_row(paper: PaperExperiment, ours: Configuration) -> list[str]:
@@ -42,18 +43,19 @@ def _target(paper: PaperExperiment) -> str:
     return f"{paper.metric_label} {number(row.metric, Kind.METRIC)} at {number(row.sparsity, Kind.FRACTION)} %"
 
 
-def comparison_tables(paper: PaperExperiment, configurations: Sequence[Configuration]) -> str:
+def comparison_tables(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Block]:
     """Each number of the paper against ours: a table per judged configuration, one more for what was not run."""
-    blocks, done = [], []
+    blocks: list[Block] = []
+    done: list[Comparison] = []
     for ours in configurations:
         items = compare(paper, ours)
         done += items
         if items:
-            blocks.append(f"{_caption(ours)}\n\n{_comparison_table(items)}")
+            blocks += [Prose(_caption(ours)), _comparison_table(items)]
     missing = not_run(paper, done)
     if missing:
-        blocks.append(f"Not run:\n\n{_comparison_table(missing)}")
-    return "\n\n".join(blocks)
+        blocks += [Prose("Not run:"), _comparison_table(missing)]
+    return blocks
 
 
 def _caption(ours: Configuration) -> str:
@@ -61,17 +63,17 @@ def _caption(ours: Configuration) -> str:
     return f"**{ours.name}**, seed {seeds}:"
 
 
-def _comparison_table(items: Sequence[Comparison]) -> str:
-    header = ["Result", "Number", "Table", "Paper", "Tolerance", "Ours", "n", "Difference", "Verdict"]
+def _comparison_table(items: Sequence[Comparison]) -> Table:
+    header = ["Result", "Number", "Table", "Paper", "Tolerance", "Ours", "95 % interval", "n", "Difference", "Verdict"]
     rows = [[_result(item), item.number, str(item.table), *comparison(item)] for item in items]
-    return markdown_table(header, rows)
+    return table(header, rows)
 
 
 def _result(item: Comparison) -> str:
     return item.result if item.ours else f"{item.method}, {item.result}"
 
 
-def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration]) -> str:
+def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Table:
     """The paper's result table as printed, then our rows in the same columns; marked rows say why they do not count."""
     groups = [*paper.results.groups, *groups_of_our_own(paper.model)]
     header = ["Method", *groups, paper.metric_label, "Sparsity (%)", "n", "Note"]
@@ -82,7 +84,7 @@ def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration
     ]
     for ours in configurations:
         rows += [_our_row(ours, start, groups) for start in ours.starts()]
-    return markdown_table(header, rows)
+    return table(header, rows)
 
 
 def _published_row(row: PublishedRow, groups: Sequence[str]) -> list[str]:
@@ -101,4 +103,5 @@ def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str
 
 
 def _note(ours: Configuration) -> str:
-    return "; ".join([*ours.marks, "no verdict"]) if ours.marks else ""
+    reasons = [*ours.marks, *(["a variant of the paper's method"] if ours.variant else [])]
+    return "; ".join([*reasons, "no verdict"]) if reasons else ""

@@ -16,6 +16,15 @@ def results(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def mnist_alone(results: Path) -> Path:
+    """The same with one experiment: for tests that draw the page, which takes a second per experiment."""
+    for path in (results / "paper").iterdir():
+        if path.name != "lenet5_mnist.yaml":
+            path.unlink()
+    return results
+
+
+@pytest.fixture
 def add_run(results: Path) -> AddRun:
     """Add a published run: `add_run(seed=1, rows=[...])`."""
     return lambda **changes: write_run(results, summary(**changes))

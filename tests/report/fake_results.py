@@ -26,6 +26,7 @@ def summary(**changes: Any) -> dict[str, Any]:
         "schema": 1, "experiment": "lenet5_mnist", "model": "lenet5", "dataset": "mnist", "data_source": "real",
         "data_name": "mnist", "pruner": "relevance", "protocol": "sound", "scale": "paper", "shortened": False,
         "seed": 0, "fingerprint": "ab12cd34ef56", "metric": "accuracy",
+        "settings": {"pruner.name": "relevance", "pruner.prunes": True, "pruner.penalty.strength": 1e-3},
         "baseline": {"source": "none", "num_epochs": 0, "val": None, "test": None, "saw": []},
         "gate": {"bound_printed": 98.7, "bound_used": 98.7, "policy": "fallback", "why": "The bound was passed."},
         "plan": {"num_steps": 66000, "num_evaluations": 240, "prunes_needed": 144, "reachable": True},
@@ -55,6 +56,6 @@ def write_run(root: Path, document: dict[str, Any]) -> Path:
              for name, (total, kept) in layers.items()]  # fmt: skip
     (directory / "layers.csv").write_text("\n".join(["start,parameter,shape,total,kept,sparsity", *lines]) + "\n")
     points = [{"phase": "regularise", "step": 250 * (i + 1), "epoch": i, "val": 98.0 + i, "sparsity": 0.04 * i,
-               "pruned": i == 1} for i in range(3)]  # fmt: skip
+               "pruned": i == 1, "lowest_mean_irrelevance": 0.99 + 0.001 * i} for i in range(3)]  # fmt: skip
     (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     return directory

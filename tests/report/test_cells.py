@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparsity.report.cells import duration, markdown_table, number, plain_table, spread
+from sparsity.report.cells import duration, interval, number, plain_table, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.statistics import Statistic
 
@@ -30,8 +30,9 @@ def test_durations_read_as_one_says_them(seconds: float, text: str) -> None:
     assert duration(seconds) == text
 
 
-def test_bars_and_line_breaks_do_not_break_a_markdown_table() -> None:
-    assert markdown_table(["a"], [["x|y\nz"]]).splitlines()[-1] == "| x\\|y z |"
+def test_an_interval_stands_only_where_there_are_several_values() -> None:
+    assert interval(Statistic(99.0, 0.1, 3), Kind.METRIC) == "98.75 to 99.25"
+    assert interval(Statistic(99.0, None, 1), Kind.METRIC) == interval(None, Kind.METRIC) == ""
 
 
 def test_columns_of_a_plain_table_are_aligned() -> None:

@@ -238,3 +238,10 @@ def test_the_best_over_all_sparsities_is_judged_with_its_own_sparsity(
 ) -> None:
     add_run(protocol="authors", rows=[row(), row("best_of_all", test=99.5, kept=40000)])
     assert verdict(only(results, paper), "the best of all states", "Accuracy (%)") is SHORT
+
+
+def test_a_variant_of_the_papers_irrelevance_is_not_held_against_the_paper(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(settings={"pruner.name": "relevance", "pruner.penalty.alpha": 0.01})
+    assert only(results, paper) == []

@@ -14,12 +14,12 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(script, capture_output=True, text=True, env=environment, check=False)
 
 
-def test_the_script_publishes_and_writes_the_page(results: Path, add_finished: AddRun) -> None:
+def test_the_script_publishes_and_writes_the_page(mnist_alone: Path, add_finished: AddRun) -> None:
     add_finished()
-    done = report("--results", str(results))
+    done = report("--results", str(mnist_alone))
     assert done.returncode == 0, done.stderr
-    assert (results / "lenet5_mnist" / "paper-relevance-ab12cd34ef56" / "seed0" / "summary.json").is_file()
-    assert "relevance ab12cd34" in (results / "README.md").read_text()
+    assert (mnist_alone / "lenet5_mnist" / "paper-relevance-ab12cd34ef56" / "seed0" / "summary.json").is_file()
+    assert "relevance ab12cd34" in (mnist_alone / "README.md").read_text()
 
 
 def test_runs_of_one_scale_are_printed_as_a_plain_table(results: Path, add_finished: AddRun) -> None:
@@ -60,9 +60,23 @@ def test_a_scale_without_runs_is_an_error(results: Path) -> None:
 def test_reports_import_neither_torch_nor_hydra_nor_wandb() -> None:
     code = (
         "import sys, pkgutil, importlib, sparsity.report as room\n"
-        "for module in pkgutil.iter_modules(room.__path__): importlib.import_module('sparsity.report.' + module.name)\n"
+        "for module in pkgutil.walk_packages(room.__path__, 'sparsity.report.'): importlib.import_module(module.name)\n"
         "sys.exit(', '.join({'torch', 'hydra', 'omegaconf', 'wandb'} & set(sys.modules)) or None)"
     )
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_page_is_written_where_torch_cannot_be_imported(
+    mnist_alone: Path, add_finished: AddRun, tmp_path: Path
+) -> None:
+    add_finished()
+    (tmp_path / "none").mkdir()
+    for name in ("torch", "torchvision", "transformers", "hydra", "wandb"):
+        (tmp_path / "none" / f"{name}.py").write_text("raise ImportError('not installed')\n")
+    command = [sys.executable, str(REPOSITORY / "scripts" / "report.py"), "--results", str(mnist_alone)]
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'none'}{os.pathsep}{REPOSITORY}"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (mnist_alone / "index.html").is_file()

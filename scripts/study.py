@@ -1,0 +1,71 @@
+"""Does relevance differ from L2? Run LeNet-5 with several irrelevances against L2 and magnitude at equal settings.
+
+python scripts/study.py [--seeds 0,1,2] [--processes 2] [KEY=VALUE ...]
+
+The same command again goes on where it was stopped; runs that are done cost a second. Overrides at the end hold for all
+runs, such as regularise.num_epochs=40 (shortened runs are marked on the page), machine=cpu or tracking=none. Then
+`make report` writes the answer into the page; `python scripts/report.py --sweep relevance_or_l2` tables the runs.
+"""
+
+import argparse
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+TRAIN = Path(__file__).with_name("train.py")
+SWEEP = "relevance_or_l2"
+METHODS = (
+    ("pruner=relevance",),  # alpha = 1, the paper's
+    ("pruner=l2",),
+    ("pruner=magnitude",),
+    ("pruner=relevance", "pruner.penalty.scale_free=true"),
+    ("pruner=relevance", "pruner.penalty.alpha=0.1"),
+    ("pruner=relevance", "pruner.penalty.alpha=0.01"),
+    ("pruner=relevance", "pruner.penalty.alpha=0.001"),
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status; a failed run stops no other."""
+    options = parser().parse_args(arguments)
+    jobs = list_jobs(options)
+    with ThreadPoolExecutor(options.processes) as pool:
+        statuses = list(pool.map(run, jobs))
+    failed = [job for job, status in zip(jobs, statuses, strict=True) if status != 0]
+    for job in failed:
+        print(f"failed, see its message above: {' '.join(job)}", file=sys.stderr)
+    print(f"{len(jobs) - len(failed)} of {len(jobs)} runs are done")
+    return 1 if failed else 0
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--experiments", default="lenet5_mnist,lenet5_fashion_mnist", help="separated by commas")
+    parser.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s)")
+    parser.add_argument("--scale", default="paper", help="paper, rehearsal or smoke (default: %(default)s)")
+    parser.add_argument("--processes", type=int, default=1, help="runs at a time (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="settings for all runs, as for scripts/train.py")
+    return parser
+
+
+def list_jobs(options: argparse.Namespace) -> list[tuple[str, ...]]:
+    """The overrides of each run, seed by seed: a study that is cut off has whole comparisons of its first seeds."""
+    common = (f"scale={options.scale}", f"sweep_name={SWEEP}", *options.overrides)
+    return [
+        (f"experiment={experiment}", f"seed={seed}", *method, *common)
+        for seed in options.seeds.split(",")
+        for experiment in options.experiments.split(",")
+        for method in METHODS
+    ]
+
+
+def run(job: tuple[str, ...]) -> int:
+    """One run in a process of its own; its exit status."""
+    print(f"study: {' '.join(job)}", flush=True)
+    return subprocess.run([sys.executable, str(TRAIN), *job], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,36 @@
+"""Send the runs that Weights & Biases has only offline; needs a login (`wandb login`)."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from sparsity.sync import send, unsent
+from sparsity.tracking import wandb_mode
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status; a run that cannot be sent stops no other."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
+    directories = unsent(parser.parse_args(arguments).results)
+    if not directories:
+        print("Nothing to send: no finished or interrupted run has an offline file that was not sent.")
+        return 0
+    if wandb_mode("online") != "online":
+        return 1
+    return 1 if [path for path in directories if not _sent(path)] else 0
+
+
+def _sent(directory: Path) -> bool:
+    try:
+        print(f"{directory}: {send(directory)}", flush=True)
+    except (ValueError, OSError) as error:
+        print(f"{directory}: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

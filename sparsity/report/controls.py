@@ -1,0 +1,122 @@
+"""Does the paper's penalty differ from its controls? Relevance against L2, L1 and magnitude at equal settings.
+
+Two configurations are compared if all but the method is equal (`Configuration.shared_settings`), marks included; their
+runs are paired by seed. Metrics are compared at the paper's sparsity, sparsities at the bound: after the last prune
+that the gate allowed.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from sparsity.report.blocks import Table, table
+from sparsity.report.cells import interval, number, spread
+from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
+from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.records import Run
+from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
+
+SIGNIFICANT = 0.05
+METHOD, CONTROLS = "relevance", ("l2", "magnitude", "l1")
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """One number of a relevance configuration and of a control, over the seeds that both have it for."""
+
+    ours: Configuration
+    control: Configuration
+    number: str
+    kind: Kind
+    first: Statistic
+    second: Statistic
+    pairs: Paired
+
+
+def contrasts(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Contrast]:
+    """Each relevance configuration against each control that shares its settings, where they share a seed."""
+    return [
+        contrast
+        for ours in configurations
+        for control in configurations
+        if _comparable(ours, control)
+        for contrast in _contrasts(paper, ours, control)
+    ]
+
+
+def contrasts_table(found: Sequence[Contrast]) -> Table:
+    """Both means, the paired difference with its 95 % interval, both p values, the effect size, and what follows."""
+    header = [
+        *("Relevance", "Control", "Number", "Relevance's", "Control's", "Pairs", "Difference", "95 % interval"),
+        *("p (t)", "p (exact)", "d_z", "Reading"),
+    ]
+    return table(header, [_row(contrast) for contrast in found])
+
+
+def reading(pairs: Paired) -> str:
+    """What may be concluded: too few pairs, a difference, or none shown."""
+    if pairs.smallest_p_exact > SIGNIFICANT:
+        return f"n too small: the exact test cannot go below p = {pairs.smallest_p_exact:.2g}"
+    both = pairs.p_t is not None and max(pairs.p_t, pairs.p_exact) < SIGNIFICANT
+    return "differs" if both else "no difference shown"
+
+
+def sentence(contrast: Contrast) -> str:
+    """The verdict on one contrast as a sentence, generated from its statistics alone."""
+    pairs, kind = contrast.pairs, contrast.kind
+    difference = f"{number(pairs.difference.mean, kind, '+')} {_unit(kind)}"
+    subject = f"{contrast.ours.name} against {contrast.control.name}, {contrast.number}"
+    known = [f"n = {pairs.n}"]
+    known += [f"95 % interval {interval(pairs.difference, kind)}"] if pairs.difference.half_width is not None else []
+    known += [f"p = {pairs.p_t:.2g} (t), {pairs.p_exact:.2g} (exact)"] if pairs.p_t is not None else []
+    return f"{subject}: {difference} ({'; '.join(known)}): {reading(pairs)}."
+
+
+def _comparable(ours: Configuration, control: Configuration) -> bool:
+    if ours.first.pruner != METHOD or control.first.pruner not in CONTROLS or ours.shared_settings is None:
+        return False
+    return ours.shared_settings == control.shared_settings and (ours.first.scale, ours.marks) == (
+        control.first.scale,
+        control.marks,
+    )
+
+
+def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:
+    numbers: list[tuple[str, Kind, Callable[[Run], float | None]]] = [
+        (f"{paper.metric_label} at the paper's sparsity", Kind.METRIC, _test_metric),
+        ("Sparsity (%) at the bound", Kind.FRACTION, lambda run: run.summary.regularise.sparsity),
+    ]
+    for name, kind, value in numbers:
+        first, second = ours.by_seed(value), control.by_seed(value)
+        seeds = sorted(first.keys() & second.keys())
+        mine, theirs = [first[seed] for seed in seeds], [second[seed] for seed in seeds]
+        means, pairs = (describe(mine), describe(theirs)), compare_pairs(mine, theirs)
+        if means[0] and means[1] and pairs:
+            yield Contrast(ours, control, name, kind, means[0], means[1], pairs)
+
+
+def _test_metric(run: Run) -> float | None:
+    row = row_at(run, AT_PAPER_SPARSITY)
+    return row.test if row else None
+
+
+def _row(contrast: Contrast) -> list[str]:
+    pairs, kind = contrast.pairs, contrast.kind
+    return [
+        contrast.ours.name,
+        contrast.control.name,
+        contrast.number,
+        spread(contrast.first, kind),
+        spread(contrast.second, kind),
+        str(pairs.n),
+        number(pairs.difference.mean, kind, sign="+"),
+        interval(pairs.difference, kind),
+        "" if pairs.p_t is None else f"{pairs.p_t:.2g}",
+        f"{pairs.p_exact:.2g}",
+        "" if pairs.effect_size is None else f"{pairs.effect_size:+.2f}",
+        reading(pairs),
+    ]
+
+
+def _unit(kind: Kind) -> str:
+    return "percentage points" if kind is Kind.FRACTION else "points"

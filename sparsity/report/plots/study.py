@@ -1,0 +1,46 @@
+"""Do methods differ at equal settings? The metric at equal sparsity and the sparsity at equal metric, seed by seed."""
+
+from collections.abc import Callable, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Drawing
+
+from sparsity.report.comparison import AT_PAPER_SPARSITY
+from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.plots.style import colours, labels, new_drawing
+from sparsity.report.records import Run
+from sparsity.report.statistics import describe
+
+
+def draw_study(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Drawing:
+    """One line per method and panel: seeds as small dots, the mean as a large one with its 95 % interval."""
+    height = 0.28 + 0.11 * len(configurations)
+    drawing, (metric, sparsity) = new_drawing((height, height))
+    _draw(metric, configurations, _test_metric)
+    metric.set_xlabel(f"test {paper.metric_label} at the paper's sparsity")
+    _draw(sparsity, configurations, lambda run: 100 * run.summary.regularise.sparsity)
+    sparsity.set_xlabel("sparsity (%) after the last prune that the bound allowed")
+    return drawing
+
+
+def _draw(axes: Axes, configurations: Sequence[Configuration], value: Callable[[Run], float | None]) -> None:
+    for i, (ours, colour) in enumerate(zip(configurations, colours(configurations), strict=True)):
+        values = list(ours.by_seed(value).values())
+        spread = describe(values)
+        if spread is None:
+            continue
+        axes.plot(values, [i] * len(values), "o", color=colour, markersize=3, alpha=0.6)
+        axes.errorbar(
+            spread.mean, i, xerr=spread.half_width or 0.0, fmt="o", color=colour, markersize=7, capsize=3,
+            markerfacecolor="none",
+        )  # fmt: skip
+    axes.set_yticks(range(len(configurations)), labels(configurations))
+    axes.set_ylim(len(configurations) - 0.5, -0.5)
+    axes.margins(x=0.08)
+    axes.ticklabel_format(axis="x", useOffset=False)
+
+
+def _test_metric(run: Run) -> float | None:
+    row = row_at(run, AT_PAPER_SPARSITY)
+    return row.test if row else None

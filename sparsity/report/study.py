@@ -1,0 +1,95 @@
+"""Does relevance differ from L2? The section on what the paper leaves open, from the runs of scripts/study.py.
+
+Its runs are those of any experiment in which a relevance run and a control share all settings but the method.
+"""
+
+from collections.abc import Sequence
+
+from sparsity.report.blocks import Block, Heading, Prose, Table, table
+from sparsity.report.cells import code, spread
+from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
+from sparsity.report.configurations import Configuration
+from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
+from sparsity.report.figures import MOST_CONFIGURATIONS, irrelevance_figure
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.plots.study import draw_study
+from sparsity.report.plots.style import figure
+from sparsity.report.statistics import describe
+
+TITLE = "Does relevance differ from L2?"
+
+QUESTION = """The penalty is L2 times the irrelevance `I = exp(-|g| / alpha)`. Where I is near 1 for every weight, the
+method is L2 under another name, and the paper's own Table 11 has the two within 0.06 BLEU of each other. A smaller
+alpha, or gradients scaled by their layer's mean, make the difference larger. Below, everything but the method is
+equal, and runs are paired by seed. *At the bound*: the sparsity after the last prune that the gate allowed, so at equal
+validation metric."""
+
+NO_RUNS = """No relevance run has a control at equal settings and seed yet: `python scripts/study.py` makes them, and
+goes on from where it was stopped."""
+
+
+def study_section(sections: Sequence[tuple[PaperExperiment, list[Configuration]]]) -> list[Block]:
+    """Question, verdict, and per experiment a table of settings, a figure and the paired comparison."""
+    studied = [(paper, ours, found) for paper, ours in sections if (found := contrasts(paper, ours))]
+    blocks: list[Block] = [Heading(2, TITLE), Prose(QUESTION)]
+    if not studied:
+        return [*blocks, Prose(NO_RUNS)]
+    blocks.append(Prose(verdict([contrast for _, _, found in studied for contrast in found])))
+    for paper, ours, found in studied:
+        blocks += _experiment(paper, ours, found)
+    return blocks
+
+
+def verdict(found: Sequence[Contrast]) -> str:
+    """What the comparisons with L2 say, in one paragraph made from their statistics; each stands below it."""
+    against_l2 = [contrast for contrast in found if contrast.control.first.pruner == "l2"]
+    if not against_l2:
+        return "**Verdict.** Open: there is no L2 control at equal settings yet."
+    readings = [reading(contrast.pairs) for contrast in against_l2]
+    differing = readings.count("differs")
+    undecided = sum(text.startswith("n too small") for text in readings)
+    counts = f"{len(readings)} comparisons with L2: {differing} differ, {undecided} have too few seeds to tell"
+    first = f"**Verdict.** {counts}, {len(readings) - differing - undecided} show no difference."
+    caution = "p is not corrected for the number of comparisons: at 0.05, one in twenty differs by chance."
+    return "\n".join([f"{first} {caution}", "", *(f"- {sentence(contrast)}" for contrast in against_l2)])
+
+
+def _experiment(paper: PaperExperiment, ours: Sequence[Configuration], found: Sequence[Contrast]) -> list[Block]:
+    members = [each for each in ours if any(each in (contrast.ours, contrast.control) for contrast in found)]
+    name = f"{paper.experiment}/study"
+    caption = (
+        f"{paper.title}: test metric at the paper's sparsity, and sparsity at the bound, per method; small dots are "
+        "seeds, large ones means with their 95 % interval."
+    )
+    return [
+        Heading(3, f"{paper.title}: methods at equal settings"),
+        Prose(f"Experiment {code(paper.experiment)}."),
+        _members_table(paper, members),
+        figure(name, caption, lambda: draw_study(paper, members)),
+        irrelevance_figure(paper, members[:MOST_CONFIGURATIONS], "study_irrelevance"),
+        contrasts_table(found),
+    ]
+
+
+def _members_table(paper: PaperExperiment, members: Sequence[Configuration]) -> Table:
+    header = [
+        *("Run", "n", f"{paper.metric_label} at the paper's sparsity", "Sparsity (%) at the bound"),
+        "Lowest mean irrelevance of a layer",
+    ]
+    return table(header, [_member_row(each) for each in members])
+
+
+def _member_row(each: Configuration) -> list[str]:
+    metric = each.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
+    sparsity = describe([run.summary.regularise.sparsity for run in each.runs])
+    lowest = each.by_seed(
+        lambda run: min((figures["mean"] for figures in (run.summary.irrelevance or {}).values()), default=None)
+    )
+    irrelevance = describe(list(lowest.values()))
+    return [
+        each.name,
+        str(len(each.runs)),
+        spread(metric, Kind.METRIC),
+        spread(sparsity, Kind.FRACTION),
+        "" if irrelevance is None else f"{irrelevance.mean:.4f}",
+    ]

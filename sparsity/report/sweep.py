@@ -1,0 +1,93 @@
+"""Which setting of a sweep is best? Its runs side by side, ordered by validation, never by test."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsity import provenance, sweeps
+from sparsity.report.cells import number, plain_table, spread
+from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
+from sparsity.report.configurations import Configuration
+from sparsity.report.records import load_run
+from sparsity.report.statistics import Statistic
+
+_DEFAULT = "default"
+_SHOWN_ANYWAY = ("pruner.name", "pruner.prunes", "pruner.penalty.kind", "model", "dataset")
+
+
+def render_sweep(results: Path, name: str) -> str:
+    """A table of a sweep's finished configurations, the best one marked, and a line on each run that is not finished.
+
+    The best one has the highest mean validation metric, over seeds, at the paper's sparsity (at the last state, if no
+    run has reached that), among those of the same experiment and scale.
+
+    Raises:
+        ValueError: if there is no such sweep, or a record of one of its runs is damaged.
+    """
+    directories = sweeps.members(results, name)
+    finished = _grouped([path for path in directories if provenance.is_done(path)])
+    parts = [f"sweep {name}: {len(directories)} runs"]
+    if finished:
+        parts.append(_table(finished))
+    parts += [_unfinished(path, results) for path in directories if not provenance.is_done(path)]
+    return "\n".join(parts)
+
+
+def _grouped(directories: Sequence[Path]) -> list[Configuration]:
+    """Runs that differ by their seed only."""
+    groups: dict[Path, list[Path]] = {}
+    for path in directories:
+        groups.setdefault(path.parent, []).append(path)
+    return [Configuration(tuple(load_run(path) for path in group), ()) for group in groups.values()]
+
+
+def _table(finished: Sequence[Configuration]) -> str:
+    start = AT_PAPER_SPARSITY if any(_val(each, AT_PAPER_SPARSITY) for each in finished) else "last"
+    ordered = sorted(finished, key=lambda each: (each.first.experiment, each.first.scale, -_mean_val(each, start)))
+    varied = _varied(ordered)
+    header = ["", "experiment", "scale", "pruner", *varied, "n", "val", "test", "sparsity %", "from"]
+    best: dict[tuple[str, str], float] = {}
+    for each in ordered:
+        best.setdefault((each.first.experiment, each.first.scale), _mean_val(each, start))
+    rows = [
+        _row(each, start, varied, 0 < best[each.first.experiment, each.first.scale] == _mean_val(each, start))
+        for each in ordered
+    ]
+    return plain_table(header, rows) + "\nbest: highest mean validation metric; test is shown, not used"
+
+
+def _row(each: Configuration, start: str, varied: Sequence[str], is_best: bool) -> list[str]:
+    metric = each.over_rows(start, lambda row: row.test)
+    sparsity = each.over_rows(start, lambda row: row.sparsity)
+    return [
+        "best" if is_best else "",
+        each.first.experiment,
+        each.first.scale,
+        each.first.pruner,
+        *(str((each.first.settings or {}).get(path, _DEFAULT)) for path in varied),
+        str(len(each.runs)),
+        spread(_val(each, start), Kind.METRIC) or "never reached",
+        spread(metric, Kind.METRIC),
+        number(sparsity.mean if sparsity else None, Kind.FRACTION),
+        start,
+    ]
+
+
+def _varied(finished: Sequence[Configuration]) -> list[str]:
+    """Dotted paths of the settings in which the configurations differ."""
+    settings = [each.first.settings or {} for each in finished]
+    paths = dict.fromkeys(path for each in settings for path in each if path not in _SHOWN_ANYWAY)
+    return [path for path in paths if len({str(each.get(path, _DEFAULT)) for each in settings}) > 1]
+
+
+def _val(each: Configuration, start: str) -> Statistic | None:
+    return each.over_rows(start, lambda row: row.val)
+
+
+def _mean_val(each: Configuration, start: str) -> float:
+    found = _val(each, start)
+    return found.mean if found else 0.0
+
+
+def _unfinished(directory: Path, results: Path) -> str:
+    state, reason = provenance.state_of(directory)
+    return f"{state}: {directory.relative_to(results / 'runs')}{': ' + reason if reason else ''}"

@@ -1,0 +1,91 @@
+"""The page of this repository: its numbers are those of the summaries beside it, computed anew by other means."""
+
+import json
+import re
+import statistics
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsity.report.page import render_page
+from tests.report.fake_results import REPOSITORY
+
+RESULTS = REPOSITORY / "results"
+STARTS = {"paper_sparsity": "from the paper's sparsity", "last": "from the last state"}
+
+
+def by_fingerprint() -> dict[str, list[dict[str, Any]]]:
+    """The published summaries as plain JSON, seeds of one configuration together."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for path in sorted(RESULTS.glob("*/*/seed*/summary.json")):
+        summary = json.loads(path.read_text())
+        found[f"{summary['pruner']} {summary['fingerprint'][:8]}"].append(summary)
+    return found
+
+
+def printed(values: list[float]) -> str:
+    mean = f"{statistics.mean(values):.2f}"
+    return f"{mean} ± {statistics.stdev(values):.2f}" if len(values) > 1 else mean
+
+
+def layers_left(summary: dict[str, Any], name: str, start: str) -> float:
+    """Percent of the weights left in the layers whose names begin so, counted in layers.csv by hand."""
+    (path,) = RESULTS.glob(f"{summary['experiment']}/*-{summary['fingerprint']}/seed{summary['seed']}/layers.csv")
+    rows = [line.split(",") for line in path.read_text().splitlines()]
+    mine = [row for row in rows if row[0] == start and row[1].startswith(name)]
+    return 100 * sum(int(row[4]) for row in mine) / sum(int(row[3]) for row in mine)
+
+
+RUNS = by_fingerprint()
+
+
+def test_the_page_is_up_to_date() -> None:
+    assert (RESULTS / "README.md").read_text() == render_page(RESULTS), "run `make report` and commit what it writes"
+
+
+def test_both_renderings_have_the_same_numbers() -> None:
+    html = re.sub(r"<[^>]*>", " ", (RESULTS / "index.html").read_text())
+    tables = [line for line in (RESULTS / "README.md").read_text().splitlines() if line.startswith("| ")]
+    numbers = {number for line in tables for number in re.findall(r"(?<![\w.])[-+±]?\d+\.\d+(?![\w.])", line)}
+    assert numbers and numbers <= set(re.findall(r"(?<![\w.])[-+±]?\d+\.\d+(?![\w.])", html))
+
+
+@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("start", STARTS)
+def test_metric_and_sparsity_of_every_published_configuration_are_its_summaries(name: str, start: str) -> None:
+    rows = [row for summary in RUNS[name] for row in summary["rows"] if row["start"] == start]
+    lines = [
+        [cell.strip() for cell in line.strip("| ").split("|")]
+        for line in (RESULTS / "README.md").read_text().splitlines()
+        if line.startswith(f"| Ours: {name}") and STARTS[start] in line
+    ]
+    assert len(lines) == bool(rows)
+    for cells in lines:
+        assert printed([row["test"] for row in rows]) in cells
+        assert printed([100 * (1 - row["kept"] / row["total"]) for row in rows]) in cells
+        assert str(len(rows)) in cells
+
+
+@pytest.mark.parametrize("name", [name for name, found in RUNS.items() if found[0]["model"] == "lenet5"])
+def test_residual_weights_of_every_lenet_are_those_of_its_layers(name: str) -> None:
+    (line,) = [
+        line
+        for line in (RESULTS / "README.md").read_text().splitlines()
+        if line.startswith(f"| Ours: {name}") and STARTS["paper_sparsity"] in line
+    ]
+    for layer in ("conv1.", "conv2.", "fc1.", "fc2."):
+        left = [layers_left(summary, layer, "paper_sparsity") for summary in RUNS[name]]
+        assert f"| {printed(left)} |" in line
+
+
+def test_every_figure_of_the_page_is_there_as_svg_and_png() -> None:
+    names = set(re.findall(r"\(figures/(.*)\.svg\)", (RESULTS / "README.md").read_text()))
+    for suffix in ("svg", "png"):
+        found = {path.relative_to(RESULTS / "figures").with_suffix("").as_posix() for path in _figures(f"*/*.{suffix}")}
+        assert found == names
+
+
+def _figures(pattern: str) -> list[Path]:
+    return list((RESULTS / "figures").glob(pattern))

@@ -1,0 +1,151 @@
+"""Relevance against its controls: equal settings, the same seeds, and no claim from too few."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsity.report.configurations import Configuration, collect
+from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
+from sparsity.report.paper import PaperExperiment, load_paper
+from sparsity.report.records import find_runs, load_run
+from sparsity.report.statistics import Paired, compare_pairs
+from sparsity.report.study import study_section, verdict
+from tests.report.fake_results import AddRun, row, summary
+
+SHARED = {"pruner.penalty.strength": 1e-3, "gate.bound": 98.7}
+RELEVANCE = {"pruner.name": "relevance", "pruner.penalty.kind": "relevance"}
+L2 = {"pruner.name": "l2", "pruner.penalty.kind": "l2"}
+
+
+@pytest.fixture
+def paper(results: Path) -> PaperExperiment:
+    return load_paper(results / "paper")[0]
+
+
+def collected(results: Path, paper: PaperExperiment) -> list[Configuration]:
+    return collect([load_run(directory) for directory in find_runs(results)], paper)
+
+
+def found(results: Path, paper: PaperExperiment) -> list[Contrast]:
+    return contrasts(paper, collected(results, paper))
+
+
+def add_pairs(add_run: AddRun, relevance: list[float], l2: list[float], **changes: Any) -> None:
+    for seed, test in enumerate(relevance):
+        add_run(seed=seed, settings=SHARED | RELEVANCE, rows=[row(test=test)])
+    for seed, test in enumerate(l2):
+        add_run(**{"seed": seed, "pruner": "l2", "settings": SHARED | L2, "rows": [row(test=test)]} | changes)
+
+
+def paired(differences: list[float]) -> Paired:
+    pairs = compare_pairs(differences, [0.0] * len(differences))
+    assert pairs is not None
+    return pairs
+
+
+def test_runs_of_the_same_seed_are_paired(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0, 99.2, 99.9], [98.9, 98.9])
+    metric, sparsity = found(results, paper)
+    assert (metric.number, metric.pairs.n) == ("Accuracy (%) at the paper's sparsity", 2)
+    assert metric.pairs.difference.mean == pytest.approx(0.2)
+    assert metric.first.mean == pytest.approx(99.1)  # the third seed has no partner and does not count
+    assert (sparsity.number, sparsity.pairs.difference.mean) == ("Sparsity (%) at the bound", 0.0)
+
+
+def test_a_control_with_another_setting_is_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0], [98.9], settings=SHARED | L2 | {"gate.bound": 98.0})
+    assert found(results, paper) == []
+
+
+def test_alpha_belongs_to_the_method_and_does_not_part_it_from_its_control(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [], [98.9])
+    add_run(fingerprint="cc", settings=SHARED | RELEVANCE | {"pruner.penalty.alpha": 0.01})
+    (contrast, _) = found(results, paper)
+    assert contrast.ours.name == "relevance cc, alpha 0.01"
+
+
+def test_a_marked_run_is_not_held_against_an_unmarked_one(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.0], [98.9], shortened=True)
+    assert found(results, paper) == []
+
+
+def test_runs_without_recorded_settings_are_not_compared(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(settings=None)
+    add_run(settings=None, pruner="l2")
+    assert found(results, paper) == []
+
+
+def test_a_run_that_never_reached_the_papers_sparsity_has_no_pair(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.0], [98.9], rows=[row("last")])
+    assert [contrast.number for contrast in found(results, paper)] == ["Sparsity (%) at the bound"]
+
+
+def test_few_pairs_are_called_too_few_with_the_reason() -> None:
+    assert reading(paired([0.1, 0.2, 0.3])) == "n too small: the exact test cannot go below p = 0.25"
+
+
+def test_six_pairs_that_agree_differ() -> None:
+    assert reading(paired([0.1, 0.2, 0.3, 0.2, 0.1, 0.2])) == "differs"
+
+
+def test_pairs_that_disagree_show_no_difference() -> None:
+    assert reading(paired([0.1, -0.2, 0.3, -0.2, 0.1, -0.1])) == "no difference shown"
+
+
+def test_both_tests_must_agree_on_a_difference() -> None:
+    assert reading(paired([0.01, 0.01, 0.02, 0.01, 0.01, 9.0])) == "no difference shown"
+
+
+def test_a_sentence_gives_difference_interval_and_both_p(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.0, 99.2, 99.1], [98.9, 98.9, 98.9])
+    text = sentence(found(results, paper)[0])
+    assert text == (
+        "relevance ab12cd34 against l2 ab12cd34, Accuracy (%) at the paper's sparsity: +0.20 points "
+        "(n = 3; 95 % interval -0.05 to 0.45; p = 0.074 (t), 0.25 (exact)): "
+        "n too small: the exact test cannot go below p = 0.25."
+    )
+
+
+def test_the_table_has_effect_size_and_both_p(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0, 99.2, 99.1], [98.9, 98.9, 98.9])
+    (metric, _) = contrasts_table(found(results, paper)).rows
+    assert metric[5:11] == ("3", "+0.20", "-0.05 to 0.45", "0.074", "0.25", "+2.00")
+
+
+def test_the_verdict_counts_what_the_comparisons_with_l2_say(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.0 + 0.01 * i for i in range(6)], [98.9 - 0.01 * i for i in range(6)])
+    text = verdict(found(results, paper))
+    assert text.startswith("**Verdict.** 2 comparisons with L2: 1 differ, 0 have too few seeds to tell, 1 show no")
+    assert len([line for line in text.splitlines() if line.startswith("- ")]) == 2
+
+
+def test_without_an_l2_control_the_verdict_is_open() -> None:
+    assert verdict([]).startswith("**Verdict.** Open")
+
+
+def test_without_controls_the_section_says_how_to_run_them(results: Path, paper: PaperExperiment) -> None:
+    assert "scripts/study.py" in str(study_section([(paper, [])])[-1])
+
+
+def test_the_section_shows_each_setting_with_its_irrelevance(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    irrelevance = {"a": {"mean": 0.5, "below_0.99": 1.0}, "b": {"mean": 0.25, "below_0.99": 1.0}}
+    add_run(settings=SHARED | RELEVANCE, irrelevance=irrelevance)
+    add_run(settings=SHARED | L2, pruner="l2", regularise={**summary()["regularise"], "sparsity": 0.5})
+    text = str(study_section([(paper, collected(results, paper))]))
+    assert "('relevance ab12cd34', '1', '99.20', '99.72', '0.2500')" in text
+    assert "('l2 ab12cd34', '1', '99.20', '50.00', '')" in text

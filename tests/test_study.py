@@ -1,0 +1,50 @@
+"""scripts/study.py: every method at equal settings, seed by seed, and again from where it was stopped."""
+
+import subprocess
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import study
+from sparsity import config
+from sparsity.provenance import identity
+from sparsity.report.configurations import Configuration
+
+
+def jobs(*arguments: str) -> list[tuple[str, ...]]:
+    return study.list_jobs(study.parser().parse_args(arguments))
+
+
+def test_each_method_runs_on_both_data_sets_and_the_first_seed_comes_first() -> None:
+    found = jobs("--seeds", "0,1")
+    assert len(set(found)) == 2 * 2 * 7
+    assert all("seed=0" in job for job in found[:14]) and all("seed=1" in job for job in found[14:])
+
+
+def test_overrides_hold_for_all_runs() -> None:
+    assert all(job[-1] == "regularise.num_epochs=3" for job in jobs("regularise.num_epochs=3"))
+
+
+def test_all_runs_share_every_setting_but_the_method() -> None:
+    found = jobs("--seeds", "0", "--experiments", "lenet5_mnist", "--scale", "smoke")
+    settings = [identity(config.compose(list(job))) for job in found]
+    summaries = [SimpleNamespace(settings=each) for each in settings]
+    shared = {Configuration((SimpleNamespace(summary=summary),), ()).shared_settings for summary in summaries}
+    assert len(shared) == 1
+    assert len({str(each) for each in settings}) == 7
+
+
+@pytest.mark.parametrize(("fails", "status"), [("l2", 1), ("nothing", 0)])
+def test_a_failed_run_stops_no_other_and_is_the_exit_status(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, status: int
+) -> None:
+    calls: list[list[str]] = []
+
+    def fake(command: list[str], check: bool) -> SimpleNamespace:
+        calls.append(command)
+        return SimpleNamespace(returncode=int(f"pruner={fails}" in command))
+
+    monkeypatch.setattr(subprocess, "run", fake)
+    assert study.main(["--seeds", "0", "--processes", "2"]) == status
+    assert len(calls) == 14
+    assert ("failed, see its message above: experiment=" in capsys.readouterr().err) == bool(status)

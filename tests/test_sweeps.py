@@ -1,0 +1,166 @@
+"""Sweeps: their runs are found again, none hides or stops another, and the best is best by validation."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from scripts import train
+from sparsity import config, provenance, sweeps
+from sparsity.report.sweep import render_sweep
+from sparsity.settings import Settings, leaves
+from tests.report.fake_results import REPOSITORY, row, summary, write_run
+from tests.tiny_runs import TINY_OVERRIDES
+
+SWEEPS = sorted(path.stem for path in (config.CONF / "sweep").glob("*.yaml"))
+
+
+def settings_of(tmp_path: Path, **changes: Any) -> Settings:
+    return Settings(experiment="tiny", results_dir=str(tmp_path), sweep_name="mine", **changes)
+
+
+def add_run(results: Path, status: str = "done", **changes: Any) -> Path:
+    """A run of the sweep `mine` with the summary of fake_results.py, and its manifest."""
+    directory = write_run(results / "runs", summary(**changes))
+    provenance.write_json(directory / "manifest.json", {"status": status, "reason": "ValueError: no space"})
+    place = directory.relative_to(results / "runs")
+    provenance.write_json(sweeps.folder(results, "mine") / f"{place.as_posix().replace('/', '--')}.json",
+                          {"directory": place.as_posix()})  # fmt: skip
+    return directory
+
+
+def lines(table: str, *words: str) -> list[str]:
+    return [line for line in table.splitlines() if all(word in line for word in words)]
+
+
+def multirun(folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(REPOSITORY / "scripts" / "train.py"), "-m", *TINY_OVERRIDES, *overrides]
+    environment = {**os.environ, "PYTHONPATH": f"{REPOSITORY}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_sweep_finds_the_runs_that_registered_in_it(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    sweeps.register(settings)
+    sweeps.register(settings)
+    assert sweeps.members(tmp_path, "mine") == [provenance.run_directory(settings)]
+
+
+def test_an_unknown_sweep_is_named_beside_those_there_are(tmp_path: Path) -> None:
+    sweeps.register(settings_of(tmp_path))
+    with pytest.raises(ValueError, match="There is no sweep other; there are: mine"):
+        sweeps.members(tmp_path, "other")
+
+
+def test_the_sweep_is_no_part_of_a_runs_identity(tmp_path: Path) -> None:
+    assert provenance.run_directory(settings_of(tmp_path)) == provenance.run_directory(
+        Settings(experiment="tiny", results_dir=str(tmp_path))
+    )
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "..", "a b"])
+def test_a_sweep_name_must_be_able_to_name_a_folder(name: str) -> None:
+    with pytest.raises(ValueError, match="names a folder"):
+        config.compose(["scale=smoke", f"sweep_name='{name}'"])
+
+
+def test_the_best_run_is_best_by_validation_and_not_by_test(tmp_path: Path) -> None:
+    add_run(tmp_path, fingerprint="aaaa", rows=[row(test=90.0) | {"val": 99.0}], settings={"gate.bound": 98.0})
+    add_run(tmp_path, fingerprint="bbbb", rows=[row(test=95.0) | {"val": 98.0}], settings={"gate.bound": 98.5})
+    table = render_sweep(tmp_path, "mine")
+    (best,) = lines(table, "best ", "lenet5_mnist")
+    assert best.split()[4:8] == ["98.0", "1", "99.00", "90.00"]
+
+
+def test_runs_that_differ_by_their_seed_are_one_line(tmp_path: Path) -> None:
+    for seed, val in enumerate((98.0, 99.0)):
+        add_run(tmp_path, seed=seed, rows=[row() | {"val": val}])
+    (line,) = lines(render_sweep(tmp_path, "mine"), "relevance")
+    assert " 2  98.50 ± 0.71 " in line
+
+
+def test_only_settings_in_which_runs_differ_have_a_column(tmp_path: Path) -> None:
+    for fingerprint, alpha in (("aaaa", {}), ("bbbb", {"pruner.penalty.alpha": 0.1})):
+        add_run(tmp_path, fingerprint=fingerprint, settings={"gate.bound": 98.0, **alpha})
+    table = render_sweep(tmp_path, "mine")
+    assert "pruner.penalty.alpha" in table and "gate.bound" not in table
+    assert lines(table, " default ") and lines(table, " 0.1 ")
+
+
+def test_a_run_that_never_reached_the_papers_sparsity_is_not_the_best(tmp_path: Path) -> None:
+    add_run(tmp_path, fingerprint="aaaa", rows=[row("last", test=99.9)])
+    add_run(tmp_path, fingerprint="bbbb", rows=[row(test=90.0)])
+    table = render_sweep(tmp_path, "mine")
+    assert len(lines(table, "best ", "relevance")) == len(lines(table, "never reached")) == 1
+    assert not lines(table, "best ", "never reached")
+
+
+def test_runs_that_failed_stand_below_with_their_reason(tmp_path: Path) -> None:
+    add_run(tmp_path, seed=0)
+    failed = add_run(tmp_path, seed=1, status="failed")
+    place = failed.relative_to(tmp_path / "runs")
+    assert f"failed: {place}: ValueError: no space" in render_sweep(tmp_path, "mine").splitlines()
+
+
+def test_a_sweep_maximises_the_validation_metric_at_the_papers_sparsity(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    directory = provenance.run_directory(settings)
+    directory.mkdir(parents=True)
+    (directory / "summary.json").write_text(json.dumps(summary(rows=[row(test=99.0), row("last", test=98.0)])))
+    assert train.objective(settings) == pytest.approx(99.1)
+
+
+def test_a_run_that_never_reached_the_papers_sparsity_is_worth_nothing_to_a_sweep(tmp_path: Path) -> None:
+    settings = settings_of(tmp_path)
+    directory = provenance.run_directory(settings)
+    directory.mkdir(parents=True)
+    (directory / "summary.json").write_text(json.dumps(summary(rows=[row("last", test=98.0)])))
+    assert train.objective(settings) == 0.0
+
+
+def test_several_runs_keep_apart_and_a_failed_one_stops_and_hides_no_other(tmp_path: Path) -> None:
+    done = multirun(tmp_path, "sweep_name=mine", "gate.bound=99", "gate.policy=error,printed", "seed=0,1")
+    assert done.returncode == 1
+    assert len(lines(done.stdout, "failed: ", "Nothing would ever be pruned")) == 2
+    (line,) = lines(done.stdout, "best  lenet5_mnist")
+    assert line.split()[4] == "2"
+    assert len(sweeps.members(tmp_path / "results", "mine")) == 4
+    assert done.stderr.splitlines()[-1].startswith("error: Nothing would ever be pruned")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("launcher", "plugin"), [("processes", "joblib"), ("local", "submitit")])
+def test_launchers_run_two_pruners_and_two_seeds_into_directories_of_their_own(
+    tmp_path: Path, launcher: str, plugin: str
+) -> None:
+    pytest.importorskip(f"hydra_plugins.hydra_{plugin}_launcher")
+    done = multirun(tmp_path, f"hydra/launcher={launcher}", "sweep_name=mine", "seed=0,1", "pruner=relevance,l2")
+    assert done.returncode == 0, done.stderr
+    found = sweeps.members(tmp_path / "results", "mine")
+    assert len(set(found)) == 4
+    assert all(provenance.is_done(path) for path in found)
+
+
+@pytest.mark.parametrize("name", [name for name in SWEEPS if name != "none"])
+def test_every_sweep_composes_under_its_own_name_over_settings_that_exist(name: str) -> None:
+    tree = yaml.safe_load((config.CONF / "sweep" / f"{name}.yaml").read_text())
+    params = tree["hydra"]["sweeper"]["params"]
+    assert tree["sweep_name"] == name and params
+    assert params.keys() <= dict(leaves(Settings())).keys()
+    if name == "optuna" and importlib.util.find_spec("hydra_plugins.hydra_optuna_sweeper") is None:
+        pytest.skip("the extra `sweeps` is not installed")
+    assert config.compose(["scale=smoke", f"sweep={name}"]).sweep_name == name
+
+
+def test_the_wandb_sweep_maximises_what_a_run_reports_over_settings_that_exist() -> None:
+    tree = yaml.safe_load((config.CONF / "wandb" / "sweep.yaml").read_text())
+    assert tree["metric"] == {"name": "ours/paper_sparsity/val", "goal": "maximize"}
+    known = {*dict(leaves(Settings())), "experiment", "tracking"}
+    assert tree["parameters"].keys() <= known
+    assert (REPOSITORY / tree["program"]).is_file()
