@@ -124,7 +124,7 @@ class Trainer:
         if self.execution.compile != "none":
             self._edit = torch.compile(self._edit_gradients, dynamic=False)
         if self.execution.compile == "all":
-            model.compile()
+            task.called(model).compile()
 
     def run(self) -> Iterator[Evaluation]:
         """Train to the end of the phase, yielding after each evaluation; may be resumed after `load_state_dict`.

@@ -15,6 +15,10 @@ class Task(Protocol):
 
     metric: str
 
+    def called(self, model: nn.Module) -> nn.Module:
+        """The part of the model that `forward` calls, and that torch.compile is therefore to fuse."""
+        ...
+
     def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """(mean loss of the batch, the model's outputs)."""
         ...
@@ -36,6 +40,10 @@ class Classification:
     """Single-label classification: cross-entropy, and accuracy in percent."""
 
     metric = "accuracy"
+
+    def called(self, model: nn.Module) -> nn.Module:
+        """All of it."""
+        return model
 
     def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
         """Mean cross-entropy and the class scores of one batch of (inputs, labels)."""

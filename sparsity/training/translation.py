@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.bleu import Bleu, corpus_bleu
@@ -81,6 +81,11 @@ class Translation:
         self._num_sentences, self._chunk_tokens = num_sentences, chunk_tokens
         self.hypotheses: list[str] = []
         self.signatures: dict[str, str] = {}
+
+    def called(self, model: "BartForConditionalGeneration") -> nn.Module:
+        """The network without its head, which the loss applies chunk by chunk."""
+        network: nn.Module = model.model
+        return network
 
     def forward(self, model: "BartForConditionalGeneration", batch: TextBatch) -> tuple[Tensor, Tensor]:
         """(mean cross-entropy per counted token of this batch, the decoder's output at those tokens, [N, width]).

@@ -155,3 +155,11 @@ def test_both_tokenisations_are_reported_with_their_signatures() -> None:
 def test_texts_without_a_reference_each_are_refused() -> None:
     with pytest.raises(ValueError, match="got 1 hypotheses and 2 references"):
         corpus_bleu(["a"], ["a", "b"], "13a")
+
+
+def test_what_is_compiled_is_what_the_loss_calls() -> None:
+    model, calls = tiny_bart(), []
+    called = Translation().called(model)
+    called.register_forward_hook(lambda *_: calls.append("called"))
+    Translation().forward(model, next(iter(FakeText().loss_batches())))
+    assert calls == ["called"]
