@@ -30,7 +30,7 @@ def work() -> Iterator[Workspace]:
 def test_one_command_gives_all_figures_on_text(capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--machine", "cpu", "--threads", "1", "--rounds", "2", "--sentences", "4", "--lessons", "2")
     sizes = ("regularise.batch_size=12", "regularise.micro_batches=3", *TINY)
-    bench.main(["text", "--experiment", "transformer_taskmaster1", "--scale", "smoke", *options, *sizes])
+    bench.main(["text", "--experiment", "transformer_wmt14", "--scale", "smoke", *options, *sizes])
     figures = {row["figure"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     rival = "trainer" if huggingface.has_trainer() else "plain loop"
     assert figures["same loss"]["max_abs_difference"] <= 1e-4
@@ -123,11 +123,11 @@ def test_counting_has_the_lengths_of_its_model_and_names_its_goal(work: Workspac
 
 def test_a_network_that_was_taught_to_count_ends_its_sentences(work: Workspace) -> None:
     data = replace(text.check_is_text(work), decode_ids=numbered_words)
-    split = searching.counting(data.val, 40, 512)
+    split = searching.counting(data.val, 24, 512)
     model = work.new_model()
-    searching.teach(work, model, replace(data, train=split), 150)
+    searching.teach(work, model, replace(data, train=split), 120)
     written = searching.our_texts(work, model, data.evaluation_batches(split))
-    figure = searching.taught(split, written, 150)
+    figure = searching.taught(split, written, 120)
     assert figure["mean_words"] == pytest.approx(figure["wanted_mean_words"], abs=2)
 
 

@@ -108,7 +108,6 @@ def _trainer(
         use_cpu=next(model.parameters()).device.type == "cpu",
         gradient_accumulation_steps=settings.micro_batches,
         report_to="none",
-        seed=torch.initial_seed() % (1 << 32),
     )
     return Trainer(model=model, args=arguments)
 
