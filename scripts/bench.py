@@ -1,12 +1,14 @@
 """Time a training step against plain training and a straightforward research recipe, one JSON line per figure.
 
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
+python scripts/bench.py text --experiment transformer_wmt14 [--precision bf16 --rounds N --sentences N]
 python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N --decoder auto|cpu|gpu]
 
 First it verifies that our step and the recipe compute the same update; if not, it ends with one sentence and exit
 status 1. The three kinds of step take turns in small blocks, so that a busy machine disturbs all of them: each ratio is
 the median of the ratios within a round. Images are generated, of the real shape and number: no data and no network.
 
+On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`.
 The loader is timed on the files of ImageNet, its sample, or drawn figures (`--source embedded`), with nothing to train.
 """
 
@@ -15,12 +17,13 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sparsity import config, machine
 from sparsity.benchmark.figures import Figure, step_figures
 from sparsity.benchmark.loader import loader_figures
+from sparsity.benchmark.text import text_figures
 from sparsity.data.imagenet import imagenet
 from sparsity.data.streaming import StreamedData
 from sparsity.plan import make_plan
@@ -28,12 +31,14 @@ from sparsity.settings import MachineSettings
 from sparsity.tracking import JsonlWriter, Mirrors
 from sparsity.workspace import Workspace
 
+NUM_SENTENCES = {"cuda": 3000, "cpu": 32}
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; what a user can cause ends it with one sentence and exit status 1."""
     options = parse_arguments(arguments)
     try:
-        for figure in loader(options) if options.command == "loader" else steps(options):
+        for figure in COMMANDS[options.command](options):
             print(json.dumps(figure), flush=True)
     except ValueError as error:
         sys.exit(f"error: {error}")
@@ -44,10 +49,14 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     step = commands.add_parser("step", help="time steps, an evaluation, a prune and a checkpoint")
-    step.add_argument("--experiment", required=True, help="one of conf/experiment, such as lenet5_mnist")
     step.add_argument("--rounds", type=int, default=30, help="rounds of the comparison (default: %(default)s)")
-    step.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
-    step.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice)")
+    text = commands.add_parser("text", help="time steps and beam search of a Transformer against Hugging Face's own")
+    text.add_argument("--rounds", type=int, default=10, help="rounds of the steps (default: %(default)s)")
+    text.add_argument("--sentences", type=int, help="of the search (default: 3000 with CUDA, else 32)")
+    text.add_argument("--search-rounds", type=int, default=2, help="rounds of the search (default: %(default)s)")
+    text.add_argument("--lessons", type=int, default=300, help="steps of teaching to count (default: %(default)s)")
+    for command in (step, text):
+        _add_experiment(command)
     loader = commands.add_parser("loader", help="time the loading of ImageNet's files")
     loader.add_argument("--source", choices=("real", "sample", "embedded"), default="real", help="(default: real)")
     loader.add_argument("--rounds", type=int, default=5, help="timed blocks (default: %(default)s)")
@@ -57,15 +66,33 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     loader.add_argument("--decoder", choices=("auto", "cpu", "gpu"), default="auto", help="(default: auto)")
     loader.add_argument("--data-dir", default="data", help="(default: %(default)s)")
     options = parser.parse_args(arguments)
-    if options.rounds < 2:
-        parser.error(f"--rounds is {options.rounds}, but quartiles take at least 2; give more.")
+    for name in ("rounds", "search_rounds"):
+        if vars(options).get(name, 2) < 2:
+            parser.error(f"--{name.replace('_', '-')} is {vars(options)[name]}, but quartiles take at least 2.")
     return options
+
+
+def _add_experiment(command: argparse.ArgumentParser) -> None:
+    """Which experiment, and where and how it is run."""
+    command.add_argument("--experiment", required=True, help="one of conf/experiment, such as lenet5_mnist")
+    command.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
+    command.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice)")
+    command.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="(default: %(default)s)")
+    command.add_argument("--scale", choices=("paper", "smoke"), default="paper", help="(default: %(default)s)")
+    command.add_argument("overrides", nargs="*", help="further settings, such as machine.compile=all")
 
 
 def steps(options: argparse.Namespace) -> Iterator[Figure]:
     """The figures of the command `step`."""
-    with workspace(options.experiment, options.machine, options.threads) as work:
+    with asked_workspace(options) as work:
         yield from step_figures(work, options.rounds)
+
+
+def texts(options: argparse.Namespace) -> Iterator[Figure]:
+    """The figures of the command `text`."""
+    with asked_workspace(options) as work:
+        num_sentences = options.sentences or NUM_SENTENCES[work.device.type]
+        yield from text_figures(work, options.rounds, num_sentences, options.search_rounds, options.lessons)
 
 
 def loader(options: argparse.Namespace) -> Iterator[Figure]:
@@ -77,15 +104,32 @@ def loader(options: argparse.Namespace) -> Iterator[Figure]:
     yield from loader_figures(data, options.batch_size, options.rounds, device)
 
 
+COMMANDS = {"step": steps, "text": texts, "loader": loader}
+
+
+def asked_workspace(options: argparse.Namespace) -> AbstractContextManager[Workspace]:
+    """The workspace that the command line asks for, on generated data."""
+    overrides = (f"machine.precision={options.precision}", *options.overrides)
+    return workspace(options.experiment, options.machine, options.threads, "generated", options.scale, overrides)
+
+
 @contextmanager
-def workspace(experiment: str, device: str, threads: int | None, source: str = "generated") -> Iterator[Workspace]:
-    """An experiment at the paper's scale, on data that needs no fetching, in a temporary directory.
+def workspace(
+    experiment: str,
+    device: str,
+    threads: int | None,
+    source: str = "generated",
+    scale: str = "paper",
+    more: Sequence[str] = (),
+) -> Iterator[Workspace]:
+    """An experiment on data that needs no fetching, in a temporary directory.
 
     Raises:
         ValueError: if the experiment is unknown or the device is not there.
     """
-    overrides = [f"experiment={experiment}", "scale=paper", f"dataset.source={source}", f"machine={device}"]
-    settings = config.compose(overrides if threads is None else [*overrides, f"machine.num_threads={threads}"])
+    overrides = [f"experiment={experiment}", f"scale={scale}", f"dataset.source={source}", f"machine={device}"]
+    limit = [] if threads is None else [f"machine.num_threads={threads}"]
+    settings = config.compose([*overrides, *limit, *more])
     built = config.build(settings)
     with tempfile.TemporaryDirectory() as folder:
         directory, on = Path(folder), machine.prepare(settings.machine)

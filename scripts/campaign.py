@@ -5,6 +5,13 @@ PYTHONPATH=. python scripts/campaign.py --minutes 9 --out OUT [--from EARLIER_OU
 The machine may be bare and offline: `--wheels` holds the packages it lacks and `--data-dir` the data. What is done goes
 into OUT as small files, for machines that give back no large ones: log.txt, campaign.json, summaries.tar.gz, and the
 run directories as state.tar.partNN. With `--from` the next call, on whatever machine, goes on from there.
+
+Benchmarks, rehearsals and experiments are one stage for each experiment, so that one which fails hides no other;
+campaign.json says of each how it ended. `--set transformer_wmt14:dataset.source=standin` changes a setting of one
+experiment; rehearsals and benchmarks, which need no data, take such settings of the machine alone.
+
+Where the tree was copied without .git, set the environment variable SPARSITY_COMMIT to the commit it is of: runs
+record it.
 """
 
 import argparse
@@ -16,18 +23,29 @@ import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO
 
 from sparsity import provenance
+from sparsity.machine import has_cuda
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_PACK = 25.0
 SECONDS_TO_STOP = 10.0
 SUMMARIES = ("summary.json", "layers.csv", "curve.jsonl", "manifest.json", "config.yaml")
+# shortest first, so that a short time on a GPU finishes most
+EXPERIMENTS = (
+    "lenet5_mnist",
+    "lenet5_fashion_mnist",
+    "resnet32_cifar10",
+    "transformer_taskmaster1",
+    "transformer_wmt14",
+    "vgg16_imagenet",
+)
+COMPLAINTS = ("error: ", "failed: ", "not run: ")  # of our own scripts
 DISPENSABLE = ("*.previous.pt", "before_prune_*.pt", "lock")
 
 
@@ -56,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{stage.name}: {states[stage.name]}", flush=True)
             (out / "campaign.json").write_text(json.dumps(states, indent=1) + "\n")
         pack(results, out, options.part_mib << 20, options.total_mib << 20)
-    return 3 if "out of time" in states.values() else int("failed" in states.values())
+    if "out of time" in states.values():
+        return 3
+    return int(any(state.startswith("failed") for state in states.values()))
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -69,13 +89,16 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: %(default)s)")
     parser.add_argument("--results-dir", type=Path, help="where runs stand (default: a temporary folder)")
     parser.add_argument("--stages", default="tests,bench,rehearsal,experiments", help="in their order, by commas")
-    parser.add_argument("--experiments", default="lenet5_mnist,lenet5_fashion_mnist", help="by commas")
+    parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="by commas, in their order")
     parser.add_argument("--pruners", default="relevance", help="by commas")
     parser.add_argument("--seeds", default="0", help="by commas")
     parser.add_argument("--scale", default="paper", help="of the experiments")
     parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--part-mib", type=int, default=16, help="largest file brought home (default: %(default)s)")
     parser.add_argument("--total-mib", type=int, default=60, help="all of the state together (default: %(default)s)")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="EXPERIMENT:KEY=VALUE", help="one override of one"
+    )
     parser.add_argument("overrides", nargs="*", help="further overrides of every run, such as machine.precision=bf16")
     options = parser.parse_intermixed_args(arguments)
     if not 60 * options.minutes > SECONDS_TO_PACK:
@@ -85,33 +108,83 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def stages(options: argparse.Namespace, results: Path) -> Iterator[Stage]:
     """The commands, in their order."""
-    python, scripts = sys.executable, ROOT / "scripts"
-    experiments = options.experiments.split(",")
-    machine = ("--machine", options.machine)
-    runs = (
-        *("--experiments", options.experiments, "--pruners", options.pruners, "--seeds", options.seeds, *machine),
-        *("--tracking", "none", f"results_dir={results}", f"data_dir={options.data_dir}", *options.overrides),
-    )
-    reproduce = (python, str(scripts / "reproduce.py"), "run")
-    known = {
-        "tests": [Stage("tests", (python, "-m", "pytest", "-q", "-m", "gpu", str(ROOT / "tests")))],
-        "bench": [
-            Stage(f"bench {name}", (python, str(scripts / "bench.py"), "step", "--experiment", name, *machine))
-            for name in experiments
-        ],
-        "rehearsal": [Stage("rehearsal", (*reproduce, "--scale", "rehearsal", *runs))],
-        "experiments": [Stage("experiments", (*reproduce, "--scale", options.scale, *runs))],
-    }
-    for name in options.stages.split(","):
-        if name not in known:
-            raise SystemExit(f"error: --stages={name} is unknown; choose of {', '.join(known)}.")
-        yield from known[name]
+    own = own_overrides(options)
+    for kind in options.stages.split(","):
+        if kind == "tests":
+            yield Stage("tests", (sys.executable, "-m", "pytest", "-q", "-m", "gpu", str(ROOT / "tests")))
+            continue
+        if kind not in KINDS:
+            raise SystemExit(f"error: --stages={kind} is unknown; choose of tests, {', '.join(KINDS)}.")
+        for experiment in options.experiments.split(","):
+            yield from KINDS[kind](options, results, experiment, own[experiment])
+
+
+def own_overrides(options: argparse.Namespace) -> dict[str, list[str]]:
+    """Experiment -> the overrides of its runs: those of every run, then its own.
+
+    Raises:
+        SystemExit: if an experiment of --set is none of this campaign.
+    """
+    own = {experiment: list(options.overrides) for experiment in options.experiments.split(",")}
+    for word in options.set:
+        experiment, _, override = word.partition(":")
+        if experiment not in own or "=" not in override:
+            raise SystemExit(f"error: --set {word} is not EXPERIMENT:KEY=VALUE with one of {', '.join(own)}.")
+        own[experiment].append(override)
+    return own
+
+
+def of_machine(overrides: list[str]) -> tuple[str, ...]:
+    """Those overrides that change nothing but where and how fast."""
+    return tuple(override for override in overrides if override.startswith("machine."))
+
+
+def benchmarks(options: argparse.Namespace, results: Path, experiment: str, own: list[str]) -> Iterator[Stage]:
+    """Steps, those of a Transformer with its search, and VGG-16's loader; what is large is in bf16 on a GPU."""
+    on_gpu = options.machine != "cpu" and has_cuda()
+    is_large = experiment.startswith(("transformer", "vgg16"))
+    precision = ("machine.precision=bf16",) if on_gpu and is_large else ()
+    command = "text" if experiment.startswith("transformer") else "step"
+    bench, machine = (sys.executable, str(ROOT / "scripts/bench.py")), ("--machine", options.machine)
+    settings = (*precision, *of_machine(own))
+    yield Stage(f"bench {experiment}", (*bench, command, "--experiment", experiment, *machine, *settings))
+    source = dict(override.partition("=")[::2] for override in own).get("dataset.source", "real")
+    if experiment.startswith("vgg16") and source != "generated":
+        loader = ("loader", "--source", source, "--rounds", "2", "--data-dir", options.data_dir)
+        yield Stage(f"bench {experiment} loader", (*bench, *loader, *machine))
+
+
+def rehearsal(options: argparse.Namespace, results: Path, experiment: str, own: list[str]) -> Iterator[Stage]:
+    """The experiment in full size, cut to a few hundred steps, on generated data."""
+    runs = ("--scale", "rehearsal", "--pruners", "relevance", "--seeds", options.seeds.partition(",")[0])
+    yield Stage(f"rehearsal {experiment}", reproduction(options, results, experiment, *runs, *of_machine(own)))
+
+
+def whole(options: argparse.Namespace, results: Path, experiment: str, own: list[str]) -> Iterator[Stage]:
+    """The experiment itself, with every pruner and seed."""
+    runs = ("--scale", options.scale, "--pruners", options.pruners, "--seeds", options.seeds)
+    yield Stage(f"experiment {experiment}", reproduction(options, results, experiment, *runs, *own))
+
+
+def reproduction(options: argparse.Namespace, results: Path, experiment: str, *runs: str) -> tuple[str, ...]:
+    """The command of runs of one experiment."""
+    places = (f"results_dir={results}", f"data_dir={options.data_dir}")
+    where = ("--experiments", experiment, "--machine", options.machine, "--tracking", "none", *places)
+    return (sys.executable, str(ROOT / "scripts/reproduce.py"), "run", *where, *runs)
+
+
+KINDS: dict[str, Callable[[argparse.Namespace, Path, str, list[str]], Iterator[Stage]]] = {
+    "bench": benchmarks,
+    "rehearsal": rehearsal,
+    "experiments": whole,
+}
 
 
 def run(stage: Stage, environment: dict[str, str], deadline: float, log: Path) -> str:
-    """Run a stage until it ends or time is out: done, failed or out of time."""
+    """Run a stage until it ends or time is out: `done`, `failed: ` and its own last word on why, or `out of time`."""
     if time.monotonic() >= deadline:
         return "out of time"
+    begin = log.stat().st_size if log.exists() else 0
     with log.open("a") as file:
         print(f"== {stage.name}: {' '.join(stage.command)}", file=file, flush=True)
         process = subprocess.Popen(
@@ -122,7 +195,15 @@ def run(stage: Stage, environment: dict[str, str], deadline: float, log: Path) -
         except subprocess.TimeoutExpired:
             stop(process)
             return "out of time"
-    return "done" if status == 0 else "failed"
+    return "done" if status == 0 else f"failed: {reason(log, begin) or f'exit status {status}, see log.txt'}"
+
+
+def reason(log: Path, begin: int) -> str:
+    """The last sentence in the log, from byte `begin` on, that says why something could not be done; or nothing."""
+    with log.open(errors="replace") as file:
+        file.seek(begin)
+        said = [line.strip().partition(": ") for line in file if line.startswith(COMPLAINTS)]
+    return said[-1][2] if said else ""
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

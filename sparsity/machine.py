@@ -61,6 +61,18 @@ def prepare(settings: MachineSettings) -> "torch.device":
     return torch.device(name)
 
 
+@contextlib.contextmanager
+def free_kernels() -> Iterator[None]:
+    """Run a block without the demand for deterministic kernels, which other people's code is not held to."""
+    import torch
+
+    torch.use_deterministic_algorithms(False)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(True)
+
+
 @functools.cache
 def can_compile(device_type: str) -> bool:
     """Whether torch.compile works on this machine, which takes a C++ compiler; where it does not, a warning says so."""

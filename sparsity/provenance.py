@@ -24,6 +24,7 @@ from typing import Any
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
+COMMIT_VARIABLE = "SPARSITY_COMMIT"
 _LOCK = "lock"
 _NEVER_IDENTITY = (
     *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
@@ -155,11 +156,13 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
 
 
 def origin() -> dict[str, Any]:
-    """Commit, command, versions and time, as recorded in a manifest."""
+    """Commit, command, versions and time, as recorded in a manifest.
+
+    In a copy without `.git` the environment variable SPARSITY_COMMIT says which commit it is of, and whoever sets it
+    answers for the copy being that commit unchanged.
+    """
     return {
-        "commit": _git("rev-parse", "HEAD"),
-        # results are written by runs themselves: they do not make the code dirty
-        "dirty": bool(_git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")),
+        **_code(),
         "command": shlex.join(["python", os.path.relpath(sys.argv[0]) if sys.argv[0] else "", *sys.argv[1:]]),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "started": now(),
@@ -195,8 +198,16 @@ def _digest(identity: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
-def _git(*arguments: str) -> str | None:
+def _code() -> dict[str, Any]:
     here = Path(__file__).parent.parent  # conf/ and scripts/ are code too
+    if not (here / ".git").exists():  # git itself would go on looking, and find a repository that the copy lies in
+        return {"commit": os.environ.get(COMMIT_VARIABLE) or None, "dirty": False}
+    # results are written by runs themselves: they do not make the code dirty
+    changes = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
+    return {"commit": _git(here, "rev-parse", "HEAD"), "dirty": bool(changes)}
+
+
+def _git(here: Path, *arguments: str) -> str | None:
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         done = subprocess.run(["git", *arguments], cwd=here, capture_output=True, text=True, check=True)
         return done.stdout.strip()

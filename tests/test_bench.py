@@ -83,6 +83,30 @@ def test_a_block_of_our_steps_takes_batch_after_batch_and_leaves_the_recorder_em
     assert (trainer.step, trainer.drain()) == (3, [])  # one untimed step goes first
 
 
+def test_streamed_images_are_timed_without_the_straightforward_recipe_and_that_is_said() -> None:
+    narrow = ("regularise.batch_size=2", "dataset.image_size=56", "model.num_classes=1000")
+    with bench.workspace("vgg16_imagenet", "cpu", 1, scale="smoke", more=narrow) as whole:
+        data = whole.data
+        work = replace(whole, data=replace(data, val=replace(data.val, num_images=4)))  # type: ignore[type-var]
+        found = {figure["figure"]: figure for figure in figures.step_figures(work, 2)}
+    assert "is left out" in found["note"]["sentence"]
+    assert "straightforward step" not in found and found["training"]["images_per_second"] > 0
+    assert found["evaluation"]["images"] == 4
+
+
+def test_an_evaluation_is_a_whole_pass_over_the_test_images(work: Workspace) -> None:
+    figure = figures.evaluation(work, equality.regularised(work))
+    assert figure["images"] == len(work.data.test)
+    seconds = figure["milliseconds"] / 1000
+    assert figure["images_per_second"] == pytest.approx(figure["images"] / seconds, rel=0.2)
+
+
+def test_the_precision_asked_for_is_the_one_that_runs() -> None:
+    options = bench.parse_arguments(["step", "--experiment", "lenet5_mnist", "--precision", "bf16", "--machine", "cpu"])
+    with bench.asked_workspace(options) as work:
+        assert work.execution.bf16
+
+
 def test_an_unequal_update_ends_the_command_with_one_sentence(
     work: Workspace, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,9 +80,94 @@ def test_a_stage_is_stopped_when_time_is_out(tmp_path: Path) -> None:
     assert time.monotonic() - started < 30
 
 
+def planned(*arguments: str) -> dict[str, tuple[str, ...]]:
+    """Stage -> its command."""
+    options = campaign.parse_arguments(["--minutes", "9", "--out", "out", "--machine", "cpu", *arguments])
+    return {stage.name: stage.command[1:] for stage in campaign.stages(options, Path("runs"))}
+
+
+def test_all_experiments_are_rehearsed_and_run_one_by_one_in_the_stated_order() -> None:
+    assert set(campaign.EXPERIMENTS) == {path.stem for path in (campaign.ROOT / "conf/experiment").glob("*.yaml")}
+    names = list(planned("--stages", "tests,rehearsal,experiments"))
+    rehearsals = [f"rehearsal {name}" for name in campaign.EXPERIMENTS]
+    assert names == ["tests", *rehearsals, *(f"experiment {name}" for name in campaign.EXPERIMENTS)]
+
+
+def test_each_experiment_has_its_own_benchmark() -> None:
+    commands = {name.removeprefix("bench "): command[1] for name, command in planned("--stages", "bench").items()}
+    images = {"lenet5_mnist": "step", "lenet5_fashion_mnist": "step", "resnet32_cifar10": "step"}
+    large = {"transformer_taskmaster1": "text", "transformer_wmt14": "text", "vgg16_imagenet": "step"}
+    assert commands == {**images, **large, "vgg16_imagenet loader": "loader"}
+
+
+def test_on_a_gpu_the_large_networks_are_timed_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "has_cuda", lambda: True)
+    commands = planned("--stages", "bench", "--machine", "cuda")
+    in_bf16 = {name for name, command in commands.items() if "machine.precision=bf16" in command}
+    assert in_bf16 == {"bench transformer_taskmaster1", "bench transformer_wmt14", "bench vgg16_imagenet"}
+
+
+def test_a_setting_of_one_experiment_reaches_that_one_and_rehearsals_take_the_machines_alone() -> None:
+    own = ("transformer_wmt14:dataset.source=standin", "transformer_wmt14:machine.precision=bf16")
+    commands = planned(*(word for setting in own for word in ("--set", setting)))
+    with_data = {name for name, command in commands.items() if "dataset.source=standin" in command}
+    assert with_data == {"experiment transformer_wmt14"}
+    with_precision = {name for name, command in commands.items() if "machine.precision=bf16" in command}
+    assert with_precision == {f"{kind} transformer_wmt14" for kind in ("bench", "rehearsal", "experiment")}
+
+
+def test_the_loader_is_timed_on_what_the_experiment_reads() -> None:
+    sample = planned("--stages", "bench", "--set", "vgg16_imagenet:dataset.source=sample")
+    assert sample["bench vgg16_imagenet loader"][1:4] == ("loader", "--source", "sample")
+    noise = planned("--stages", "bench", "--set", "vgg16_imagenet:dataset.source=generated")
+    assert "bench vgg16_imagenet loader" not in noise
+
+
+def test_seeds_and_pruners_are_those_of_the_experiments_and_a_rehearsal_takes_one() -> None:
+    commands = planned("--seeds", "3,4", "--pruners", "relevance,l2", "--experiments", "lenet5_mnist")
+    assert {"3,4", "relevance,l2"} <= set(commands["experiment lenet5_mnist"])
+    assert {"3", "relevance"} <= set(commands["rehearsal lenet5_mnist"])
+
+
+@pytest.mark.parametrize(
+    ("script", "state"),
+    [
+        ("print('error: There is no data/x: unpack it.'); exit(1)", "failed: There is no data/x: unpack it."),
+        ("exit(2)", "failed: exit status 2, see log.txt"),
+        ("print('error: but it went on')", "done"),
+    ],
+)
+def test_a_stage_that_failed_says_why_in_a_sentence(tmp_path: Path, script: str, state: str) -> None:
+    (tmp_path / "log.txt").write_text("error: of an earlier stage\n")
+    stage = campaign.Stage("one", (sys.executable, "-c", script))
+    assert campaign.run(stage, dict(os.environ), time.monotonic() + 60, tmp_path / "log.txt") == state
+
+
+def test_a_stage_that_failed_does_not_stop_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad, good = (campaign.Stage(name, (sys.executable, "-c", f"exit({name == 'bad'})")) for name in ("bad", "good"))
+    monkeypatch.setattr(campaign, "stages", lambda *_: [bad, good])
+    assert campaign.main(["--minutes", "2", "--out", str(tmp_path)]) == 1
+    states = json.loads((tmp_path / "campaign.json").read_text())
+    assert states["bad"].startswith("failed") and states["good"] == "done"
+
+
+@pytest.mark.slow
+def test_missing_data_are_said_in_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
+    only = ["--stages", "experiments", "--experiments", "vgg16_imagenet", "--scale", "smoke", "--machine", "cpu"]
+    source = ["--set", "vgg16_imagenet:dataset.source=real", "--data-dir", str(tmp_path / "data")]
+    assert campaign.main(["--minutes", "3", "--out", str(tmp_path / "out"), *only, *source]) == 1
+    state = json.loads((tmp_path / "out/campaign.json").read_text())["experiment vgg16_imagenet"]
+    assert "There is no" in state and "unpack them as" in state
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
+        (
+            ["--experiments", "lenet5_mnist", "--set", "lenet:seed=1"],
+            "--set lenet:seed=1 is not EXPERIMENT:KEY=VALUE with one of lenet5_mnist.",
+        ),
         (["--stages", "test"], "--stages=test is unknown; choose of tests, bench, rehearsal, experiments."),
         (["--from", "nowhere"], "--from=nowhere holds no campaign.json; name the --out of an earlier call."),
     ],
@@ -105,6 +190,6 @@ def test_a_campaign_that_ran_out_of_time_is_finished_by_the_next_on_another_mach
     assert list((tmp_path / "first").glob("state.tar.part*"))
     second = ["--minutes", "5", "--out", str(tmp_path / "second"), "--from", str(tmp_path / "first")]
     assert campaign.main([*second, *common, *overrides]) == 0
-    assert json.loads((tmp_path / "second/campaign.json").read_text()) == {"experiments": "done"}
+    assert json.loads((tmp_path / "second/campaign.json").read_text()) == {"experiment lenet5_mnist": "done"}
     with tarfile.open(tmp_path / "second/summaries.tar.gz") as archive:
         assert any(name.endswith("summary.json") for name in archive.getnames())

@@ -273,5 +273,20 @@ def test_changed_code_and_settings_are_dirty_and_results_are_not(
 
 def test_without_a_repository_the_commit_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "sparsity" / "provenance.py"))
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    monkeypatch.delenv("SPARSITY_COMMIT", raising=False)
     assert provenance.origin()["commit"] is None
+
+
+def test_a_copy_without_git_takes_its_commit_from_the_environment_and_none_from_a_repository_around_it(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(provenance, "__file__", str(repository / "copy" / "sparsity" / "provenance.py"))
+    monkeypatch.setenv("SPARSITY_COMMIT", "0123abc")
+    assert provenance.origin()["commit"] == "0123abc"
+
+
+def test_a_repository_knows_its_commit_better_than_the_environment(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSITY_COMMIT", "0123abc")
+    assert len(provenance.origin()["commit"]) == 40

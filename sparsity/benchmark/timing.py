@@ -58,5 +58,12 @@ def spread(values: list[float], unit: str) -> dict[str, Any]:
     return {unit: _rounded(median(values)), "quartiles": [_rounded(low), _rounded(high)]}
 
 
+def speedup(name: str, theirs: list[float], ours: list[float], at_least: float, device: torch.device) -> dict[str, Any]:
+    """How many times faster ours is, by the ratios within each round; the target is one of a GPU."""
+    figure = spread([a / b for a, b in zip(theirs, ours, strict=True)], "ratio")
+    target = {"at_least": at_least, "met": figure["ratio"] >= at_least} if device.type == "cuda" else {}
+    return {"figure": name, **figure, **target}
+
+
 def _rounded(value: float) -> float:
     return float(f"{value:.4g}")
