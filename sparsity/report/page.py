@@ -45,11 +45,12 @@ LEGEND = """\
 - **matches**: metric and sparsity are both within the tolerance. **better**: one is beyond it, the other not below it.
   **short**: the metric is below it at equal sparsity, or a seed never reached the sparsity. **trade-off**: sparser, but
   with a lower metric. **differs**: a number of which neither more nor less is better. **not run**: there is no run.
-- Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
-  exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
-  of *differs* takes both p below 0.05.
-- Variants of the paper's method (another alpha, scale-free) and runs that were shortened or small, used stand-in data
-  or came from uncommitted code keep their row, without a verdict. Rows that begin with *Paper* are as published;
+- Relevance against its controls: runs with all other settings equal (LOBSTER: with its own optimiser, trigger and
+  lambda), paired by seed. p by the paired t test and by the exact sign-flip test, which cannot go below 2 / 2^n; d_z is
+  the mean difference over its standard deviation. A reading of *differs* takes both p below 0.05.
+- Variants of the paper's method (another lambda, bound, fraction, alpha, scale-free) and runs that were shortened or
+  small, used other data, another size of the network or another baseline, or came from uncommitted code keep their row,
+  without a verdict. Rows that begin with *Paper* are as published;
   numbers in brackets are the paper's references."""
 
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
