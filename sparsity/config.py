@@ -177,11 +177,13 @@ def build(settings: Settings) -> "Experiment":
     """The experiment that the settings describe; its network and data are built when they are needed.
 
     Raises:
-        ValueError: if `model` or `dataset` names something unknown or has a wrong argument.
+        ValueError: if `model`, `dataset`, `task` or a part of the pruner names something unknown, or has a wrong
+            argument.
     """
+    from sparsity.pruning.scores import magnitude
     from sparsity.workspace import Experiment
 
-    baseline = settings.baseline.source
+    baseline, pruner = settings.baseline.source, settings.pruner
     circumstances = {
         "protocol": settings.protocol.name,
         "data_dir": settings.data_dir,
@@ -193,6 +195,8 @@ def build(settings: Settings) -> "Experiment":
         build_model=_leaf("model", settings.model),
         build_data=_leaf("dataset", settings.dataset, circumstances),
         task=_leaf("task", settings.task, circumstances)(),
+        pull=_leaf("pruner.penalty.custom", pruner.penalty.custom)() if pruner.penalty.custom else None,
+        score=_leaf("pruner.score", pruner.score)() if pruner.score else magnitude,
     )
 
 

@@ -92,7 +92,7 @@ def _summary(
         "experiment": settings.experiment,
         "model": leaf_name(settings.model).lower(),
         "dataset": leaf_name(settings.dataset).lower(),
-        "data_source": settings.dataset.get("source"),
+        "data_source": settings.dataset.get("source", "real"),  # a data set of one source has no key for it
         "data_name": work.data.name,
         "data_settings": settings.dataset,
         "pruner": settings.pruner.name,

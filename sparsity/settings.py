@@ -16,7 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.penalty.kind": ("none", "l1", "l2", "relevance", "lobster"),
+    "pruner.penalty.kind": ("none", "l1", "l2", "relevance", "lobster", "custom"),
     "pruner.trigger": ("gate", "plateau"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
     "pruner.penalty.decay": ("linear", "exponential", "none"),
@@ -118,7 +118,10 @@ class FinetuneSettings(PhaseSettings):
 
 @dataclass
 class PenaltySettings:
-    """The pull towards zero: lambda is `strength`, alpha scales the gradient inside the irrelevance (PAPER eq. 4)."""
+    """The pull towards zero: lambda is `strength`, alpha scales the gradient inside the irrelevance (PAPER eq. 4).
+
+    custom: the pull of `kind: custom`, a `_target_` and its arguments (EXTENDING.md).
+    """
 
     kind: str = "none"
     strength: float = 0.0
@@ -128,6 +131,7 @@ class PenaltySettings:
     decoupled: bool = False
     decay: str = "linear"
     half_life_evaluations: float = 1.0
+    custom: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -135,12 +139,14 @@ class PrunerSettings:
     """Which method: a kind of penalty, whether weights are removed at all, and what lets them go.
 
     trigger: the gate on the validation metric (the paper), or a plateau of the validation loss (LOBSTER).
+    score: what says which weights go first, not their magnitude: a `_target_` and its arguments (EXTENDING.md).
     """
 
     name: str = "dense"
     prunes: bool = False
     penalty: PenaltySettings = field(default_factory=PenaltySettings)
     trigger: str = "gate"
+    score: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -283,6 +289,7 @@ def check(settings: Settings) -> None:
             f"sweep_name={settings.sweep_name} names a folder: give letters, digits, dots and hyphens only."
         )
     _check_starts(settings.finetune.start_from)
+    _check_custom(settings.pruner.penalty)
     for name in ("baseline", "regularise", "finetune"):
         _check_micro_batches(name, getattr(settings, name))
 
@@ -292,6 +299,15 @@ def _check_micro_batches(name: str, phase: PhaseSettings) -> None:
         raise ValueError(
             f"{name}.micro_batches={phase.micro_batches} does not divide {name}.batch_size={phase.batch_size}; "
             "choose a divisor."
+        )
+
+
+def _check_custom(penalty: PenaltySettings) -> None:
+    if (penalty.kind == "custom") != bool(penalty.custom):
+        got = "is given" if penalty.custom else "is missing"
+        raise ValueError(
+            f"pruner.penalty.custom {got} with pruner.penalty.kind={penalty.kind}: "
+            "kind=custom and custom._target_ go together, as EXTENDING.md shows."
         )
 
 

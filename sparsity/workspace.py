@@ -18,6 +18,8 @@ from sparsity import machine, provenance
 from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
+from sparsity.pruning.regularizers import Pull
+from sparsity.pruning.scores import Score, magnitude
 from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree
 from sparsity.tracking import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
@@ -74,12 +76,17 @@ class Furnished(Protocol):
 
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs, built from its settings: constructors of the network and the data, and the task."""
+    """All that a run needs, built from its settings: constructors of the network and the data, and the task.
+
+    pull: the custom penalty's, None for the built-in kinds. score: of the weights; the smallest go first.
+    """
 
     settings: Settings
     build_model: Callable[[], nn.Module]
     build_data: Callable[[], Data]
     task: Task
+    pull: Pull | None = None
+    score: Score = magnitude
 
 
 @dataclass(frozen=True)
@@ -165,7 +172,15 @@ class Workspace(Setup):
         batches = self.data.training_batches(settings.batch_size // settings.micro_batches, seed, kind)
         steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
         every = settings.evaluate_every_steps or steps_per_epoch
-        pruner = Pruner(model, pruner_settings, self.settings.schedule.fraction, steps_per_epoch, every)
+        pruner = Pruner(
+            model,
+            pruner_settings,
+            self.settings.schedule.fraction,
+            steps_per_epoch,
+            every,
+            self.experiment.pull,
+            self.experiment.score,
+        )
         trainer = Trainer(
             model,
             self.experiment.task,

@@ -21,7 +21,7 @@ from sparsity.settings import (
     leaves,
 )
 
-PENALTY_KINDS = "none, l1, l2, relevance, lobster"
+PENALTY_KINDS = "none, l1, l2, relevance, lobster, custom"
 
 
 def with_penalty(**changes: Any) -> Settings:
@@ -87,6 +87,16 @@ WRONG = [
     (
         Settings(regularise=PhaseSettings(batch_size=100, micro_batches=3)),
         "regularise.micro_batches=3 does not divide regularise.batch_size=100; choose a divisor.",
+    ),
+    (
+        with_penalty(kind="custom"),
+        "pruner.penalty.custom is missing with pruner.penalty.kind=custom: kind=custom and custom._target_ go "
+        "together, as EXTENDING.md shows.",
+    ),
+    (
+        with_penalty(kind="l2", custom={"_target_": "mine.Pull"}),
+        "pruner.penalty.custom is given with pruner.penalty.kind=l2: kind=custom and custom._target_ go "
+        "together, as EXTENDING.md shows.",
     ),
 ]
 

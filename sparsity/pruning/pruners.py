@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.pruning.masks import Masks
-from sparsity.pruning.regularizers import Penalty
-from sparsity.pruning.scores import magnitude
+from sparsity.pruning.regularizers import Penalty, Pull
+from sparsity.pruning.scores import Score, magnitude
 from sparsity.pruning.selection import num_to_prune, select_smallest
 from sparsity.pruning.summary import IrrelevanceProbe, sparsity
 from sparsity.settings import PrunerSettings
@@ -27,6 +27,8 @@ class Pruner:
         fraction: of the remaining weights that one prune removes.
         steps_per_epoch: unit of the linear decay of lambda.
         steps_per_evaluation: unit of the exponential decay of lambda.
+        pull: of a penalty whose kind is `custom`.
+        score: of the weights; the smallest go first.
     """
 
     def __init__(
@@ -36,15 +38,17 @@ class Pruner:
         fraction: float,
         steps_per_epoch: int,
         steps_per_evaluation: int,
+        pull: Pull | None = None,
+        score: Score = magnitude,
     ) -> None:
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self._parameters, self._fraction = parameters, fraction
+        self._parameters, self._fraction, self._score = parameters, fraction, score
         self.masks = Masks(parameters)
         self.probe = IrrelevanceProbe(list(parameters), settings.penalty, self.masks.multipliers)
         self.penalty: Penalty | None = None
         if settings.penalty.kind != "none":
             multipliers = list(self.masks.multipliers.values())
-            self.penalty = Penalty(settings.penalty, steps_per_epoch, steps_per_evaluation, multipliers)
+            self.penalty = Penalty(settings.penalty, steps_per_epoch, steps_per_evaluation, multipliers, pull)
 
     @property
     def num_total(self) -> dict[str, int]:
@@ -63,7 +67,7 @@ class Pruner:
 
     @torch.no_grad()
     def prune(self, count: int | None = None) -> None:
-        """Remove `count` weights, smallest magnitudes first, and restart lambda; None is the scheduled fraction."""
+        """Remove `count` weights, smallest scores first, and restart lambda; None is the scheduled fraction."""
         count = num_to_prune(self.num_kept, self._fraction) if count is None else count
         self.masks.shrink(self._selected(count))
         if self.penalty is not None:
@@ -85,5 +89,5 @@ class Pruner:
 
     def _selected(self, count: int) -> dict[str, Tensor]:
         """New masks without the `count` smallest of the kept weights."""
-        scores = {name: magnitude(p) for name, p in self._parameters.items()}
+        scores = {name: self._score(p.detach()) for name, p in self._parameters.items()}
         return select_smallest(scores, self.masks.kept, count)

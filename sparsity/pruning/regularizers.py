@@ -5,7 +5,8 @@ goes through momentum and Adam's moments (coupled, as the authors do); decoupled
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,25 +15,34 @@ from sparsity.pruning.schedules import penalty_decay
 from sparsity.pruning.scores import insensitivity, irrelevance
 from sparsity.settings import PenaltySettings
 
+Pull: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""d(penalty)/dw at lambda = 1 of one parameter, a new tensor, from the weight and its gradient of the loss alone."""
+
 
 class Penalty:
-    """A gradient edit (and, decoupled, an after-step) for `l1`, `l2`, `relevance` and `lobster`.
+    """A gradient edit (and, decoupled, an after-step) for `l1`, `l2`, `relevance`, `lobster` and `custom`.
 
     l1: lambda sum |w|. l2: lambda sum w^2. relevance: lambda sum I w^2, PAPER eq. 5. lobster: no penalty of the loss
-    but w -= lambda w max(0, 1 - |g|) after the step, whatever its rate. Every trainable parameter takes part: biases
-    and norms too, as in the authors' code.
+    but w -= lambda w max(0, 1 - |g|) after the step, whatever its rate. custom: what `pull` says. Every trainable
+    parameter takes part: biases and norms too, as in the authors' code.
 
     Args:
         settings: kind, lambda, alpha, decay.
         steps_per_epoch: steps after which the linear decay reaches zero.
         steps_per_evaluation: unit of the exponential decay's half-life.
         multipliers: 0/1 masks of the parameters, in their order; lambda and its counter live where they do.
+        pull: of the kind `custom`.
     """
 
     def __init__(
-        self, settings: PenaltySettings, steps_per_epoch: int, steps_per_evaluation: int, multipliers: list[Tensor]
+        self,
+        settings: PenaltySettings,
+        steps_per_epoch: int,
+        steps_per_evaluation: int,
+        multipliers: list[Tensor],
+        pull: Pull | None = None,
     ) -> None:
-        self.settings, self._multipliers = settings, multipliers
+        self.settings, self._multipliers, self._custom = settings, multipliers, pull
         device = multipliers[0].device
         self._steps = (steps_per_epoch, steps_per_evaluation)
         self._count = torch.zeros((), device=device)
@@ -79,6 +89,9 @@ class Penalty:
 
     def _direction(self, parameters: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """New tensors sign(w), w, I w or max(0, 1 - |g|) w: d(penalty)/dw at lambda = 1 but for the degree."""
+        if self.settings.kind == "custom":
+            assert self._custom is not None, "a custom penalty is built with its pull"
+            return [self._custom(weight, gradient) for weight, gradient in zip(parameters, gradients, strict=True)]
         if self.settings.kind == "l1":
             return list(torch._foreach_sign(parameters))
         if self.settings.kind == "l2":
@@ -103,7 +116,7 @@ class Penalty:
         return [irrelevance(gradient, alpha, kind, scale_free, multiplier) for gradient, multiplier in pairs]
 
     def _record_value(self, parameters: list[Tensor], direction: list[Tensor]) -> None:
-        """Lambda sum w * direction, which is the penalty itself: it is homogeneous in w (Euler)."""
+        """Lambda sum w * direction, the penalty itself where it is homogeneous in w (Euler): all kinds but custom."""
         dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(direction, parameters, strict=True)]
         self._value.copy_(torch.stack(dots).sum() * self._strength)
 

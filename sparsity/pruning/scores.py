@@ -1,7 +1,13 @@
 """How irrelevant is a weight? Pure functions of weights and gradients, one tensor at a time."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
+
+Score: TypeAlias = Callable[[Tensor], Tensor]
+"""Of each weight of one parameter: at least 0, of its shape and type; the smallest of the whole network go first."""
 
 
 def irrelevance(

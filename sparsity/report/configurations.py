@@ -14,6 +14,9 @@ from sparsity.report.layer_groups import residual_by_group
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.records import Row, Run, Summary
 from sparsity.report.statistics import Statistic, describe
+from sparsity.settings import Settings, leaves
+
+_DATA = "data: "
 
 # The states from which a final phase starts, and how the tables call the result. The last one is the authors' choice of
 # a checkpoint: the best validation metric, whatever the sparsity (protocol=authors).
@@ -29,8 +32,22 @@ _OF_IRRELEVANCE: dict[str, Callable[[Any], str]] = {
     "pruner.penalty.scale_free": lambda _: "scale-free",
     "pruner.penalty.irrelevance": str,
     "pruner.penalty.decoupled": lambda _: "decoupled",
+    "pruner.score": lambda _: "own score",
 }
-_OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.penalty.kind"} - {"pruner.penalty.decoupled"}
+# The paper's settings of its method by the names in results/paper, their paths, and how the tables call another value.
+_OF_PAPER = {
+    "lambda": ("pruner.penalty.strength", "lambda"),
+    "lower bound": ("gate.bound", "bound"),
+    "pruned per prune": ("schedule.fraction", "fraction"),
+    "learning rate": ("regularise.optimizer.lr", "learning rate"),
+}
+_OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.penalty.kind"} - {
+    "pruner.penalty.decoupled",
+    "pruner.score",
+}
+# LOBSTER has an optimiser, a trigger and a lambda of its own: it shares the network, the data and the epochs.
+_OF_LOBSTER = ("pruner.", "gate.", "schedule.", "regularise.optimizer.", "regularise.evaluate_every_steps")
+_DEFAULTS = dict(leaves(Settings()))
 
 # In the tables the paper's method comes first and the unpruned control last.
 _ORDER = {"relevance": 0, "dense": 2}
@@ -38,10 +55,14 @@ _ORDER = {"relevance": 0, "dense": 2}
 
 @dataclass(frozen=True)
 class Configuration:
-    """The runs of one pruner and fingerprint at one scale, in the order of their seeds, and what marks them."""
+    """The runs of one pruner and fingerprint at one scale, in the order of their seeds, and what marks them.
+
+    changed: the settings of the method that are not the paper's, in words.
+    """
 
     runs: tuple[Run, ...]
     marks: tuple[str, ...]
+    changed: tuple[str, ...] = ()
 
     @property
     def first(self) -> Summary:
@@ -56,7 +77,8 @@ class Configuration:
     @property
     def label(self) -> str:
         """The name without the fingerprint, and the marks: short enough for the legend of a figure."""
-        marks = f" ({'; '.join(self.marks)})" if self.marks else ""
+        shown = [mark for mark in self.marks if not mark.startswith(_DATA)]  # the name says that
+        marks = f" ({'; '.join(shown)})" if shown else ""
         return self._named(self.first.pruner) + marks
 
     @property
@@ -66,6 +88,15 @@ class Configuration:
         if settings is None:
             return None
         return json.dumps({path: value for path, value in settings.items() if path not in _OF_METHOD}, sort_keys=True)
+
+    @property
+    def shared_with_lobster(self) -> str | None:
+        """The same for a comparison with LOBSTER at its own settings."""
+        settings = self.first.settings
+        if settings is None:
+            return None
+        shared = {path: value for path, value in settings.items() if not path.startswith(_OF_LOBSTER)}
+        return json.dumps(shared, sort_keys=True)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -109,26 +140,43 @@ class Configuration:
 
     @property
     def variant(self) -> str:
-        """How its irrelevance differs from the paper's, in words; empty where it does not."""
+        """How its method differs from the paper's, in words; empty where it does not."""
         settings = self.first.settings or {}
-        return ", ".join(say(settings[path]) for path, say in _OF_IRRELEVANCE.items() if path in settings)
+        words = [say(settings[path]) for path, say in _OF_IRRELEVANCE.items() if path in settings]
+        return ", ".join([*words, *self.changed])
 
     def _named(self, start: str) -> str:
+        data = f" on {self.first.data_name}" if any(mark.startswith(_DATA) for mark in self.marks) else ""
         variant = f", {self.variant}" if self.variant else ""
-        return start + variant + ("" if self.first.protocol == "sound" else f" ({self.first.protocol})")
+        return start + data + variant + ("" if self.first.protocol == "sound" else f" ({self.first.protocol})")
 
 
 def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
     """Why a run must not be held against the paper, in words; empty for a run that may."""
     provenance = summary.provenance
+    num_weights = summary.rows[0].total if summary.rows else paper.num_parameters
     reasons = {
         f"{summary.scale} scale": summary.scale != "paper",
         "shortened": summary.shortened,
-        f"data: {summary.data_used}": summary.data_source != "real" or summary.dataset != paper.dataset,
+        f"{_DATA}{summary.data_used}": summary.data_source != "real" or summary.dataset != paper.dataset,
         f"model: {summary.model}": summary.model != paper.model,
+        f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
+        f"baseline: {summary.baseline.source}": summary.baseline.source != paper.baseline,
         "uncommitted code": provenance.dirty or not provenance.commit,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
+
+
+def changes(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
+    """Which settings are not those that the paper prints for its method, in words; LOBSTER has its own."""
+    settings = summary.settings
+    if settings is None or settings.get("pruner.trigger") == "plateau":
+        return ()
+    printed = {_OF_PAPER[setting.name]: setting.value for setting in paper.settings if setting.name in _OF_PAPER}
+    ours = {path: settings.get(path, _DEFAULTS[path]) for path, _ in printed}
+    decay = settings.get("pruner.penalty.decay")
+    words = [f"{word} {ours[path]:g}" for (path, word), value in printed.items() if ours[path] != value]
+    return tuple(words + ([f"decay {decay}"] if decay else []))
 
 
 def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
@@ -138,7 +186,11 @@ def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
         summary = run.summary
         groups[(summary.scale, summary.pruner, summary.fingerprint, marks(summary, paper))].append(run)
     found = [
-        Configuration(tuple(sorted(group, key=lambda run: run.summary.seed)), marks(group[0].summary, paper))
+        Configuration(
+            tuple(sorted(group, key=lambda run: run.summary.seed)),
+            marks(group[0].summary, paper),
+            changes(group[0].summary, paper),
+        )
         for group in groups.values()
     ]
     return sorted(found, key=lambda c: (bool(c.marks), _ORDER.get(c.first.pruner, 1), c.name, c.marks))

@@ -1,5 +1,7 @@
 """Does the paper's penalty differ from its controls? Relevance against L2, L1 and magnitude at equal settings.
 
+LOBSTER stands beside them at its own settings: it has no gate, so only metrics at the paper's sparsity are compared.
+
 Two configurations are compared if all but the method is equal (`Configuration.shared_settings`), marks included; their
 runs are paired by seed. Metrics are compared at the paper's sparsity, sparsities at the bound: after the last prune
 that the gate allowed.
@@ -17,7 +19,7 @@ from sparsity.report.records import Run
 from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
 
 SIGNIFICANT = 0.05
-METHOD, CONTROLS = "relevance", ("l2", "magnitude", "l1")
+METHOD, CONTROLS, LOBSTER = "relevance", ("l2", "magnitude", "l1"), "lobster"
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,12 @@ def sentence(contrast: Contrast) -> str:
 
 
 def _comparable(ours: Configuration, control: Configuration) -> bool:
-    if ours.first.pruner != METHOD or control.first.pruner not in CONTROLS or ours.shared_settings is None:
+    if ours.first.pruner != METHOD or control.first.pruner not in (*CONTROLS, LOBSTER):
         return False
-    return ours.shared_settings == control.shared_settings and (ours.first.scale, ours.marks) == (
-        control.first.scale,
-        control.marks,
-    )
+    is_lobster = control.first.pruner == LOBSTER
+    shared = [each.shared_with_lobster if is_lobster else each.shared_settings for each in (ours, control)]
+    alike = [(each.first.scale, each.marks) for each in (ours, control)]
+    return shared[0] is not None and shared[0] == shared[1] and alike[0] == alike[1]
 
 
 def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:
@@ -86,7 +88,7 @@ def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configurati
         (f"{paper.metric_label} at the paper's sparsity", Kind.METRIC, _test_metric),
         ("Sparsity (%) at the bound", Kind.FRACTION, lambda run: run.summary.regularise.sparsity),
     ]
-    for name, kind, value in numbers:
+    for name, kind, value in numbers[:1] if control.first.pruner == LOBSTER else numbers:
         first, second = ours.by_seed(value), control.by_seed(value)
         seeds = sorted(first.keys() & second.keys())
         mine, theirs = [first[seed] for seed in seeds], [second[seed] for seed in seeds]

@@ -18,6 +18,7 @@ from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
+from sparsity.report.readme import write_readme
 from sparsity.report.records import Run, find_runs, load_run
 from sparsity.report.run_tables import frontier_table, moved_bounds, runs_table
 from sparsity.report.study import TITLE as STUDY_TITLE
@@ -44,11 +45,12 @@ LEGEND = """\
 - **matches**: metric and sparsity are both within the tolerance. **better**: one is beyond it, the other not below it.
   **short**: the metric is below it at equal sparsity, or a seed never reached the sparsity. **trade-off**: sparser, but
   with a lower metric. **differs**: a number of which neither more nor less is better. **not run**: there is no run.
-- Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
-  exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
-  of *differs* takes both p below 0.05.
-- Variants of the paper's method (another alpha, scale-free) and runs that were shortened or small, used stand-in data
-  or came from uncommitted code keep their row, without a verdict. Rows that begin with *Paper* are as published;
+- Relevance against its controls: runs with all other settings equal (LOBSTER: with its own optimiser, trigger and
+  lambda), paired by seed. p by the paired t test and by the exact sign-flip test, which cannot go below 2 / 2^n; d_z is
+  the mean difference over its standard deviation. A reading of *differs* takes both p below 0.05.
+- Variants of the paper's method (another lambda, bound, fraction, alpha, scale-free) and runs that were shortened or
+  small, used other data, another size of the network or another baseline, or came from uncommitted code keep their row,
+  without a verdict. Rows that begin with *Paper* are as published;
   numbers in brackets are the paper's references."""
 
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
@@ -66,7 +68,8 @@ def build_page(results: Path) -> list[Block]:
         ValueError: one sentence with the file that is damaged.
     """
     runs = [load_run(directory) for directory in find_runs(results)]
-    sections = [(paper, _configurations(runs, paper)) for paper in load_paper(results / "paper")]
+    runs = [load_run(directory) for directory in find_runs(results)]
+    sections = _sections(runs, results)
     deviations = load_deviations(results / "deviations.md")
     blocks: list[Block] = [Heading(1, TITLE), Prose(INTRODUCTION), Heading(2, "Overview"), overview_table(sections)]
     blocks += [Heading(2, "How to read"), Prose(LEGEND)]
@@ -83,10 +86,10 @@ def render_page(results: Path) -> str:
 
 
 def write_page(results: Path) -> list[Path]:
-    """Write both renderings of the page and the figures, which are shown in both.
+    """Write both renderings of the page and the figures, which are shown in both, and the table of the README above.
 
     Returns:
-        The pages.
+        The files for readers.
 
     Raises:
         ValueError: as `build_page`.
@@ -100,7 +103,17 @@ def write_page(results: Path) -> list[Path]:
     readme, page = results / "README.md", results / "index.html"
     write_atomically(readme, render_markdown(blocks).encode())
     write_atomically(page, render_html(blocks, texts).encode())
-    return [readme, page]
+    return [readme, page, *write_readme(results.parent / "README.md", load_sections(results))]
+
+
+def load_sections(results: Path) -> list[Section]:
+    """The paper's experiments, each with the published configurations of it. Raises as `build_page`."""
+    runs = [load_run(directory) for directory in find_runs(results)]
+    return _sections(runs, results)
+
+
+def _sections(runs: Sequence[Run], results: Path) -> list[Section]:
+    return [(paper, _configurations(runs, paper)) for paper in load_paper(results / "paper")]
 
 
 def _configurations(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:

@@ -79,7 +79,7 @@ class PublishedCurve:
 
 @dataclass(frozen=True)
 class PaperExperiment:
-    """Everything the paper prints about one experiment."""
+    """Everything the paper prints about one experiment; `baseline` is where its dense network comes from, as ours."""
 
     experiment: str
     title: str
@@ -87,6 +87,7 @@ class PaperExperiment:
     dataset: str
     metric: str
     num_parameters: int
+    baseline: str
     settings: tuple[PublishedSetting, ...]
     results: PublishedTable
     sizes: PublishedSizes | None = None

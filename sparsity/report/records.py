@@ -138,7 +138,8 @@ class Summary:
     @property
     def data_used(self) -> str:
         """The name of the data really used, marked where it stands in for the experiment's own."""
-        return self.data_name if self.data_source == "real" else f"{self.data_name} (stand-in)"
+        kinds = {"real": "", "hub": "", "sample": " (sample)"}  # the hub has the real texts in a release of its own
+        return self.data_name + kinds.get(self.data_source, " (stand-in)")
 
 
 @dataclass(frozen=True)

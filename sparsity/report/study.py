@@ -21,8 +21,8 @@ TITLE = "Does relevance differ from L2?"
 QUESTION = """The penalty is L2 times the irrelevance `I = exp(-|g| / alpha)`. Where I is near 1 for every weight, the
 method is L2 under another name, and the paper's own Table 11 has the two within 0.06 BLEU of each other. A smaller
 alpha, or gradients scaled by their layer's mean, make the difference larger. Below, everything but the method is
-equal, and runs are paired by seed. *At the bound*: the sparsity after the last prune that the gate allowed, so at equal
-validation metric."""
+equal (LOBSTER keeps its own optimiser, trigger and lambda), and runs are paired by seed. *At the bound*: the sparsity
+after the last prune that the gate allowed, so at equal validation metric."""
 
 NO_RUNS = """No relevance run has a control at equal settings and seed yet: `python scripts/study.py` makes them, and
 goes on from where it was stopped."""

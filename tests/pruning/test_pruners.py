@@ -4,6 +4,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparsity.pruning.pruners import Pruner
+from sparsity.settings import PrunerSettings
 from tests.training.fakes import network, pruner, same, weights
 
 
@@ -88,3 +90,12 @@ def test_what_was_tried_is_what_a_prune_of_that_count_removes() -> None:
         tried = weights(model)
     method.prune(100)
     assert same(tried, weights(model)) and method.num_kept == sum(method.num_total.values()) - 100
+
+
+def test_a_score_of_its_own_says_which_weights_go() -> None:
+    model = network()
+    biggest = torch.cat([weight.abs().flatten() for weight in weights(model)]).max()
+    settings = PrunerSettings(prunes=True)
+    Pruner(model, settings, 0.5, 10, 4, score=lambda weight: 10 - weight.abs()).prune()
+    left = torch.cat([weight.abs().flatten() for weight in weights(model)])
+    assert left.max() < biggest and int((left == 0).sum()) == round(len(left) / 2)

@@ -179,3 +179,11 @@ def test_lobster_stops_with_the_updates() -> None:
     subject.edit([weight], [torch.tensor([0.0])])
     subject.after_step([weight], torch.tensor(0.0))
     assert weight.item() == 1.0
+
+
+def test_a_custom_pull_is_weighed_by_lambda_and_added_to_the_gradient() -> None:
+    weight, gradient = torch.tensor([2.0, -3.0]), torch.tensor([0.5, 1.0])
+    settings = PenaltySettings(kind="custom", strength=STRENGTH, decay="none")
+    subject = Penalty(settings, 10, 4, [torch.ones(2)], pull=lambda weight, gradient: weight.square() + gradient)
+    subject.edit([weight], [gradient])
+    assert gradient.tolist() == [0.5 + STRENGTH * 4.5, 1.0 + STRENGTH * 10.0]

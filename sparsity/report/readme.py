@@ -1,0 +1,63 @@
+"""How do results get into README.md? Its table stands between two marker comments and is written by `make report`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sparsity.report.blocks import Table, table
+from sparsity.report.cells import number, spread
+from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind, headline
+from sparsity.report.configurations import Configuration
+from sparsity.report.markdown import render_markdown
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.publish import write_atomically
+from sparsity.report.tables import Section, own_results
+
+BEGIN, END = "<!-- results: written by make report -->", "<!-- end of results -->"
+
+
+def results_table(sections: Sequence[Section]) -> Table:
+    """One line per experiment and judged configuration of the paper's method: metric at sparsity, theirs and ours."""
+    rows = [row for paper, configurations in sections for row in _rows(paper, own_results(paper, configurations))]
+    return table(["experiment", "paper", "ours, at the paper's sparsity", "seeds", "verdict"], rows)
+
+
+def filled(text: str, sections: Sequence[Section]) -> str:
+    """A README's text with the table of these results between its markers.
+
+    Raises:
+        ValueError: if one marker stands there without the other.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"README.md has no line '{END}' after '{BEGIN}': restore both, the results go between them.")
+    return "\n\n".join((before + begin, render_markdown([results_table(sections)]).rstrip("\n"), end + after))
+
+
+def write_readme(readme: Path, sections: Sequence[Section]) -> list[Path]:
+    """Bring a README up to date, if it is there and has the marker; the file, if it was written.
+
+    Raises:
+        ValueError: as `filled`.
+    """
+    if not readme.is_file() or BEGIN not in (text := readme.read_text(encoding="utf-8")):
+        return []
+    write_atomically(readme, filled(text, sections).encode())
+    return [readme]
+
+
+def _rows(paper: PaperExperiment, ours: Sequence[Configuration]) -> list[list[str]]:
+    printed = paper.row("relevance")
+    assert printed is not None, "every experiment has a row of the paper's own method"
+    target = f"{number(printed.metric, Kind.METRIC)} at {number(printed.sparsity, Kind.FRACTION)} %"
+    name = f"{paper.title}, {'accuracy' if paper.metric == 'accuracy' else 'BLEU'}"
+    return [[name, target, *_ours(paper, each)] for each in ours] or [[name, target, "", "", "not run"]]
+
+
+def _ours(paper: PaperExperiment, ours: Configuration) -> list[str]:
+    metric = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
+    sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
+    item = headline(paper, ours)
+    assert item is not None, "these results are judged"
+    reached = f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %" if metric else "never reached"
+    return [reached, str(len(ours.runs)), item.verdict.value]
