@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from scripts import bench
 from sparsity.benchmark import huggingface, searching, text
@@ -90,7 +91,12 @@ def test_the_micro_batches_of_a_step_are_those_of_our_loop(work: Workspace) -> N
     ours = work.phase("regularise", work.settings.regularise, work.settings.pruner, 0)
     seen: list[Any] = []
     at = ours.trainer.batches.at
-    ours.trainer.batches.at = lambda *place: seen.append(at(*place)) or seen[-1]  # type: ignore[method-assign]
+
+    def seen_at(position: Tensor, step: int) -> Any:
+        seen.append(at(position, step))
+        return seen[-1]
+
+    ours.trainer.batches.at = seen_at  # type: ignore[method-assign]
     for _ in range(2):
         ours.trainer.train_step()
     feed = text.feed_of(work)

@@ -86,7 +86,8 @@ def teach(work: Workspace, model: Any, data: TextData, num_steps: int) -> None:
     for number in range(num_steps):
         optimizer.param_groups[0]["lr"] = rate * min(1.0, (number + 1) / (LESSON_WARM_UP * num_steps))
         with work.execution.precision(work.device):
-            loss, _ = work.experiment.task.forward(model, feed.step(number)[0])
+            batch: Any = feed.step(number)[0]
+            loss, _ = work.experiment.task.forward(model, batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -8,6 +8,7 @@ Five sources feed them: `real` (Stanford's release; Taskmaster-1's self-dialogs)
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 
@@ -48,7 +49,7 @@ class TextData:
     batch_by: str
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
-    def to(self, device: torch.device | str) -> "TextData":
+    def to(self, device: torch.device | str) -> Self:
         """The same data, whose batches come on `device`."""
         return replace(self, device=torch.device(device))
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Batch = tuple[Tensor, Tensor]
+Batch = tuple[Tensor, ...]  # inputs and what is to come out, in whatever parts a task and its data agree on
 
 
 class Task(Protocol):

@@ -13,6 +13,7 @@ from sparsity.training import loop as loop_module
 from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import NonFiniteLossError, Trainer
+from sparsity.training.tasks import Batch
 from tests.training.fakes import (
     ADAM,
     COSINE,
@@ -263,7 +264,7 @@ def test_the_first_bad_step_is_named_with_its_loss() -> None:
 
 def test_the_stop_holds_when_the_loss_is_finite_again() -> None:
     class OnlyOne(FakeBatches):
-        def batch(self, epoch: int, step: int) -> tuple[Tensor, Tensor]:
+        def batch(self, epoch: int, step: int) -> Batch:
             good = replace(self, first_bad=None)
             return (
                 super().batch(epoch, step) if (epoch, step) == self.first_bad else FakeBatches.batch(good, epoch, step)
