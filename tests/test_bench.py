@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
@@ -151,14 +150,22 @@ def test_a_spread_is_the_median_with_its_quartiles() -> None:
     assert spread([4.0, 1.0, 2.0, 3.0, 5.0], "seconds") == {"seconds": 3.0, "quartiles": [1.5, 4.5]}
 
 
-def test_the_loader_is_timed_on_its_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A data folder in which the embedded figures, once drawn, stay."""
+    return str(tmp_path_factory.mktemp("drawn"))
+
+
+@pytest.mark.slow
+def test_the_loader_is_timed_on_its_files(drawn: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--source", "embedded", "--batch-size", "50", "--rounds", "2", "--workers", "2", "--machine", "cpu")
-    bench.main(["loader", *options, "--data-dir", str(tmp_path)])
+    bench.main(["loader", *options, "--data-dir", drawn])
     figure = json.loads(capsys.readouterr().out)
     assert (figure["figure"], figure["data"], figure["decoder"]) == ("loader", "embedded-figures", "auto")
     assert figure["images_per_second"] > 0
 
 
-def test_an_epoch_too_short_to_be_timed_is_refused(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_an_epoch_too_short_to_be_timed_is_refused(drawn: str) -> None:
     with pytest.raises(SystemExit, match=r"embedded-figures/train has 6 batches of 100, too few for 2 rounds"):
-        bench.main(["loader", "--source", "embedded", "--rounds", "2", "--machine", "cpu", "--data-dir", str(tmp_path)])
+        bench.main(["loader", "--source", "embedded", "--rounds", "2", "--machine", "cpu", "--data-dir", drawn])

@@ -70,7 +70,7 @@ def test_auto_scale_is_the_papers_with_a_gpu_and_smoke_without(
     assert (settings.scale, settings.dataset["source"] == "real") == (scale, has_cuda)
 
 
-PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger?"
+PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger, "
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,8 @@ def test_a_misspelt_key_is_all_that_is_said(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.splitlines() == [
-        "error: pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger?"
+        "error: pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger, "
+        "pruner.score?"
     ]
 
 
