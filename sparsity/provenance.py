@@ -31,6 +31,7 @@ _NEVER_IDENTITY = (
     *("data_dir", "results_dir", "measure_sizes", "sweep_name", "force"),
 )
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
+_PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 
 logger = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ def origin() -> dict[str, Any]:
     """
     return {
         **_code(),
-        "command": shlex.join(["python", os.path.relpath(sys.argv[0]) if sys.argv[0] else "", *sys.argv[1:]]),
+        "command": _command(sys.argv),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "started": now(),
     }
@@ -205,6 +206,12 @@ def _code() -> dict[str, Any]:
     # results are written by runs themselves: they do not make the code dirty
     changes = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
     return {"commit": _git(here, "rev-parse", "HEAD"), "dirty": bool(changes)}
+
+
+def _command(words: list[str]) -> str:
+    """The command line as another machine may repeat it: without the folders of this one."""
+    script = os.path.relpath(words[0]) if words[0] else ""
+    return shlex.join(["python", script, *(word for word in words[1:] if not word.startswith(_PLACES))])
 
 
 def _git(here: Path, *arguments: str) -> str | None:
