@@ -141,7 +141,7 @@ class Phase:
             self._keep_best(evaluation)
             verdict = judge.judge(evaluation)
             self._report(evaluation, verdict)
-            self._keep_text(evaluation.step)
+            self.keep_text(str(evaluation.step))
             self.progress.seconds = time.monotonic() - started
             self.progress.stopped = verdict.stop
             if verdict.stop is not None:
@@ -200,11 +200,11 @@ class Phase:
             writer.write_steps(rows)
             writer.write_evaluation(row)
 
-    def _keep_text(self, step: int) -> None:
-        """What the evaluation at `step` wrote, in hypotheses/<phase>-<step>.txt as sacrebleu reads it, if it did."""
+    def keep_text(self, name: str) -> None:
+        """What the last evaluation wrote, in hypotheses/<phase>-<name>.txt as sacrebleu reads it, if it did."""
         if isinstance(self.trainer.task, WritesText):
             lines = [f"{line}\n" for line in self.trainer.task.hypotheses]
-            write_text(self._directory / "hypotheses" / f"{self.name.replace('/', '-')}-{step}.txt", "".join(lines))
+            write_text(self._directory / "hypotheses" / f"{self.name.replace('/', '-')}-{name}.txt", "".join(lines))
 
     def _save(self, judge: Judge, only_if_due: bool = False) -> None:
         if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:

@@ -198,16 +198,21 @@ def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[st
 
 
 def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:
+    """A network's figures; what it writes on a test split is kept as <phase>-<split>.txt."""
     kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
+    scores = {}
+    for name, split in {"test": work.data.test, **work.data.extra_tests}.items():
+        scores[name] = work.score(phase.model, split)
+        phase.keep_text(name)
     return Row(
         start=start,
         sparsity=phase.pruner.sparsity,
         layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
         val=val,
-        test=work.score(phase.model, work.data.test),
+        test=scores.pop("test"),
         epoch=epoch,
         seconds=seconds,
-        extra_tests={name: work.score(phase.model, split) for name, split in work.data.extra_tests.items()},
+        extra_tests=scores,
     )
 
 

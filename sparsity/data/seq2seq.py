@@ -151,12 +151,14 @@ class EvaluationText:
         decode_ids: lists of token ids to detokenised texts.
         layout: of `loss_batches`, as in training.
         device: where batches are wanted.
+        is_gate: whether this is the validation split, of which a task may score a draw.
     """
 
     split: TextSplit
     decode_ids: Callable[[list[list[int]]], list[str]]
     layout: Layout
     device: torch.device
+    is_gate: bool = False
     bos_id: int = BOS_ID
     eos_id: int = EOS_ID
     pad_id: int = PAD_ID

@@ -59,7 +59,7 @@ class TextData:
 
     def evaluation_batches(self, split: TextSplit) -> EvaluationText:
         """The whole of `split`, for loss and for generation."""
-        return EvaluationText(split, self.decode_ids, self.layout, self.device)
+        return EvaluationText(split, self.decode_ids, self.layout, self.device, is_gate=split is self.val)
 
 
 def wmt14(

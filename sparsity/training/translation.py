@@ -33,6 +33,7 @@ class EvaluationText(Protocol):
     bos_id: int
     eos_id: int
     pad_id: int
+    is_gate: bool
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(place in the split [B], input ids [B, S], attention mask [B, S]), similar lengths together."""
@@ -56,7 +57,8 @@ class Translation:
     Args:
         num_beams, length_penalty, max_length: of the beam search; `max_length` counts the start token.
         label_smoothing: share of the target that is spread over the vocabulary in training, in [0, 1].
-        num_sentences: generate for so many sentences of a split, by a fixed draw; None: for all.
+        num_sentences: generate for so many sentences of the validation split, by a fixed draw, None: for all; test
+            splits are scored whole.
         chunk_tokens: target tokens whose scores are held at a time.
         protocol: `sound` takes sacrebleu's 13a for `bleu`; `authors` takes the international tokenisation of
             tensor2tensor, and the start token once more as first token. `bleu_intl` stands beside both.
@@ -106,7 +108,7 @@ class Translation:
         was_training = model.training
         model.eval()
         loss = self._mean_loss(model, text)
-        chosen = self._chosen(len(text.references))
+        chosen = self._chosen(text)
         hypotheses = self.generate(model, text, chosen)
         model.train(was_training)
         self.hypotheses = [hypotheses[index] for index in chosen]
@@ -142,11 +144,11 @@ class Translation:
         special = (text.bos_id, text.eos_id, text.pad_id)
         return Search(self._num_beams, self._length_penalty, self._max_length, *special, forced=tuple(forced))
 
-    def _chosen(self, num_sentences: int) -> list[int]:
-        """Places in a split of so many sentences, ascending; the draw depends on the two numbers alone."""
-        if self._num_sentences is None:
-            return list(range(num_sentences))
-        drawn = torch.randperm(num_sentences, generator=torch.Generator().manual_seed(SUBSET_SEED))
+    def _chosen(self, text: EvaluationText) -> list[int]:
+        """Places in the split, ascending; the draw depends on the split's size and `num_sentences` alone."""
+        if self._num_sentences is None or not text.is_gate:
+            return list(range(len(text.references)))
+        drawn = torch.randperm(len(text.references), generator=torch.Generator().manual_seed(SUBSET_SEED))
         return sorted(drawn[: self._num_sentences].tolist())
 
     def _mean_loss(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Tensor:

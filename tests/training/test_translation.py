@@ -24,7 +24,8 @@ class FakeText:
 
     bos_id, eos_id, pad_id = BOS, EOS, PAD
 
-    def __init__(self, batch_size: int = 8) -> None:
+    def __init__(self, batch_size: int = 8, is_gate: bool = True) -> None:
+        self.is_gate = is_gate
         self.ids, self.mask = sources(NUM_SENTENCES, longest=12, seed=5)
         self.references = self.decode(self.ids)
         self.batches = self.mask.sum(1).argsort().split(batch_size)
@@ -100,13 +101,19 @@ def test_the_evaluation_leaves_the_model_in_the_mode_it_was_in(was_training: boo
     assert first == second, "dropout should be off"
 
 
-def test_a_fixed_draw_of_sentences_is_scored() -> None:
+def test_a_fixed_draw_of_the_validation_sentences_is_scored() -> None:
     task, metrics = evaluate(num_sentences=6)
-    whole, places = evaluate()[0].hypotheses, task._chosen(NUM_SENTENCES)
+    whole, places = evaluate()[0].hypotheses, task._chosen(FakeText())
     assert len(places) == 6 and places != list(range(6))
     assert task.hypotheses == [whole[place] for place in places]
     references = [FakeText().references[place] for place in places]
     assert metrics["bleu"] == corpus_bleu(task.hypotheses, references, "13a").score
+
+
+def test_a_test_split_is_scored_whole() -> None:
+    task = Translation(num_beams=3, max_length=20, num_sentences=6)
+    task.evaluate(copier(), FakeText(is_gate=False))
+    assert task.hypotheses == evaluate()[0].hypotheses
 
 
 def test_the_authors_start_stands_twice_before_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
