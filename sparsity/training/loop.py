@@ -121,7 +121,7 @@ class Trainer:
         can_capture = self.execution.capture and device.type == "cuda" and batches.is_resident
         self._replay = Replay(self._learn) if can_capture else None
         self._edit: Callable[[list[Tensor]], None] = self._edit_gradients
-        if self.execution.compile != "none":
+        if self.execution.compile != "none" and self.extensions.gradient_edits:
             self._edit = torch.compile(self._edit_gradients, dynamic=False)
         if self.execution.compile == "all":
             task.called(model).compile()
