@@ -13,15 +13,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from typing import Any
 
 from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
 from sparsity.machine import count_gpus, has_cuda
-from sparsity.plan import make_plan, uncut
+from sparsity.plan import checkpoint_bytes, make_plan, uncut
+from sparsity.report.paper import load_paper
 from sparsity.report.terminal import render_runs
 from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")
+PAPER = Path(__file__).parents[1] / "results" / "paper"
 # the order of the paper; each is a file of conf/experiment
 EXPERIMENTS = (
     "lenet5_mnist",
@@ -158,13 +161,14 @@ def device_environments() -> list[dict[str, str]]:
 
 
 def plan(jobs: list[Job]) -> int:
-    """Print steps, evaluations and prunes of each run, with warnings; hours where a rehearsal has measured them."""
+    """Print steps, evaluations, prunes and disk of each run, with warnings; hours where a run has measured them."""
+    num_weights = {paper.experiment: paper.num_parameters for paper in load_paper(PAPER)}
     for job in jobs:
         settings = job.settings
         source, protocol, baseline = str(settings.dataset["source"]), settings.protocol.name, settings.baseline.source
         sizes = split_sizes(leaf_name(settings.dataset), source, protocol, baseline, settings.data_dir)
         made = make_plan(settings, sizes.train)
-        print(f"{job}: {made.describe()}; {_hours(settings, sizes.train)}")
+        print(f"{job}: {made.describe()}; {_cost(settings, sizes.train, num_weights[settings.experiment])}")
         for warning in made.warnings:
             print(f"  warning: {warning}")
     return 0
@@ -178,19 +182,25 @@ def status(jobs: list[Job]) -> int:
     return 0
 
 
-def _hours(settings: Settings, num_train: int) -> str:
-    """Hours projected from the pace of the newest run of this experiment on this machine, rehearsals included."""
+def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
+    """Disk, and hours from the pace of the newest run of the model of so many weights here, rehearsals included."""
     if settings.scale == "smoke":
         return "less than a minute"
+    disk = f"{checkpoint_bytes(settings, num_weights) / 1e9:.2g} GB of checkpoints"
     runs = Path(settings.results_dir) / "runs" / settings.experiment
     paths = sorted(runs.glob("*/seed*/summary.json"), key=lambda path: path.stat().st_mtime)
     costs = [(json.loads(path.read_text()), path) for path in paths]
-    costs = [(summary["cost"], path) for summary, path in costs if summary["scale"] != "smoke"]
+    costs = [(summary["cost"], path) for summary, path in costs if _num_weights(summary) == num_weights]
     if not costs:
-        return "hours unknown"
+        return f"{disk}, hours unknown"
     cost, path = costs[-1]
     seconds = make_plan(uncut(settings), num_train).seconds(cost["step_seconds"], cost["evaluation_seconds"])
-    return f"about {seconds / 3600:.1f} h at the pace of {path.parent}"
+    return f"{disk}, about {seconds / 3600:,.1f} h at the pace of {path.parent}"
+
+
+def _num_weights(summary: dict[str, Any]) -> int:
+    """Weights of the network of a run; 0 where no row says."""
+    return int(summary["rows"][0]["total"]) if summary["rows"] else 0
 
 
 if __name__ == "__main__":

@@ -117,6 +117,24 @@ def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
     return PhasePlan(num_steps, epochs * (steps_per_epoch // every) + rest // every)
 
 
+def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
+    """What a run's checkpoints take on disk when it ends, those of a baseline that it trains included.
+
+    A network is kept with its mask as bits. Each phase holds the two newest states to resume from and its best network;
+    the regularised one also its last, the one at the paper's sparsity and the two before the latest prunes.
+    """
+    network = 4 * num_weights + num_weights // 8
+
+    def phase_bytes(phase: PhaseSettings, num_networks: int) -> int:
+        moments = 2 if phase.optimizer.name == "adam" else int(phase.optimizer.momentum > 0)
+        return 2 * (network + 4 * num_weights * moments) + num_networks * network
+
+    starts = settings.finetune.start_from
+    num_kept = 2 + ("paper_sparsity" in starts) + 2 * settings.pruner.prunes
+    baseline = phase_bytes(settings.baseline, 2) if settings.baseline.source == "train" else 0
+    return baseline + phase_bytes(settings.regularise, num_kept) + len(starts) * phase_bytes(settings.finetune, 1)
+
+
 def prunes_needed(target_sparsity: float, fraction: float) -> int:
     """Prunes of `fraction`, in (0, 1], of the remaining weights after which `target_sparsity` is reached."""
     if reaches(0.0, target_sparsity, fraction):

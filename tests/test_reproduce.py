@@ -11,6 +11,7 @@ import pytest
 
 from scripts import reproduce
 from sparsity import config, provenance
+from sparsity.plan import checkpoint_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ONE = ("--experiments", "lenet5_mnist", "--pruners", "relevance")
@@ -23,6 +24,11 @@ def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def directory_of(*overrides: str) -> Path:
     return provenance.run_directory(config.compose(["scale=smoke", *overrides]))
+
+
+def test_the_disk_that_a_plan_asks_for_is_what_a_run_took():
+    measured = 44_295_039  # of lenet5_mnist at scale=paper, summed over its checkpoints
+    assert checkpoint_bytes(config.compose(["scale=paper"]), 431_080) == pytest.approx(measured, rel=0.02)
 
 
 def leave_manifest(directory: Path, **entries: str) -> None:
@@ -50,7 +56,17 @@ def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.Capture
     assert reproduce.main(["plan", "--scale", "paper", *ONE]) == 0
     out = capsys.readouterr().out
     assert "71,500 steps (baseline 0, regularised 66,000, final 2 x 2,750)" in out
-    assert "prunes needed 143, evaluations available 240" in out
+    assert "prunes needed 143, evaluations available 240; 0.044 GB of checkpoints, hours unknown" in out
+
+
+def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.CaptureFixture[str]):
+    settings = config.compose(["scale=paper"])
+    cost = {"step_seconds": 0.036, "evaluation_seconds": 0.0}
+    for total, said in ((4_000, "hours unknown"), (431_080, "about 0.7 h at the pace of")):
+        summary = {"cost": cost, "rows": [{"total": total}]}
+        provenance.write_json(provenance.run_directory(settings) / "summary.json", summary)
+        reproduce.plan([reproduce.Job((), settings)])
+        assert said in capsys.readouterr().out
 
 
 def test_a_plan_that_cannot_reach_its_sparsity_warns(
