@@ -8,6 +8,7 @@ import errno
 import importlib
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
+PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -207,6 +209,9 @@ def one_sentence(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return f"{type(error).__name__}."
+    plugin = PLUGIN.search(lines[0])
+    if plugin is not None:
+        return f'{plugin[0]} comes with an extra: pip install -c constraints.txt -e ".[sweeps]".'
     if "Could not find" in lines[0] and any(line.startswith("Available options") for line in lines):
         start = next(i for i, line in enumerate(lines) if line.startswith("Available options"))
         end = next(i for i, line in enumerate(lines) if line.startswith("Config search path"))

@@ -93,6 +93,12 @@ def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: st
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("plugin", ["hydra/launcher/joblib", "hydra/launcher/submitit_local", "hydra/sweeper/optuna"])
+def test_a_launcher_or_sweeper_of_the_extra_is_said_to_need_it(plugin: str) -> None:
+    sentence = config.one_sentence(ValueError(f"In 'x': Could not load '{plugin}'.\n\nConfig search path:"))
+    assert sentence == f'{plugin} comes with an extra: pip install -c constraints.txt -e ".[sweeps]".'
+
+
 @pytest.mark.parametrize(
     ("key", "value", "sentence"),
     [
