@@ -48,7 +48,7 @@ def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]]
 
 def test_auto_says_which_scale_it_chose_and_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     monkeypatch.setattr(config, "has_cuda", lambda: False)
-    assert reproduce.main(["status"]) == 0
+    assert reproduce.main(["status", *ONE]) == 0
     assert capsys.readouterr().out.splitlines()[0].startswith("scale=smoke (there is no CUDA GPU")
 
 
@@ -100,10 +100,16 @@ def test_status_knows_a_run_under_way(capsys: pytest.CaptureFixture[str]):
     assert capsys.readouterr().out.rstrip().endswith("running")
 
 
-def test_every_experiment_pruner_and_seed_is_run(monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.parametrize(
+    ("choice", "num_runs"),
+    [(("--pruners", "relevance"), len(reproduce.EXPERIMENTS)), ((*ONE[:2], "--pruners", "relevance,l2"), 2)],
+)
+def test_every_experiment_pruner_and_seed_is_run(
+    choice: tuple[str, ...], num_runs: int, monkeypatch: pytest.MonkeyPatch
+):
     calls = calls_to_train(monkeypatch, lambda command: 0)
-    assert reproduce.main(["run", "--scale", "smoke", "--pruners", "relevance,l2", "--seeds", "0,1"]) == 0
-    assert len({tuple(call) for call in calls}) == len(calls) == len(reproduce.EXPERIMENTS) * 2 * 2
+    assert reproduce.main(["run", "--scale", "smoke", *choice, "--seeds", "0,1"]) == 0
+    assert len({tuple(call) for call in calls}) == len(calls) == num_runs * 2
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The figures: they show the numbers of the records, in two renderings, the same bytes each time."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from sparsity.report.plots.irrelevance import draw_irrelevance
 from sparsity.report.plots.residuals import draw_residuals
 from sparsity.report.plots.sizes import draw_sizes
 from sparsity.report.plots.study import draw_study
-from sparsity.report.plots.style import PALETTE, colours, figure, labels, standalone
+from sparsity.report.plots.style import PALETTE, colours, figure, labels, shared, standalone
 from sparsity.report.plots.training import draw_training
 from sparsity.report.records import find_runs, load_run
 from tests.report.fake_results import AddRun, row, summary
@@ -122,6 +123,23 @@ def test_labels_carry_the_fingerprint_only_where_they_would_be_the_same(
     for pruner, fingerprint in (("relevance", "a"), ("relevance", "b"), ("l2", "c")):
         add_run(pruner=pruner, fingerprint=fingerprint)
     assert labels(ours()) == ["relevance a", "relevance b", "l2"]
+
+
+def test_labels_leave_out_what_all_share_and_the_figure_says_it_once(
+    ours: Callable[[], list[Configuration]], add_run: AddRun
+) -> None:
+    for pruner, fingerprint in (("relevance", "a"), ("l2", "b")):
+        add_run(pruner=pruner, fingerprint=fingerprint)
+    found = [replace(each, changed=("fraction 0.2",), marks=("shortened",)) for each in ours()]
+    assert (labels(found), shared(found)) == (["relevance", "l2"], "fraction 0.2 (shortened)")
+    assert (labels(found[:1]), shared(found[:1])) == (["relevance, fraction 0.2 (shortened)"], "")
+
+
+def test_the_study_has_no_panel_for_a_sparsity_that_no_run_reached(
+    paper: PaperExperiment, ours: Callable[[], list[Configuration]], add_run: AddRun
+) -> None:
+    add_run(rows=[row(start="last")])
+    assert len(draw_study(paper, ours()).axes) == 1
 
 
 def test_an_experiment_without_runs_still_shows_the_papers_points(results: Path) -> None:

@@ -27,7 +27,7 @@ def draw_frontier(paper: PaperExperiment, configurations: Sequence[Configuration
     for ours, colour, label in zip(configurations, colours(configurations), labels(configurations), strict=True):
         _draw_ours(axes, ours, target, colour, label)
     _frame(axes, paper, configurations, target)
-    legend(drawing, columns=2)
+    legend(drawing, configurations, columns=2)
     return drawing
 
 

@@ -14,6 +14,7 @@ from sparsity.report.plots.training import regularised
 
 LOWEST = 1e-6  # below this the figures of a run are rounded
 MOST_LAYERS = 16
+LONGEST_AT_9_POINTS = 20  # letters of a parameter's name; longer ones leave the panel too little room
 
 
 def draw_irrelevance(configurations: Sequence[Configuration]) -> Drawing:
@@ -27,10 +28,10 @@ def draw_irrelevance(configurations: Sequence[Configuration]) -> Drawing:
         axes[0].plot([step for step, _ in drawn], [value for _, value in drawn], color=colour, linewidth=1, label=label)
     _percent(axes[0], "y")
     axes[0].set_ylabel("1 - mean irrelevance (%),\nlayer where largest")
-    axes[0].set_xlabel("training step of the regularised phase (thousands)")
+    axes[0].set_xlabel("training step of the regularised phase (thousands)", loc="right")
     if names:
         _draw_layers(axes[1], names, layers, colours(configurations))
-    legend(drawing, columns=2)
+    legend(drawing, configurations, columns=2)
     return drawing
 
 
@@ -51,9 +52,9 @@ def _draw_layers(
         drawn = [(max(1 - each[name]["mean"], LOWEST), i) for i, name in enumerate(names) if name in each]
         axes.plot([value for value, _ in drawn], [i for _, i in drawn], "o", color=own, markersize=5)
     _percent(axes, "x")
-    axes.set_yticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, fontsize=9 if max(map(len, names)) <= LONGEST_AT_9_POINTS else 6)
     axes.invert_yaxis()
-    axes.set_xlabel("1 - mean irrelevance (%), averaged over the phase")
+    axes.set_xlabel("1 - mean irrelevance (%), averaged over the phase", loc="right")
 
 
 def _percent(axes: Axes, which: Literal["x", "y"]) -> None:

@@ -29,7 +29,7 @@ def draw_residuals(paper: PaperExperiment, configurations: Sequence[Configuratio
     for number, (name, (left, colour)) in enumerate(series.items()):
         _draw_bars(axes, groups, left, colour, name, number, len(series))
     _frame(axes, groups)
-    legend(drawing, columns=2)
+    legend(drawing, configurations, columns=2)
     return drawing
 
 

@@ -42,5 +42,5 @@ def draw_sizes(paper: PaperExperiment, configurations: Sequence[Configuration]) 
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("size on disk (MB)")
-    legend(drawing, columns=2)
+    legend(drawing, configurations, columns=2)
     return drawing

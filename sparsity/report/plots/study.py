@@ -8,19 +8,27 @@ from matplotlib.figure import Figure as Drawing
 from sparsity.report.comparison import AT_PAPER_SPARSITY
 from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.plots.style import colours, labels, new_drawing
+from sparsity.report.plots.style import colours, labels, new_drawing, shared
 from sparsity.report.records import Run
 from sparsity.report.statistics import describe
 
 
 def draw_study(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Drawing:
-    """One line per method and panel: seeds as small dots, the mean as a large one with its 95 % interval."""
-    height = 0.28 + 0.11 * len(configurations)
-    drawing, (metric, sparsity) = new_drawing((height, height))
-    _draw(metric, configurations, _test_metric)
-    metric.set_xlabel(f"test {paper.metric_label} at the paper's sparsity")
-    _draw(sparsity, configurations, lambda run: 100 * run.summary.regularise.sparsity)
-    sparsity.set_xlabel("sparsity (%) after the last prune that the bound allowed")
+    """One line per method and panel: seeds as small dots, the mean as a large one with its 95 % interval.
+
+    The metric has a panel where any run came to the paper's sparsity.
+    """
+    panels: dict[str, Callable[[Run], float | None]] = {
+        f"test {paper.metric_label} at the paper's sparsity": _test_metric,
+        "sparsity (%) after the last prune that the bound allowed": _sparsity,
+    }
+    drawn = {label: value for label, value in panels.items() if any(ours.by_seed(value) for ours in configurations)}
+    drawing, axes = new_drawing([0.28 + 0.11 * len(configurations)] * len(drawn))
+    for each, (label, value) in zip(axes, drawn.items(), strict=True):
+        _draw(each, configurations, value)
+        each.set_xlabel(label, loc="right")
+    if shared(configurations):
+        axes[0].set_title(f"all runs: {shared(configurations)}", loc="right")
     return drawing
 
 
@@ -39,6 +47,10 @@ def _draw(axes: Axes, configurations: Sequence[Configuration], value: Callable[[
     axes.set_ylim(len(configurations) - 0.5, -0.5)
     axes.margins(x=0.08)
     axes.ticklabel_format(axis="x", useOffset=False)
+
+
+def _sparsity(run: Run) -> float:
+    return 100 * run.summary.regularise.sparsity
 
 
 def _test_metric(run: Run) -> float | None:

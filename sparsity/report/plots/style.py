@@ -18,6 +18,7 @@ from sparsity.report.plots.svg import cleaned
 
 WIDTH, PANEL_HEIGHT = 5.0, 2.9  # inches: two of them stand side by side on a wide screen, and a phone shows one legibly
 PNG_DOTS_PER_INCH = 120
+LEGEND_WIDTH, LEGEND_HANDLE = 76, 6  # in letters: a line of a legend, and the line drawn before each label
 
 # name -> (light, dark); all light colours differ, because the SVG is searched for them
 PALETTE = {
@@ -45,6 +46,7 @@ _RC: dict[Any, Any] = {
     "ytick.labelsize": 9,
     "legend.fontsize": 9,
     "legend.frameon": False,
+    "legend.title_fontsize": 9,
     "text.color": INK,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
@@ -81,18 +83,40 @@ def colours(configurations: Sequence[Configuration]) -> list[str]:
 
 
 def labels(configurations: Sequence[Configuration]) -> list[str]:
-    """One label per configuration: short, and with the fingerprint where the short ones would not differ."""
-    short = [ours.label for ours in configurations]
-    return [ours.name if short.count(ours.label) > 1 else ours.label for ours in configurations]
+    """One label per configuration: without what all share, and with the fingerprint where they would not differ."""
+    whole = [ours.label for ours in configurations]
+    short = [", ".join(parts) for parts in _split(configurations)[0]]
+    return [
+        ours.name if whole.count(ours.label) > 1 else label for ours, label in zip(configurations, short, strict=True)
+    ]
 
 
-def legend(drawing: Drawing, *, columns: int = 3) -> None:
-    """One legend for all panels, above them and each label once."""
+def shared(configurations: Sequence[Configuration]) -> str:
+    """What `labels` leaves out, as all configurations have it, in words; empty where nothing."""
+    return ", ".join(_split(configurations)[1])
+
+
+def _split(configurations: Sequence[Configuration]) -> tuple[list[list[str]], list[str]]:
+    """The parts of each label, and those at the end that all of several labels share; a pruner is never shared."""
+    parts, common = [ours.label.split(", ") for ours in configurations], list[str]()
+    while len(parts) > 1 and all(len(each) > 1 for each in parts) and len({each[-1] for each in parts}) == 1:
+        common.insert(0, parts[0][-1])
+        parts = [each[:-1] for each in parts]
+    return parts, common
+
+
+def legend(drawing: Drawing, configurations: Sequence[Configuration], *, columns: int = 3) -> None:
+    """One legend for all panels, above them and each label once, in as many columns as have room."""
     found = {
         label: handle for axes in drawing.axes for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
     }
     if found:
-        drawing.legend(list(found.values()), list(found), loc="outside upper left", ncols=columns, handlelength=1.6)
+        columns = min(columns, max(1, LEGEND_WIDTH // (max(map(len, found)) + LEGEND_HANDLE)))
+        title = f"our runs: {shared(configurations)}" if shared(configurations) else None
+        drawing.legend(
+            list(found.values()), list(found), title=title, alignment="left", loc="outside upper left", ncols=columns,
+            handlelength=1.6,
+        )  # fmt: skip
 
 
 def figure(name: str, caption: str, draw: Callable[[], Drawing]) -> Figure:

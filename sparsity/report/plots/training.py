@@ -25,7 +25,7 @@ def draw_training(metric_label: str, configurations: Sequence[Configuration]) ->
     _draw_bounds(metric, configurations)
     _draw_prunes(prunes, configurations)
     _frame(metric, sparsity, prunes, metric_label, configurations)
-    legend(drawing)
+    legend(drawing, configurations)
     return drawing
 
 
