@@ -1,6 +1,10 @@
 """Where a run computes, and that its random states derive from seed and purpose alone."""
 
+import platform
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -101,3 +105,28 @@ def test_a_machine_without_a_compiler_trains_without_one(
         "warning: machine.compile=none, because torch.compile does not work here (No working C++ compiler found)."
     ]
     machine.can_compile.cache_clear()
+
+
+# frees 80 MiB, more than a C library keeps by itself, and counts the pages that taking them again maps anew
+TAKES_MEMORY_TWICE = """
+import resource
+from sparsity import machine
+from sparsity.settings import MachineSettings
+
+def new_pages():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    blocks = [bytearray(10 << 20) for _ in range(8)]
+    del blocks
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+machine.prepare(MachineSettings("cpu"))
+new_pages()
+print(new_pages())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such switch")
+def test_memory_that_a_step_frees_is_kept_for_the_next() -> None:
+    command = [sys.executable, "-c", TAKES_MEMORY_TWICE]
+    found = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+    assert int(found.stdout) < 1_000  # of 20,480
