@@ -190,7 +190,7 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
     runs = Path(settings.results_dir) / "runs" / settings.experiment
     paths = sorted(runs.glob("*/seed*/summary.json"), key=lambda path: path.stat().st_mtime)
     costs = [(json.loads(path.read_text()), path) for path in paths]
-    costs = [(summary["cost"], path) for summary, path in costs if _num_weights(summary) == num_weights]
+    costs = [(summary["cost"], path) for summary, path in costs if _is_like(summary, num_weights)]
     if not costs:
         return f"{disk}, hours unknown"
     cost, path = costs[-1]
@@ -198,9 +198,9 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
     return f"{disk}, about {seconds / 3600:,.1f} h at the pace of {path.parent}"
 
 
-def _num_weights(summary: dict[str, Any]) -> int:
-    """Weights of the network of a run; 0 where no row says."""
-    return int(summary["rows"][0]["total"]) if summary["rows"] else 0
+def _is_like(summary: dict[str, Any], num_weights: int) -> bool:
+    """Whether a run's steps are those of full scale: no smoke run, whose batches are small, and a network of this size."""
+    return summary["scale"] != "smoke" and [row["total"] for row in summary["rows"][:1]] == [num_weights]
 
 
 if __name__ == "__main__":

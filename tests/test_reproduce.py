@@ -62,8 +62,13 @@ def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.Capture
 def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.CaptureFixture[str]):
     settings = config.compose(["scale=paper"])
     cost = {"step_seconds": 0.036, "evaluation_seconds": 0.0}
-    for total, said in ((4_000, "hours unknown"), (431_080, "about 0.7 h at the pace of")):
-        summary = {"cost": cost, "rows": [{"total": total}]}
+    cases = (
+        ("paper", 4_000, "hours unknown"),
+        ("smoke", 431_080, "hours unknown"),
+        ("paper", 431_080, "about 0.7 h at the pace of"),
+    )
+    for scale, total, said in cases:
+        summary = {"scale": scale, "cost": cost, "rows": [{"total": total}]}
         provenance.write_json(provenance.run_directory(settings) / "summary.json", summary)
         reproduce.plan([reproduce.Job((), settings)])
         assert said in capsys.readouterr().out
