@@ -199,7 +199,7 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
 
 
 def _is_like(summary: dict[str, Any], num_weights: int) -> bool:
-    """Whether a run took steps of full scale: not with the small batches of a smoke run, and on a network of this size."""
+    """Whether a run took steps of full scale: not a smoke run with its small batches, and a network of this size."""
     return summary["scale"] != "smoke" and [row["total"] for row in summary["rows"][:1]] == [num_weights]
 
 
