@@ -1,5 +1,6 @@
 """How do images that lie on a device become batches? Gathered by index there, cropped where wanted, normalised."""
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -51,8 +52,8 @@ class Batches:
             raise ValueError(f"batch_size is {batch_size}, but {split.identity} allows 1 to {len(split)}: change it.")
         self._split, self._batch_size, self._seed, self._phase = split, batch_size, seed, phase
         self._crops = crops
-        self._normalise = Normalise(mean, std, split.images.device)
         device = split.images.device
+        self._normalise = normaliser(mean, std, device)
         self._epoch: int | None = None
         self._order = torch.zeros(len(split), dtype=torch.int64, device=device)
         self._places = torch.arange(batch_size, device=device)
@@ -100,7 +101,7 @@ def evaluation_batches(
     split: ImageSplit, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """The whole split in order, normalised, the last partial batch included."""
-    normalise = Normalise(mean, std, split.images.device)
+    normalise = normaliser(mean, std, split.images.device)
     for start in range(0, len(split), batch_size):
         yield normalise(split.images[start : start + batch_size]), split.labels[start : start + batch_size]
 
@@ -119,6 +120,12 @@ class Normalise:
         layout = torch.channels_last if images.shape[1] > 1 else torch.contiguous_format
         pixels = images.to(dtype=torch.float32, memory_format=layout)
         return torch.addcmul(self._shift, pixels, self._scale, out=pixels)
+
+
+@functools.cache
+def normaliser(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> Normalise:
+    """`Normalise`, made once: an evaluation that is captured as a CUDA graph must not copy anything from the host."""
+    return Normalise(mean, std, device)
 
 
 def epoch_generator(seed: int, phase: str, epoch: int) -> torch.Generator:
