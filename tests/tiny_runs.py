@@ -24,6 +24,7 @@ from sparsity.settings import (
     Settings,
     TrackingSettings,
 )
+from sparsity.training.checkpoints import load_checkpoint
 from sparsity.training.tasks import Classification
 from sparsity.workspace import Experiment
 
@@ -103,6 +104,12 @@ class TinyRun:
 
     directory: Path
     summary: dict[str, Any]
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Of the network at its end."""
+        weights: dict[str, Tensor] = load_checkpoint(self.directory / "checkpoints/finetune/last/best.pt")["weights"]
+        return weights
 
     def rows(self, kind: str) -> list[dict[str, Any]]:
         """The record's rows of one kind: `step` or `evaluation`."""

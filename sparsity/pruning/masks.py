@@ -6,6 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+SKIPPING_DEVICES = ("cpu",)
+"""Where a network without pruned weights skips the products: a step captured as a CUDA graph cannot branch."""
+
 
 class Masks:
     """The masks of a network, applied to the weights after every optimiser step.
@@ -21,8 +24,7 @@ class Masks:
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = dict(parameters)
         self._multipliers = {name: torch.ones_like(p).detach() for name, p in self._parameters.items()}
-        # On a CPU a network without pruned weights skips the products; a step captured as a CUDA graph cannot branch.
-        self._may_skip = all(p.device.type == "cpu" for p in self._parameters.values())
+        self._may_skip = all(p.device.type in SKIPPING_DEVICES for p in self._parameters.values())
         self._is_dense = self._may_skip
 
     @property

@@ -118,8 +118,7 @@ class Trainer:
         names = [name for recorded in self._recorded for name in recorded]
         self._recorder = StepRecorder(["train/loss", "train/learning_rate", *names], RECORDER_CAPACITY, device)
         self._num_undrained = 0
-        can_capture = self.execution.capture and device.type == "cuda" and batches.is_resident
-        self._replay = Replay(self._learn) if can_capture else None
+        self._replay = Replay(self._learn) if self.execution.capture and batches.is_resident else None
         self._edit: Callable[[list[Tensor]], None] = self._edit_gradients
         if self.execution.compile != "none" and self.extensions.gradient_edits:
             self._edit = torch.compile(self._edit_gradients, dynamic=False)
