@@ -133,7 +133,7 @@ def workspace(
     built = config.build(settings)
     with tempfile.TemporaryDirectory() as folder:
         directory, on = Path(folder), machine.prepare(settings.machine)
-        data = built.build_data().to(on)
+        data = built.load(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
         plan = make_plan(settings, len(data.train))
         try:

@@ -42,7 +42,7 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
     from sparsity.workspace import Setup
 
     experiment, device = config.build(settings), machine.prepare(settings.machine)
-    setup = Setup(experiment, device, experiment.build_data().to(device))
+    setup = Setup(experiment, device, experiment.load(device))
     model = setup.new_model()
     for path in paths:
         model.load_state_dict(load_checkpoint(path)["weights"])

@@ -15,12 +15,13 @@ import yaml
 from torch import Tensor, nn
 
 from sparsity import machine, provenance
+from sparsity.fit import check_fit
 from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
 from sparsity.pruning.regularizers import Pull
 from sparsity.pruning.scores import Score, magnitude
-from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree
+from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree, leaf_name
 from sparsity.tracking import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
@@ -87,6 +88,16 @@ class Experiment:
     task: Task
     pull: Pull | None = None
     score: Score = magnitude
+
+    def load(self, device: torch.device) -> Data:
+        """The data on the device, once it is clear that the network can take them.
+
+        Raises:
+            ValueError: if the data cannot be had, or the network does not fit them.
+        """
+        data = self.build_data()
+        check_fit(self.build_model, self.task, data, leaf_name(self.settings.model))
+        return data.to(device)
 
 
 @dataclass(frozen=True)
@@ -215,7 +226,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
 
     Raises:
         BusyError: if another process runs in the same directory.
-        ValueError: if the data cannot be had, or the device is not there.
+        ValueError: if the data cannot be had or do not fit the network, or the device is not there.
     """
     settings = experiment.settings
     directory = provenance.run_directory(settings)
@@ -227,7 +238,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         provenance.write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1
         try:
-            data = experiment.build_data().to(device)
+            data = experiment.load(device)
             for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
                 shutil.copyfile(path, directory / name)
             plan = make_plan(settings, len(data.train))

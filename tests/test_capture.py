@@ -114,7 +114,7 @@ def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
     monkeypatch.setattr(loop, "build_optimizer", plain_sgd)
     settings = config.compose([f"experiment={experiment}", "scale=smoke", "machine=cpu", f"results_dir={tmp_path}"])
     built, device = config.build(settings), torch.device("meta")
-    data = built.build_data().to(device)
+    data = built.load(device)
     plan = make_plan(settings, len(data.train))
     with JsonlWriter(tmp_path / "metrics.jsonl", 1) as log:
         work = Workspace(built, device, data, tmp_path, {}, plan, log, Mirrors())

@@ -55,6 +55,11 @@ def test_a_wrong_number_is_refused_before_anything_is_written(fails: Fails, tmp_
     assert not (tmp_path / "results").exists()
 
 
+def test_a_network_for_other_images_is_refused_before_anything_is_trained(fails: Fails) -> None:
+    said = fails(*LENET, "model=resnet32")
+    assert said.startswith("resnet32 cannot be trained on digits, images of 1 x 28 x 28 (")
+
+
 @pytest.fixture
 def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)

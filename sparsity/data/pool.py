@@ -44,6 +44,11 @@ class PoolData:
     checksums: dict[str, str] = field(default_factory=dict)
     extra_tests: dict[str, PoolSplit] = field(default_factory=dict)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width."""
+        return tuple(self.images.shape[1:])
+
     def to(self, device: torch.device | str) -> Self:
         """The same pool on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))

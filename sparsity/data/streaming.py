@@ -62,6 +62,11 @@ class StreamedData:
     loader: Loader | None = None
     kept: dict[str, list[Batch]] = field(default_factory=dict)
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width, as the network takes them."""
+        return (3, self.reading.size, self.reading.size)
+
     def to(self, device: torch.device | str) -> Self:
         """The same data, ready to be streamed to `device`.
 

@@ -62,6 +62,11 @@ class ImageData:
     extra_tests: dict[str, ImageSplit] = field(default_factory=dict)
     augment: str = "none"
 
+    @property
+    def image_shape(self) -> tuple[int, ...]:
+        """Channels, height and width."""
+        return tuple(self.train.images.shape[1:])
+
     def to(self, device: torch.device | str) -> Self:
         """The same data, all of it, on `device`."""
         extra = {name: split.to(device) for name, split in self.extra_tests.items()}
