@@ -38,7 +38,7 @@ class GatedPruning:
             return Verdict(reason="closing evaluation of the phase", num_prunes=len(self.frontier))
         decision = self._trigger.decide(evaluation.metrics)
         self._num_evaluations_since_prune += 1
-        count = self._largest_tolerable() if decision.prune and self._settings.pruner.trigger == "plateau" else None
+        count = self._largest_tolerable() if decision.fills_bound else None
         if count == 0:
             return Verdict(reason=decision.reason, num_prunes=len(self.frontier), stop="no weight can go at a plateau")
         if decision.prune:

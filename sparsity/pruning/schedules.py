@@ -31,10 +31,14 @@ def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int
 
 @dataclass(frozen=True)
 class Decision:
-    """Whether to prune now, and why or why not, in a few words."""
+    """Whether to prune now, and why or why not, in a few words.
+
+    fills_bound: as many weights are to go as the trigger's bound on the loss tolerates, not the scheduled fraction.
+    """
 
     prune: bool
     reason: str
+    fills_bound: bool = False
 
 
 class Trigger(Protocol):
@@ -146,7 +150,7 @@ class Plateau:
         if self._num_without_better < patience:
             return Decision(False, f"no better loss for {self._num_without_better} of {patience} evaluations")
         self._num_without_better = 0
-        return Decision(True, f"no better loss for {patience} evaluations")
+        return Decision(True, f"no better loss for {patience} evaluations", fills_bound=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
