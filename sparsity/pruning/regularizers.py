@@ -44,6 +44,7 @@ class Penalty:
     ) -> None:
         self.settings, self._multipliers, self._custom = settings, multipliers, pull
         device = multipliers[0].device
+        self._is_on_cpu = device.type == "cpu"  # elsewhere each operation is a launch: lists of tensors go in one
         self._steps = (steps_per_epoch, steps_per_evaluation)
         self._count = torch.zeros((), device=device)
         self._strength = torch.zeros((), device=device)
@@ -95,7 +96,7 @@ class Penalty:
         if self.settings.kind == "l1":
             return list(torch._foreach_sign(parameters))
         if self.settings.kind == "l2":
-            return [parameter.clone() for parameter in parameters]
+            return list(torch._foreach_mul(parameters, 1.0))
         if self.settings.kind == "lobster":
             pull = [insensitivity(gradient) for gradient in gradients]
         else:
@@ -107,9 +108,13 @@ class Penalty:
         """I of each weight. The default form runs over all tensors at once: eq. 4 is on the hot path."""
         if self.settings.irrelevance == "exponential" and not self.settings.scale_free:
             values = list(torch._foreach_abs(gradients))
-            torch._foreach_mul_(values, -math.log2(math.e) / self.settings.alpha)
-            for value in values:  # exp2 takes half the time of exp on a CPU
-                value.exp2_()
+            if self._is_on_cpu:
+                torch._foreach_mul_(values, -math.log2(math.e) / self.settings.alpha)
+                for value in values:  # takes half the time of exp, and is not there for lists
+                    value.exp2_()
+            else:
+                torch._foreach_mul_(values, -1 / self.settings.alpha)
+                torch._foreach_exp_(values)
             return values
         kind, alpha, scale_free = self.settings.irrelevance, self.settings.alpha, self.settings.scale_free
         pairs = zip(gradients, self._multipliers, strict=True)
@@ -117,7 +122,11 @@ class Penalty:
 
     def _record_value(self, parameters: list[Tensor], direction: list[Tensor]) -> None:
         """Lambda sum w * direction, the penalty itself where it is homogeneous in w (Euler): all kinds but custom."""
-        dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(direction, parameters, strict=True)]
+        may_be_negative = self.settings.kind == "custom" or self.settings.irrelevance == "hyperbolic"
+        if self._is_on_cpu or may_be_negative:
+            dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(direction, parameters, strict=True)]
+        else:  # a sum of absolute values, which lists have
+            dots = list(torch._foreach_norm(torch._foreach_mul(direction, parameters), 1))
         self._value.copy_(torch.stack(dots).sum() * self._strength)
 
 

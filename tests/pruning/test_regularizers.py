@@ -25,11 +25,13 @@ KINDS = [
 ]
 
 
-def penalty(parameters: Iterable[Tensor], **changes: Any) -> Penalty:
-    """A penalty on parameters of which all weights are kept."""
+def penalty(parameters: Iterable[Tensor], device: str = "cpu", **changes: Any) -> Penalty:
+    """A penalty on parameters of which all weights are kept, with the operations of `device`."""
     settings = replace(PenaltySettings(strength=STRENGTH, decay="none"), **changes)
     kept = [torch.ones_like(p).detach() for p in parameters]
-    return Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=kept)
+    subject = Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=kept)
+    subject._is_on_cpu = device == "cpu"
+    return subject
 
 
 def case() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
@@ -64,10 +66,11 @@ def loss_with_penalty(
     return F.cross_entropy(model(batch[0]), batch[1]) + STRENGTH * pull, STRENGTH * pull
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("changes", KINDS)
-def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[str, Any]) -> None:
+def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[str, Any], device: str) -> None:
     model, batch = case()
-    subject = penalty(model.parameters(), **changes)
+    subject = penalty(model.parameters(), device, **changes)
     expected = torch.autograd.grad(loss_with_penalty(model, batch, subject.settings)[0], list(model.parameters()))
     edited = gradients(model, batch)
     with torch.no_grad():
@@ -76,10 +79,11 @@ def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[
         torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.parametrize("device", ["cpu", "gpu"])
 @pytest.mark.parametrize("changes", KINDS)
-def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any]) -> None:
+def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any], device: str) -> None:
     model, batch = case()
-    subject = penalty(model.parameters(), **changes)
+    subject = penalty(model.parameters(), device, **changes)
     expected = loss_with_penalty(model, batch, subject.settings)[1]
     found = gradients(model, batch)
     with torch.no_grad():
