@@ -28,12 +28,14 @@ class Seq2SeqBatch(NamedTuple):
         attention_mask: [B, S], 1 where `input_ids` is no padding.
         labels: [B, T], `... <eos>`; padding is -100, or the pad id where padding counts (protocol=authors).
         decoder_input_ids: [B, T], the labels shifted right behind a `<bos>`.
+        counted: [N], where the flattened labels are not -100, ascending.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
     decoder_input_ids: Tensor
+    counted: Tensor
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, devic
     decoder_inputs = np.concatenate([np.full((len(indices), 1), BOS_ID), targets[:, :-1]], axis=1)
     labels = targets if layout.as_authors else np.where(targets == PAD_ID, IGNORED, targets)
     mask = (inputs != PAD_ID).astype(np.int64)
-    return Seq2SeqBatch(*_to_device([inputs, mask, labels, decoder_inputs], device))
+    counted = np.flatnonzero(labels != IGNORED)  # here, as a GPU could tell their number only to a host that waits
+    return Seq2SeqBatch(*_to_device([inputs, mask, labels, decoder_inputs, counted], device))
 
 
 class TextBatches:

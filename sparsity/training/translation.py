@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.bleu import Bleu, corpus_bleu
 from sparsity.training.incremental_decoder import DecoderWeights
-from sparsity.training.token_loss import CHUNK_TOKENS, IGNORED, token_cross_entropy
+from sparsity.training.token_loss import CHUNK_TOKENS, token_cross_entropy
 
 if TYPE_CHECKING:
     from transformers import BartForConditionalGeneration
@@ -18,12 +18,16 @@ SUBSET_SEED = 0
 
 
 class TextBatch(Protocol):
-    """A batch of pairs: B sentences, S source tokens, T target tokens; labels are `IGNORED` where nothing counts."""
+    """A batch of pairs: B sentences, S source tokens, T target tokens; labels are -100 where nothing counts.
+
+    counted: where the flattened labels count, [N], ascending.
+    """
 
     input_ids: Tensor
     attention_mask: Tensor
     labels: Tensor
     decoder_input_ids: Tensor
+    counted: Tensor
 
 
 class EvaluationText(Protocol):
@@ -95,8 +99,8 @@ class Translation:
         A step that accumulates micro-batches averages their means, as the authors' code does: a token of a micro-batch
         with few tokens weighs a little more.
         """
-        total, count, hidden = self._loss(model, batch, self._label_smoothing)
-        return total / count, hidden
+        total, hidden = self._loss(model, batch, self._label_smoothing)
+        return total / len(hidden), hidden
 
     @torch.no_grad()
     def evaluate(self, model: "BartForConditionalGeneration", text: EvaluationText) -> dict[str, Tensor]:
@@ -153,27 +157,27 @@ class Translation:
 
     def _mean_loss(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Tensor:
         """Cross-entropy per counted token over the whole split, whatever the batches."""
-        sums = [self._loss(model, batch, 0.0)[:2] for batch in text.loss_batches()]
-        total, count = torch.stack([torch.stack([total.double(), count.double()]) for total, count in sums]).sum(0)
-        return total / count
+        sums = [self._loss(model, batch, 0.0) for batch in text.loss_batches()]
+        return torch.stack([total.double() for total, _ in sums]).sum() / sum(len(hidden) for _, hidden in sums)
 
-    def _loss(
-        self, model: "BartForConditionalGeneration", batch: TextBatch, smoothing: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """(sum of cross-entropies, number of counted tokens, the decoder's output there)."""
-        is_counted = batch.labels != IGNORED
-        places = is_counted.flatten().nonzero()[:, 0]  # the host waits for the size: first, while little is queued
+    def _loss(self, model: "BartForConditionalGeneration", batch: TextBatch, smoothing: float) -> tuple[Tensor, Tensor]:
+        """(sum of cross-entropies, the decoder's output at the counted tokens, [N, width])."""
+        # Masks in four dimensions are taken as they are. Of others transformers asks the device whether all is set,
+        # three times a batch, and each time the host waits for all that it has queued.
+        num_targets = batch.decoder_input_ids.shape[1]
+        is_earlier = torch.ones(num_targets, num_targets, dtype=torch.bool, device=batch.labels.device).tril()
         outputs = model.model(
             input_ids=batch.input_ids,
-            attention_mask=batch.attention_mask,
+            attention_mask=batch.attention_mask.bool()[:, None, None, :],
             decoder_input_ids=batch.decoder_input_ids,
+            decoder_attention_mask=is_earlier[None, None],
             use_cache=False,
         )
-        hidden = outputs.last_hidden_state.flatten(0, 1).index_select(0, places)
-        labels = batch.labels.flatten().index_select(0, places)
+        hidden = outputs.last_hidden_state.flatten(0, 1).index_select(0, batch.counted)
+        labels = batch.labels.flatten().index_select(0, batch.counted)
         weight, bias = model.lm_head.weight, model.final_logits_bias[0]
         total = token_cross_entropy(hidden, labels, weight, bias, smoothing, self._chunk_tokens)
-        return total, is_counted.sum(), hidden
+        return total, hidden
 
 
 def _figures(bleu: Bleu) -> dict[str, float]:

@@ -54,8 +54,9 @@ def test_sources_are_padded_and_masked(split: TextSplit) -> None:
 
 
 def test_labels_end_with_eos_and_padding_is_ignored(split: TextSplit) -> None:
-    labels = assemble(split, np.array([0, 1]), EXACT, CPU).labels
-    assert labels.tolist() == [[20, 21, 22, EOS_ID], [23, EOS_ID, IGNORED, IGNORED]]
+    batch = assemble(split, np.array([0, 1]), EXACT, CPU)
+    assert batch.labels.tolist() == [[20, 21, 22, EOS_ID], [23, EOS_ID, IGNORED, IGNORED]]
+    assert batch.counted.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_the_decoder_reads_the_labels_one_place_later_behind_one_bos(split: TextSplit) -> None:

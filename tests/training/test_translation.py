@@ -11,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from sparsity.benchmark.huggingface import as_inputs
 from sparsity.training.bleu import corpus_bleu
 from sparsity.training.tasks import WritesText
 from sparsity.training.translation import Translation
+from tests.recorded_graph import Recorder
 from tests.training.tiny_bart import BOS, EOS, PAD, Pairs, copier, pairs, sources, tiny_bart
 
 NUM_SENTENCES = 20
@@ -50,7 +52,7 @@ def evaluate(batch_size: int = 8, **settings: object) -> tuple[Translation, dict
 def test_loss_and_gradients_are_the_networks_own(chunk_tokens: int) -> None:
     model, batch = tiny_bart(init_std=0.1), pairs(*sources(9))
     model.final_logits_bias.normal_(generator=torch.Generator().manual_seed(0))
-    expected = model(**batch._asdict()).loss
+    expected = model(**as_inputs(batch)).loss
     loss, _ = Translation(chunk_tokens=chunk_tokens).forward(model, batch)
     torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
     parameters = list(model.parameters())
@@ -58,29 +60,32 @@ def test_loss_and_gradients_are_the_networks_own(chunk_tokens: int) -> None:
     torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
 
 
+def test_a_step_asks_the_device_for_nothing() -> None:
+    model, batch = tiny_bart(), pairs(*sources(9))
+    with Recorder() as recorder:
+        Translation().forward(model, batch)[0].backward()
+    assert recorder.operations
+
+
 def test_padding_counts_nothing() -> None:
     batch = pairs(*sources(9))
     loss, hidden = Translation().forward(tiny_bart(), batch)
     assert len(hidden) == int(batch.attention_mask.sum())
-    wider = Pairs(
-        *(
-            torch.nn.functional.pad(field, (0, 3), value=fill)
-            for field, fill in zip(batch, (PAD, 0, -100, PAD), strict=True)
-        )
-    )
-    torch.testing.assert_close(Translation().forward(tiny_bart(), wider)[0], loss)
+    ids = torch.nn.functional.pad(batch.input_ids, (0, 3), value=PAD)
+    mask = torch.nn.functional.pad(batch.attention_mask, (0, 3))
+    torch.testing.assert_close(Translation().forward(tiny_bart(), pairs(ids, mask))[0], loss)
 
 
 def test_label_smoothing_is_torchs_and_off_by_default() -> None:
     model, batch = tiny_bart(), pairs(*sources(9))
-    logits = model(**batch._asdict()).logits
+    logits = model(**as_inputs(batch)).logits
     expected = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch.labels.flatten(), label_smoothing=0.1)
     torch.testing.assert_close(Translation(label_smoothing=0.1).forward(model, batch)[0], expected)
 
 
 def test_the_evaluation_loss_counts_each_token_once_whatever_the_batches() -> None:
     text = FakeText()
-    expected = copier()(**pairs(text.ids, text.mask)._asdict()).loss.item()
+    expected = copier()(**as_inputs(pairs(text.ids, text.mask))).loss.item()
     for batch_size in (3, 20):
         assert evaluate(batch_size, label_smoothing=0.1)[1]["loss"] == pytest.approx(expected, rel=1e-5)
 

@@ -72,10 +72,12 @@ class Pairs(NamedTuple):
     attention_mask: Tensor
     labels: Tensor
     decoder_input_ids: Tensor
+    counted: Tensor
 
 
 def pairs(ids: Tensor, mask: Tensor) -> Pairs:
     """Sources that are to be repeated; the target's padding is ignored."""
     labels = ids.masked_fill(mask == 0, IGNORED)
     start = torch.full((len(ids), 1), BOS)
-    return Pairs(ids, mask, labels, torch.cat([start, ids[:, :-1]], 1))
+    counted = (labels != IGNORED).flatten().nonzero()[:, 0]
+    return Pairs(ids, mask, labels, torch.cat([start, ids[:, :-1]], 1), counted)
