@@ -39,7 +39,8 @@ class Masks:
 
     def count_kept(self) -> dict[str, int]:
         """Name -> number of weights kept."""
-        return {name: int(torch.count_nonzero(multiplier)) for name, multiplier in self._multipliers.items()}
+        counts = torch.stack([torch.count_nonzero(multiplier) for multiplier in self._multipliers.values()])
+        return dict(zip(self._multipliers, counts.tolist(), strict=True))  # in one transfer
 
     def shrink(self, kept: Mapping[str, Tensor]) -> None:
         """Remove what `kept` does not hold, in place, and zero those weights.

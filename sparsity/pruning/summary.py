@@ -46,8 +46,10 @@ class IrrelevanceProbe:
 
     def figures(self) -> dict[str, float]:
         """`irrelevance/layer/<parameter>/{mean,min,below_0.99}` of the last step observed, where weights are kept."""
-        figures = {name: float(value) for name, value in self._figures.items()}
-        return {name: value for name, value in figures.items() if not math.isnan(value)}
+        if not self._figures:
+            return {}
+        values = torch.stack(list(self._figures.values())).tolist()  # in one transfer
+        return {name: value for name, value in zip(self._figures, values, strict=True) if not math.isnan(value)}
 
 
 def _distribution(prefix: str, values: Tensor, multiplier: Tensor) -> dict[str, Tensor]:
