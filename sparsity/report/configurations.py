@@ -193,7 +193,12 @@ def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
         )
         for group in groups.values()
     ]
-    return sorted(found, key=lambda c: (bool(c.marks), _ORDER.get(c.first.pruner, 1), c.name, c.marks))
+    return sorted(found, key=_place)
+
+
+def _place(ours: Configuration) -> tuple[object, ...]:
+    pruner = ours.first.pruner
+    return bool(ours.marks), _ORDER.get(pruner, 1), pruner, ours.variant, ours.name, ours.marks
 
 
 def baselines(configurations: Sequence[Configuration]) -> list[tuple[str, Statistic]]:
