@@ -157,12 +157,15 @@ class Translation:
 
     def _mean_loss(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Tensor:
         """Cross-entropy per counted token over the whole split, whatever the batches."""
-        sums = [self._loss(model, batch, 0.0) for batch in text.loss_batches()]
-        return torch.stack([total.double() for total, _ in sums]).sum() / sum(len(hidden) for _, hidden in sums)
+        totals, count = [], 0
+        for batch in text.loss_batches():
+            totals.append(self._loss(model, batch, 0.0)[0].double())
+            count += len(batch.counted)
+        return torch.stack(totals).sum() / count
 
     def _loss(self, model: "BartForConditionalGeneration", batch: TextBatch, smoothing: float) -> tuple[Tensor, Tensor]:
         """(sum of cross-entropies, the decoder's output at the counted tokens, [N, width])."""
-        # Masks in four dimensions are taken as they are. Of others transformers asks the device whether all is set,
+        # Masks of four dimensions are taken as they are. Of others transformers asks the device whether all is set,
         # three times a batch, and each time the host waits for all that it has queued.
         num_targets = batch.decoder_input_ids.shape[1]
         is_earlier = torch.ones(num_targets, num_targets, dtype=torch.bool, device=batch.labels.device).tril()
