@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "machine.device": ("auto", "cpu", "cuda"),
     "machine.precision": ("fp32", "tf32", "bf16"),
     "machine.compile": ("none", "edits", "all"),
+    "machine.memory_format": ("auto", "channels_last", "contiguous"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
     "*.lr_schedule.name": ("constant", "step", "cosine"),
@@ -206,13 +207,15 @@ class MachineSettings:
 
     precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
     always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
-    too). capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that
-    read data which does not; 0 is one per processor core.
+    too). memory_format: of images and convolutions; auto is channels_last on a CPU and in bf16, else contiguous.
+    capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that read data which does
+    not; 0 is one per processor core.
     """
 
     device: str = "auto"
     precision: str = "fp32"
     compile: str = "none"
+    memory_format: str = "auto"
     capture: bool = True
     num_threads: int | None = None
     num_workers: int = 0
