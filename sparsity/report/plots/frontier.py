@@ -40,7 +40,8 @@ def _draw_paper(axes: Axes, paper: PaperExperiment, target: float) -> None:
         elif row.method == "relevance":
             axes.plot(position(row.sparsity), row.metric, "D", color=PAPER, label="paper: its method", zorder=4)
         else:
-            axes.plot(position(row.sparsity), row.metric, "s", color=MUTED, markersize=4, label="paper: other methods")
+            label = "paper: other methods"
+            axes.plot(position(row.sparsity), row.metric, "s", color=MUTED, markersize=4, label=label, zorder=3)
             name = row.citation or row.printed
             axes.annotate(
                 name, (position(row.sparsity), row.metric), (4, 3), textcoords="offset points", fontsize=8, color=MUTED
@@ -57,13 +58,12 @@ def _draw_curve(axes: Axes, curve: PublishedCurve, target: float, colour: str) -
 
 
 def _draw_ours(axes: Axes, ours: Configuration, target: float, colour: str, label: str) -> None:
-    """One line per seed; the dots are means over seeds with their standard deviation."""
-    position = position_of(target)
+    """One line per seed, the fainter the more there are; the dots are means over seeds with their standard deviation."""
+    position, alpha = position_of(target), 0.6 / len(ours.runs) ** 0.5
     for run in ours.runs:
         points = run.summary.frontier
-        axes.plot(
-            [position(p.sparsity) for p in points], [p.val for p in points], color=colour, linewidth=0.8, alpha=0.6
-        )
+        places = [position(p.sparsity) for p in points]
+        axes.plot(places, [p.val for p in points], color=colour, linewidth=0.8, alpha=alpha)
     for start in ours.starts():
         metric = ours.over_rows(start, lambda row: row.test)
         sparsity = ours.over_rows(start, lambda row: row.sparsity)
