@@ -58,7 +58,7 @@ def _draw_curve(axes: Axes, curve: PublishedCurve, target: float, colour: str) -
 
 
 def _draw_ours(axes: Axes, ours: Configuration, target: float, colour: str, label: str) -> None:
-    """One line per seed, the fainter the more there are; the dots are means over seeds with their standard deviation."""
+    """A line per seed, fainter the more there are; the dots are means over seeds with their standard deviation."""
     position, alpha = position_of(target), 0.6 / len(ours.runs) ** 0.5
     for run in ours.runs:
         points = run.summary.frontier
