@@ -34,6 +34,7 @@ def draw_frontier(paper: PaperExperiment, configurations: Sequence[Configuration
 def _draw_paper(axes: Axes, paper: PaperExperiment, target: float) -> None:
     """The paper's own method as a diamond, its competitors in grey under their reference numbers."""
     position = position_of(target)
+    competitors = []
     for row in paper.results.rows:
         if row.sparsity is None:
             axes.axhline(row.metric, color=PAPER, linestyle=":", linewidth=1, label="paper: baseline")
@@ -42,10 +43,15 @@ def _draw_paper(axes: Axes, paper: PaperExperiment, target: float) -> None:
         else:
             label = "paper: other methods"
             axes.plot(position(row.sparsity), row.metric, "s", color=MUTED, markersize=4, label=label, zorder=3)
-            name = row.citation or row.printed
-            axes.annotate(
-                name, (position(row.sparsity), row.metric), (4, 3), textcoords="offset points", fontsize=8, color=MUTED
-            )
+            competitors.append((position(row.sparsity), row.metric, row.citation or row.printed))
+    for place, metric, name in competitors:
+        others = [other for other in competitors if other[2] != name]
+        _, nearest, _ = min(others, key=lambda other: abs(other[0] - place), default=(place, metric, name))
+        is_below = nearest > metric  # away from its neighbour, so that neither number hides the other's mark
+        axes.annotate(
+            name, (place, metric), (0, -6 if is_below else 5), textcoords="offset points", fontsize=8, color=MUTED,
+            horizontalalignment="center", verticalalignment="top" if is_below else "bottom",
+        )  # fmt: skip
 
 
 def _draw_curve(axes: Axes, curve: PublishedCurve, target: float, colour: str) -> None:
@@ -82,7 +88,7 @@ def _frame(axes: Axes, paper: PaperExperiment, configurations: Sequence[Configur
     curves = [point for curve in paper.curves for point in curve.points if abs(point[0] - target) < CURVES_WITHIN]
     sparsities, metrics = zip(*published, *tested, *pruned, *curves, strict=True)
     highest = max(*metrics, *(row.metric for row in paper.results.rows))
-    margin = max(0.08 * (highest - min(metrics)), 0.05)
+    margin = max(0.12 * (highest - min(metrics)), 0.05)
     axes.set_ylim(min(metrics) - margin, highest + margin)
     if paper.curves:
         axes.set_xlim(100 * min(sparsities) - 2, 100 * max(sparsities) + 2)
