@@ -81,7 +81,7 @@ def _keep_freed_memory() -> None:
 
 
 def warn_if_shared(device: "torch.device") -> None:
-    """Say so if other programs keep a core that torch's threads count on: each then spins until the last has had it.
+    """Warn if other programs keep a core that torch's threads count on: they spin while one of them waits for it.
 
     With two threads on two cores, one of them busy, a small Transformer's step took more than ten times as long.
     """

@@ -41,13 +41,18 @@ def _draw_paper(axes: Axes, paper: PaperExperiment, target: float) -> None:
         elif row.method == "relevance":
             axes.plot(position(row.sparsity), row.metric, "D", color=PAPER, label="paper: its method", zorder=4)
         else:
-            label = "paper: other methods"
-            axes.plot(position(row.sparsity), row.metric, "s", color=MUTED, markersize=4, label=label, zorder=3)
-            competitors.append((position(row.sparsity), row.metric, row.citation or row.printed))
+            place = position(row.sparsity)
+            axes.plot(place, row.metric, "s", color=MUTED, markersize=4, label="paper: other methods", zorder=3)
+            competitors.append((place, row.metric, row.citation or row.printed))
+    _name(axes, competitors)
+
+
+def _name(axes: Axes, competitors: Sequence[tuple[float, float, str]]) -> None:
+    """Put a reference number over each mark, or under it where the next mark is higher, so that none hides another."""
     for place, metric, name in competitors:
         others = [other for other in competitors if other[2] != name]
         _, nearest, _ = min(others, key=lambda other: abs(other[0] - place), default=(place, metric, name))
-        is_below = nearest > metric  # away from its neighbour, so that neither number hides the other's mark
+        is_below = nearest > metric
         axes.annotate(
             name, (place, metric), (0, -6 if is_below else 5), textcoords="offset points", fontsize=8, color=MUTED,
             horizontalalignment="center", verticalalignment="top" if is_below else "bottom",
