@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shlex
 import subprocess
 import sys
 import threading
@@ -24,6 +25,8 @@ from sparsity.settings import (
     Settings,
     TrackingSettings,
 )
+
+COMMITTED = sorted(path for path in (Path(__file__).parent.parent / "results").glob("*/paper-*") if path.is_dir())
 
 BASE = Settings(
     model={"_target_": "LeNet5"},
@@ -82,13 +85,18 @@ def test_a_new_setting_with_its_default_leaves_the_fingerprint_unchanged() -> No
         assert fingerprint(later(LaterGate(patience=4))) != fingerprint(BASE)
 
 
-@pytest.mark.parametrize(
-    ("experiment", "golden"), [("lenet5_mnist", "56e701b943"), ("lenet5_fashion_mnist", "501468451c")]
-)
-def test_the_fingerprints_of_the_papers_runs_never_change(experiment: str, golden: str) -> None:
-    settings = config.compose([f"experiment={experiment}", "scale=paper", "pruner=relevance"])
-    assert fingerprint(settings) == golden
-    assert provenance.run_directory(settings) == Path(f"results/runs/{experiment}/paper-relevance-{golden}/seed0")
+@pytest.mark.parametrize("run", COMMITTED, ids=lambda run: run.name)
+def test_the_fingerprint_of_every_published_run_is_that_of_its_command_today(run: Path) -> None:
+    summaries = [json.loads(path.read_text()) for path in run.glob("seed*/summary.json")]
+    commands = {tuple(seedless(summary["provenance"]["command"])) for summary in summaries}
+    (settings,) = [config.compose(list(command)) for command in commands]
+    assert {summary["fingerprint"] for summary in summaries} == {fingerprint(settings)}
+    assert provenance.run_directory(settings) == Path("results/runs") / run.parent.name / run.name / "seed0"
+
+
+def seedless(command: str) -> list[str]:
+    """The settings of a recorded command line, all but the seed."""
+    return [word for word in shlex.split(command)[2:] if not word.startswith("seed=")]
 
 
 @pytest.mark.parametrize(
