@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity import config
+from sparsity.files import run_script
 
 TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; the networks among them are kept under other names
 
@@ -23,7 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         for line in score(parser.parse_args(arguments).run):
             print(json.dumps(line), flush=True)
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -58,4 +59,4 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from sparsity import config
+from sparsity.files import run_script
 
 TOKENIZER = "tokenizer.json"
 
@@ -24,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
         export(given.run, given.checkpoint, given.to)
         for path in sorted(path for path in given.to.rglob("*") if path.is_file()):
             print(f"{path.stat().st_size:>13,} bytes  {path.relative_to(given.to)}")
-    except (ValueError, OSError) as error:
+    except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
@@ -52,4 +53,4 @@ def export(run: Path, checkpoint: str, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sparsity.files import run_script
 from sparsity.report.publish import publish
 from sparsity.report.records import find_runs
 from sparsity.report.sweep import render_sweep
@@ -12,8 +13,8 @@ from sparsity.report.terminal import render_runs
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 
-def main() -> None:
-    """Run the command line; a damaged file ends it with one sentence and exit status 1."""
+def main() -> int:
+    """Run the command line and return the exit status; a damaged file is one sentence and 1."""
     arguments = parse_arguments()
     try:
         if arguments.sweep:
@@ -23,7 +24,9 @@ def main() -> None:
         else:
             report(arguments.results)
     except ValueError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -52,4 +55,4 @@ def report(results: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -17,6 +17,7 @@ from typing import Any
 
 from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
+from sparsity.files import run_script
 from sparsity.machine import count_gpus, has_cuda
 from sparsity.plan import checkpoint_bytes, make_plan, uncut
 from sparsity.report.paper import load_paper
@@ -204,4 +205,4 @@ def _is_like(summary: dict[str, Any], num_weights: int) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -13,6 +13,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from sparsity.files import run_script
+
 TRAIN = Path(__file__).with_name("train.py")
 SWEEP = "relevance_or_l2"
 METHODS = (
@@ -68,4 +70,4 @@ def run(job: tuple[str, ...]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from sparsity.files import run_script
 from sparsity.sync import send, unsent
 from sparsity.tracking import wandb_mode
 
@@ -33,4 +34,4 @@ def _sent(directory: Path) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

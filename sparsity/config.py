@@ -4,7 +4,6 @@ The only file that knows Hydra and OmegaConf. Nothing here imports torch before 
 answers at once.
 """
 
-import errno
 import importlib
 import inspect
 import os
@@ -24,6 +23,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
+from sparsity.files import REMEDY, refusal
 from sparsity.machine import has_cuda
 from sparsity.settings import PhaseSettings, Settings, as_tree, check, leaves, spelling
 
@@ -34,7 +34,6 @@ CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class SweepStarted(Callback):
@@ -205,7 +204,7 @@ def build(settings: Settings) -> "Experiment":
 def one_sentence(error: Exception) -> str:
     """An error's message on one line; Hydra's list of options is kept, its hints are not."""
     if isinstance(error, OSError) and error.strerror:
-        return _os_error(error)
+        return refusal(error, f"{REMEDY}: it goes on from the last checkpoint")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if not lines:
         return f"{type(error).__name__}."
@@ -222,14 +221,6 @@ def one_sentence(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         return f"{error.override} is no setting with a value; write key=value, e.g. seed=1."
     return " ".join(lines)
-
-
-def _os_error(error: OSError) -> str:
-    """What the system said, about which file, and what to do about a full disk."""
-    about = f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    if error.errno in FULL_DISK:
-        return f"{about}; free some space and run the same command again: it goes on from the last checkpoint."
-    return f"{about}."
 
 
 def _check_shapes(tree: dict[Any, Any]) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 from sparsity import provenance
 from sparsity.compression import measure_sizes
 from sparsity.data.published import load_published, published_for
+from sparsity.files import remove_temporaries
 from sparsity.gating import GatedPruning
 from sparsity.outcome import Baseline, Row, write_outcome
 from sparsity.phase import Interrupted, Phase, State, Watch
@@ -83,6 +84,7 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
         provenance.locked(directory, wait=True),
         JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
     ):
+        remove_temporaries(directory)
         phase = work.phase("baseline", settings.baseline, dense(settings.pruner), 0, directory, log)
         if not phase.has("scored"):
             progress = phase.run(Watch())

@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from sparsity.files import replaced
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
@@ -85,10 +86,7 @@ def state_of(directory: Path) -> tuple[str, str]:
         return "done", ""
     if not manifest:
         return "missing", ""
-    try:
-        with locked(directory, wait=False):
-            pass
-    except BusyError:
+    if _is_held(directory):
         return "running", ""
     if manifest.get("status") == "failed":
         return "failed", str(manifest.get("reason", ""))
@@ -106,14 +104,9 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Write a file whole or not at all, whoever else writes it at the same time."""
+    with replaced(path) as file:
+        file.write(content.encode())
 
 
 def clear(directory: Path) -> None:
@@ -154,6 +147,18 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
         file.write(f"{os.getpid()}\n")
         file.flush()
         yield
+
+
+def _is_held(directory: Path) -> bool:
+    """Whether a process holds a directory; asked without a trace, as the directory may be an archive."""
+    try:
+        with (directory / _LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def origin() -> dict[str, Any]:

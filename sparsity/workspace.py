@@ -15,6 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from sparsity import machine, provenance
+from sparsity.files import remove_temporaries
 from sparsity.fit import check_fit
 from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
@@ -244,6 +245,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     settings = experiment.settings
     directory = provenance.run_directory(settings)
     with provenance.locked(directory, wait=False):
+        remove_temporaries(directory)
         device = machine.prepare(settings.machine)
         machine.warn_if_shared(device)
         origin = provenance.origin() | {"device": machine.describe(device, settings.machine.precision)}

@@ -52,6 +52,18 @@ def test_what_is_not_science_stays_out_of_the_fingerprint(changes: dict[str, Any
     assert fingerprint(replace(BASE, **changes)) == fingerprint(BASE)
 
 
+@pytest.mark.parametrize("lock", [None, "another's"])
+def test_asking_how_a_run_stands_leaves_no_trace_as_in_a_read_only_archive(tmp_path: Path, lock: str | None) -> None:
+    provenance.write_json(tmp_path / "manifest.json", {"status": "failed", "reason": "no space"})
+    if lock is not None:
+        (tmp_path / "lock").write_text(lock)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Path, "mkdir", lambda *_, **__: pytest.fail("the archive is read-only"))
+        assert provenance.state_of(tmp_path) == ("failed", "no space")
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -1,8 +1,8 @@
 """Which results are kept with the code? The small records of finished full-size runs, copied from `results/runs`."""
 
-import os
 from pathlib import Path
 
+from sparsity.files import replaced
 from sparsity.report.records import RECORD_FILES, find_runs, load_run, load_summary
 
 # Runs of these scales show that something works, they are no results.
@@ -34,16 +34,8 @@ def publish(results: Path) -> list[Path]:
 
 def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file by `content` in one step: a reader sees the old or the new file, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replaced(path) as file:
+        file.write(content)
 
 
 def _copy(source: Path, target: Path) -> bool:

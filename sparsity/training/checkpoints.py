@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsity.files import temporary
+
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, damaged or belongs to another model."""
@@ -25,20 +27,20 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = Fal
         OSError: if the disk is full or not writable; what stood at `path` before is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
+    written = temporary(path)
     try:
-        with temporary.open("wb") as file:
+        with written.open("wb") as file:
             torch.save(state, file)
             file.flush()
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-        temporary.unlink(missing_ok=True)
+        written.unlink(missing_ok=True)
         raise OSError(
             errno.EIO, f"cannot write the checkpoint {path}: {error}; free some space and run the same command again"
         ) from error
     if keep_previous and path.exists():
         os.replace(path, previous_path(path))
-    os.replace(temporary, path)
+    os.replace(written, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

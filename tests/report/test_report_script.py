@@ -1,6 +1,7 @@
 """`python scripts/report.py` as a user calls it."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,17 @@ def test_a_damaged_run_ends_the_script_with_one_sentence(results: Path, add_fini
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "summary.json cannot be used" in done.stderr
+
+
+def test_a_full_disk_ends_the_script_with_one_sentence(mnist_alone: Path, add_finished: AddRun) -> None:
+    add_finished()
+    script = [sys.executable, str(REPOSITORY / "scripts" / "report.py"), "--results", str(mnist_alone)]
+    nearly_full = f"ulimit -f 0; exec {shlex.join(script)}"  # no file may grow
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(nearly_full, shell=True, capture_output=True, text=True, env=environment, check=False)
+    (sentence,) = done.stderr.splitlines()
+    assert done.returncode == 1
+    assert sentence.startswith(f"error: {mnist_alone}/lenet5_mnist/") and "File too large; free some space" in sentence
 
 
 def test_a_scale_without_runs_is_an_error(results: Path) -> None:

@@ -1,0 +1,92 @@
+"""What is no data, whose temporary is whose, and what the system refuses."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sparsity import provenance
+from sparsity.data.download import written_whole
+from sparsity.files import remove_temporaries, temporary, visible
+from sparsity.report.publish import write_atomically
+from sparsity.training.checkpoints import save_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def test_names_that_begin_with_a_dot_are_no_data(tmp_path: Path) -> None:
+    root = tmp_path / ".cache"  # what lies above the folder is its owner's affair
+    seen = [root / "b.json", root / "a" / "c.json"]
+    hidden = [root / "._a.json", root / ".ipynb_checkpoints" / "c.json"]
+    assert visible([*seen, *hidden], root) == sorted(seen)
+
+
+def _through_download(path: Path) -> None:
+    with written_whole(path) as out:
+        out.write(b"written")
+
+
+WRITERS: dict[str, Callable[[Path], None]] = {
+    "text": lambda path: provenance.write_text(path, "written"),
+    "checkpoint": lambda path: save_checkpoint(path, {"weights": 1}),
+    "download": _through_download,
+    "page": lambda path: write_atomically(path, b"written"),
+}
+
+
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_two_processes_may_write_one_file_at_the_same_time(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fsync, own = tmp_path / "file.json", os.fsync, os.getpid()
+
+    def meanwhile_another(descriptor: int) -> None:
+        fsync(descriptor)
+        monkeypatch.setattr(os, "fsync", fsync)
+        monkeypatch.setattr(os, "getpid", lambda: own + 1)
+        write(path)
+        monkeypatch.setattr(os, "getpid", lambda: own)
+
+    monkeypatch.setattr(os, "fsync", meanwhile_another)
+    write(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_text_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: .*/file\.json"):
+        provenance.write_text(tmp_path / "file.json", "written")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_killed_writers_left_goes_and_nothing_else(tmp_path: Path) -> None:
+    kept = tmp_path / "checkpoints" / "last.pt"
+    kept.parent.mkdir()
+    for path in (kept, temporary(kept), temporary(tmp_path / "manifest.json")):
+        path.touch()
+    remove_temporaries(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [kept]
+
+
+PRINTS = (sys.executable, "-c", "from sparsity.files import run_script; run_script(lambda: print('a table') or 0)")
+
+
+def test_output_that_the_disk_refuses_is_one_sentence() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(PRINTS, cwd=REPOSITORY, stdout=full, stderr=subprocess.PIPE, text=True)
+    sentence = "error: No space left on device; free some space and run the same command again."
+    assert (done.returncode, done.stderr.splitlines()) == (1, [sentence])
+
+
+def test_a_reader_who_goes_away_is_told_nothing() -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    done = subprocess.run(PRINTS, cwd=REPOSITORY, stdout=writes, stderr=subprocess.PIPE, text=True)
+    os.close(writes)
+    assert done.stderr == ""
