@@ -1,12 +1,14 @@
 """Which files make up each published data set, where do they stand, and what are their checksums?
 
 Addresses and md5s of the published files are torchvision's (torchvision.datasets.MNIST, FashionMNIST and CIFAR10,
-0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those. Nobody publishes checksums of
-Stanford's WMT14 and of Taskmaster-1: their first copy is recorded. The two `mini` sets are stand-ins that only a local
-mirror provides; they are known by their checksums, so that nothing else is ever called by their names.
+0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those. The sha256 of Taskmaster-1's
+dialogues is the one that ParlAI holds them to. Nobody publishes checksums of its lists of ids and of Stanford's WMT14:
+their first copy that could be read is recorded. The two `mini` sets are stand-ins that only a local mirror provides;
+they are known by their checksums, so that nothing else is ever called by their names.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from sparsity.data.archives import fetch_members
@@ -46,10 +48,12 @@ def _stanford_files() -> dict[str, RemoteFile]:
 
 
 def _taskmaster_files() -> dict[str, RemoteFile]:
-    return {
-        role: RemoteFile(f"taskmaster1/{name.rpartition('/')[2]}", (f"{_TASKMASTER_URL}/{name}",), md5=None)
+    files = {
+        role: RemoteFile(f"taskmaster1/{name.rpartition('/')[2]}", (f"{_TASKMASTER_URL}/{name}",))
         for role, name in _TASKMASTER_NAMES.items()
     }
+    sha256 = "1e590ed0ccee279e40c2fb9e083d3b9417477c6bfe35ce5b2277167698dd858d"
+    return files | {"dialogues": replace(files["dialogues"], size_bytes=65_748_638, sha256=sha256)}
 
 
 FILES: dict[str, dict[str, RemoteFile]] = {

@@ -13,10 +13,10 @@ from pathlib import Path
 from sparsity.data.catalogue import FILES, STAND_INS
 from sparsity.data.dialogues import DIALOGUE_TOKENS, Dialogue, chosen, pairs, plain_reply, read_dialogues
 from sparsity.data.download import DataError, RemoteFile, checksum, fetch_readable
+from sparsity.data.lines import Lines, Pair, Parallel
 from sparsity.data.plain_text import detokenised, unchanged
 from sparsity.data.toy_language import NUM_DIALOGUES, NUM_SENTENCES, dialogues, sentences
 
-Pair = tuple[str, str]
 LANGUAGES = ("en", "de")
 
 
@@ -33,7 +33,7 @@ class Corpus:
         plain: a target as it is scored.
         keep: which end of a source that is too long stays, `head` or `tail`.
         special_tokens: markers that are one token each.
-        checksums: md5 by file; empty where nothing was fetched.
+        checksums: md5 (sha256 where that alone is published) by file; empty where nothing was fetched.
     """
 
     name: str
@@ -49,42 +49,20 @@ class Corpus:
 
 
 @dataclass(frozen=True)
-class Lines:
-    """The lines of a file, without spaces at their ends; only a line feed ends a line."""
-
-    path: Path
-
-    def __iter__(self) -> Iterator[str]:
-        with self.path.open(encoding="utf-8", newline="\n") as file:
-            for line in file:
-                yield line.strip()
-
-
-@dataclass(frozen=True)
-class Parallel:
-    """Text i of one side with text i of the other; iterating raises DataError if one side is longer."""
-
-    name: str
-    source: Iterable[str]
-    target: Iterable[str]
-
-    def __iter__(self) -> Iterator[Pair]:
-        try:
-            yield from zip(self.source, self.target, strict=True)
-        except ValueError as error:
-            raise DataError(f"The two languages of {self.name} differ in length: fetch both files again.") from error
-
-
-@dataclass(frozen=True)
 class HubColumn:
     """One language of a part of the hub's `wmt14`."""
 
-    translations: Iterable[dict[str, dict[str, str]]]
+    translations: Iterable[dict[str, dict[str, str | None]]]
     language: str
 
     def __iter__(self) -> Iterator[str]:
-        for row in self.translations:
-            yield row["translation"][self.language].strip()
+        for number, row in enumerate(self.translations, 1):
+            text = row["translation"][self.language]
+            if text is None:
+                raise DataError(
+                    f"Pair {number} of the hub's wmt14 has no text in {self.language}: use dataset.source=real."
+                )
+            yield text.strip()
 
 
 @dataclass(frozen=True)
@@ -124,7 +102,7 @@ def hub_wmt14(data_dir: str) -> Corpus:
         raise DataError(f"The hub's wmt14 could not be had ({reason}): use dataset.source=real.") from error
     names = {"train": "train", "newstest2013": "validation", "newstest2014": "test"}
     parts = {
-        part: Parallel(part, *(HubColumn(loaded[split], lang) for lang in LANGUAGES)) for part, split in names.items()
+        part: Parallel(*(HubColumn(loaded[split], language) for language in LANGUAGES)) for part, split in names.items()
     }
     content = digest({part: loaded[split]._fingerprint for part, split in names.items()})
     return _translation("wmt14-hub", content, parts, unchanged)
@@ -134,7 +112,7 @@ def toy_wmt14() -> Corpus:
     """The embedded toy translation."""
     stream = sentences()
     drawn = {part: list(islice(stream, size)) for part, size in NUM_SENTENCES.items()}
-    parts = {part: Parallel(part, *zip(*both, strict=True)) for part, both in drawn.items()}
+    parts = {part: Parallel(*zip(*both, strict=True)) for part, both in drawn.items()}
     return _translation("toy-translation", digest(drawn), parts, unchanged)
 
 
@@ -164,7 +142,7 @@ def _parallel_files(name: str, files: dict[str, RemoteFile], data_dir: str, plai
     lines = {role: Lines(fetch_readable(file, data_dir)) for role, file in files.items()}
     checksums = {file.path: checksum(file, data_dir) for file in files.values()}
     names = dict.fromkeys(role.partition(".")[0] for role in files)
-    parts = {part: Parallel(part, *(lines[f"{part}.{language}"] for language in LANGUAGES)) for part in names}
+    parts = {part: Parallel(*(lines[f"{part}.{language}"] for language in LANGUAGES)) for part in names}
     return _translation(name, digest(checksums), parts, plain, checksums)
 
 

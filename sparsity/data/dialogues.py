@@ -1,11 +1,13 @@
 """How do the dialogues of Taskmaster become pairs? The context up to a user turn, and the assistant's next turn."""
 
 import json
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from sparsity.data.download import DataError
+from sparsity.data.lines import Lines, read_text
 
 DIALOGUE_TOKENS = ("<user>", "<enduser>", "<agent>", "<endagent>", "<no_response>")
 NO_RESPONSE = "<no_response>"
@@ -13,6 +15,7 @@ _FRAMES = {"USER": "<user>{}<enduser>", "ASSISTANT": "<agent>{}<endagent>"}
 
 Turn = tuple[str, str]  # speaker (USER or ASSISTANT) and text
 Dialogue = list[Turn]
+_log = logging.getLogger(__name__)
 
 
 def read_dialogues(path: Path) -> dict[str, Dialogue]:
@@ -21,20 +24,20 @@ def read_dialogues(path: Path) -> dict[str, Dialogue]:
     Raises:
         DataError: if the file is not in Taskmaster-1's schema.
     """
+    text = read_text(path)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-        return {entry["conversation_id"]: _turns(entry["utterances"]) for entry in entries}
+        return dict(_dialogue(entry) for entry in json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not in Taskmaster-1's schema ({error}): fetch it again.") from error
 
 
 def read_ids(path: Path) -> list[str]:
     """The ids of an official list, `train.csv` and the like: one a line, followed by a comma."""
-    return [line.strip().rstrip(",") for line in path.read_text(encoding="utf-8").splitlines() if line.strip(" ,")]
+    return [line.rstrip(",") for line in Lines(path) if line.strip(" ,")]
 
 
 def chosen(dialogues: Mapping[str, Dialogue], ids: Path) -> list[Dialogue]:
-    """The dialogues that a list names, in its order.
+    """The dialogues that a list names, in its order; an empty one gives no pair, and is named.
 
     Raises:
         DataError: if one of them is missing.
@@ -42,6 +45,8 @@ def chosen(dialogues: Mapping[str, Dialogue], ids: Path) -> list[Dialogue]:
     names = read_ids(ids)
     if missing := [name for name in names if name not in dialogues]:
         raise DataError(f"{ids} names {len(missing)} unknown dialogues, the first is {missing[0]}: fetch both again.")
+    if empty := [name for name in names if not dialogues[name]]:
+        _log.warning("warning: %s names %d dialogues without a turn, the first is %s.", ids, len(empty), empty[0])
     return [dialogues[name] for name in names]
 
 
@@ -54,8 +59,9 @@ def pairs(dialogue: Dialogue, positional: bool) -> Iterator[tuple[str, str]]:
             otherwise the speaker who is on record decides, and a user who goes on speaking is waited for.
     """
     turns = _by_position(dialogue) if positional else dialogue
+    following = [*turns[1:], ("", "")] if turns else []
     context = ""
-    for (speaker, text), (next_speaker, next_text) in zip(turns, [*turns[1:], ("", "")], strict=True):
+    for (speaker, text), (next_speaker, next_text) in zip(turns, following, strict=True):
         context += _FRAMES[speaker].format(text)
         if speaker == "USER" and next_speaker != "USER":
             yield context, _FRAMES["ASSISTANT"].format(next_text) if next_speaker else NO_RESPONSE
@@ -72,8 +78,20 @@ def _by_position(dialogue: Dialogue) -> Dialogue:
     return [("ASSISTANT" if number % 2 else "USER", text) for number, (_, text) in enumerate(dialogue)]
 
 
-def _turns(utterances: list[dict[str, Any]]) -> Dialogue:
-    turns = [(entry["speaker"], entry["text"].strip()) for entry in utterances]
-    if unknown := {speaker for speaker, _ in turns} - set(_FRAMES):
-        raise ValueError(f"a speaker is called {min(unknown)}")
-    return turns
+def _dialogue(entry: dict[str, Any]) -> tuple[str, Dialogue]:
+    """Id and turns of an entry of the file; a ValueError says what is wrong in which dialogue."""
+    name = str(entry["conversation_id"])
+    try:
+        return name, [_turn(utterance) for utterance in entry["utterances"]]
+    except (ValueError, KeyError, TypeError) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"dialogue {name}: {what}") from error
+
+
+def _turn(utterance: dict[str, Any]) -> Turn:
+    speaker, text = utterance["speaker"], utterance["text"]
+    if speaker not in _FRAMES:
+        raise ValueError(f"a speaker is called {speaker}")
+    if not isinstance(text, str):
+        raise ValueError(f"a text is {json.dumps(text)}")
+    return speaker, text.strip()

@@ -2,8 +2,8 @@
 
 Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
 publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so that nothing
-half-written is ever taken for data. Where nobody publishes a checksum, the md5 of the first copy is recorded beside the
-file and every later one is held to it. This module needs neither numpy nor torch.
+half-written is ever taken for data. Where nobody publishes a checksum, the md5 of the first copy that a reader has
+accepted is recorded beside the file, and every later one is held to it. This module needs neither numpy nor torch.
 """
 
 import gzip
@@ -15,13 +15,14 @@ import shutil
 import urllib.error
 import urllib.request
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from sparsity.data.recorded_md5 import record_md5, recorded_md5
+from sparsity.files import replaced
 
 MIRROR_VARIABLE = "SPARSITY_DATA_MIRROR"
 TIMEOUT_SECONDS = 30.0
@@ -76,7 +77,7 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
     failures = []
     if target.exists():
         if (fault := _fault(target, file)) is None:
-            return _recorded(target, file)
+            return target
         failures.append(f"{target} ({fault})")
     for source in _sources(file):
         try:
@@ -86,15 +87,30 @@ def fetch(file: RemoteFile, data_dir: str | Path) -> Path:
         else:
             if failures:
                 _log.warning("%s came from %s, because these failed: %s.", target, source, ", ".join(failures))
-            return _recorded(target, file)
+            return target
     raise UnavailableError(_all_failed(file, target, failures))
 
 
 def checksum(file: RemoteFile, data_dir: str | Path) -> str:
-    """The md5 that a fetched `file` is known by: the published one, else the one recorded at its first download."""
-    md5 = _with_recorded_md5(file, Path(data_dir) / file.path).md5
-    assert md5 is not None, "fetch comes first"
-    return md5
+    """What a fetched `file` is known by: the md5 or sha256 published, else the md5 recorded or of the copy there."""
+    target = Path(data_dir) / file.path
+    file = _with_recorded_md5(file, target)
+    return file.md5 or file.sha256 or _md5(target)
+
+
+def is_published(file: RemoteFile) -> bool:
+    """Whether a checksum of `file` is published."""
+    return bool(file.md5 or file.sha256)
+
+
+def accept(files: Iterable[RemoteFile], checksums: Mapping[str, str], data_dir: str | Path) -> None:
+    """Record the checksums, by path, of those of `files` of which none is published: a reader has taken them as data.
+
+    Not sooner: a sign-in page of a hotel's network would else be held against the file itself for ever.
+    """
+    for file in files:
+        if not is_published(file):
+            record_md5(Path(data_dir) / file.path, checksums[file.path])
 
 
 def fetch_unzipped(file: RemoteFile, data_dir: str | Path) -> Path:
@@ -175,33 +191,18 @@ def _chunks(stream: BinaryIO, size_bytes: int | None) -> Iterator[bytes]:
 @contextmanager
 def written_whole(target: Path) -> Iterator[BinaryIO]:
     """A file to write that appears as `target` when the block ends well, and leaves nothing behind when it does not."""
-    part = target.with_name(f"{target.name}.{os.getpid()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("wb") as out:
+        with replaced(target) as out:
             yield out
-            out.flush()
-            os.fsync(out.fileno())
-        part.replace(target)
     except OSError as error:
         raise DataError(
             f"{target} could not be written ({_reason(error)}): free some space there or choose another data directory."
         ) from error
-    finally:
-        with suppress(OSError):  # gone already when all went well
-            part.unlink()
 
 
 def _with_recorded_md5(file: RemoteFile, target: Path) -> RemoteFile:
-    """The file with the md5 of its first copy, where nobody publishes a checksum and there has been one."""
-    return file if file.md5 or file.sha256 else replace(file, md5=recorded_md5(target))
-
-
-def _recorded(target: Path, file: RemoteFile) -> Path:
-    """`target`, its md5 recorded and said if no checksum is known."""
-    if not (file.md5 or file.sha256):
-        record_md5(target, _md5(target))
-    return target
+    """The file with the md5 of its first copy, where nobody publishes a checksum and a reader has accepted one."""
+    return file if is_published(file) else replace(file, md5=recorded_md5(target))
 
 
 def _fault(path: Path, file: RemoteFile) -> str | None:

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsity.data.corpora import Corpus, Pair, digest
+from sparsity.data.corpora import Corpus, digest
+from sparsity.data.download import DataError
+from sparsity.data.lines import Pair
 from sparsity.data.seq2seq import TextSplit
 from sparsity.data.token_arrays import TokenArrays, write
 from sparsity.data.tokenizer import decoder, encode, train_tokenizer
@@ -90,12 +92,24 @@ def _split(corpus: Corpus, part: str, folder: Path) -> TextSplit:
 
 
 def _make(corpus: Corpus, vocabulary: Vocabulary, folder: Path) -> None:
+    _read_through(corpus)
     logger.info("%s is tokenised once into %s.", corpus.name, folder)
     tokenizers = _vocabularies(corpus, vocabulary)
     for side, name in _tokenizer_names(vocabulary).items():
         tokenizers[side].save(str(folder / name))
     sizes = {part: _make_part(corpus, part, tokenizers, vocabulary.max_tokens, folder) for part in corpus.parts}
     write_json(folder / "done.json", {"corpus": corpus.name, "pairs": sizes, "checksums": corpus.checksums})
+
+
+def _read_through(corpus: Corpus) -> None:
+    """Meet every fault of the texts now, which takes seconds, and not when minutes of tokenising are lost to it.
+
+    Raises:
+        DataError: a text cannot be read, or a part holds none.
+    """
+    for part, pairs in corpus.parts.items():
+        if not sum(1 for _ in pairs):
+            raise DataError(f"{corpus.name} holds no pair for {part}: fetch its files again.")
 
 
 def _tokenizer_names(vocabulary: Vocabulary) -> dict[str, str]:

@@ -4,7 +4,7 @@ import json
 import logging
 from pathlib import Path
 
-from sparsity.provenance import write_json
+from sparsity.provenance import locked, write_json
 
 RECORD = "recorded_md5.json"
 _log = logging.getLogger(__name__)
@@ -16,9 +16,14 @@ def recorded_md5(path: Path) -> str | None:
 
 
 def record_md5(path: Path, md5: str) -> None:
-    """Keep the md5 of the file called `path`, and say so."""
+    """Keep the md5 of the file called `path`, and say so, unless one is kept already."""
+    if recorded_md5(path) is not None:
+        return  # without the lock: a folder that is only read stays as it is
     place = path.parent / RECORD
-    write_json(place, _record(path) | {path.name: md5})
+    with locked(path.parent, wait=True):
+        if path.name in (known := _record(path)):
+            return
+        write_json(place, known | {path.name: md5})
     _log.warning(
         "Nobody publishes a checksum of %s: its md5 %s is recorded in %s, and verified from now on.", path, md5, place
     )

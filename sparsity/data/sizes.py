@@ -15,6 +15,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from sparsity.provenance import locked, write_json
+
 PROTOCOLS = ("sound", "authors")
 
 
@@ -128,16 +130,23 @@ def split_sizes(
 def record_num_pairs(data_dir: str, dataset: str, protocol: str, sizes: SplitSizes) -> None:
     """Keep the number of pairs that loading has counted, for later plans."""
     path = Path(data_dir) / dataset / _RECORD
-    known = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(known | {protocol: asdict(sizes)}, indent=2) + "\n")
+    if _recorded(path).get(protocol) == asdict(sizes):
+        return  # without the lock: a folder that is only read stays as it is
+    with locked(path.parent, wait=True):
+        write_json(path, _recorded(path) | {protocol: asdict(sizes)})
 
 
 def _text_sizes(dataset: str, source: str, protocol: str, data_dir: str) -> SplitSizes:
     check_word("source", source, tuple(_TEXT[dataset]))
     check_word("protocol", protocol, PROTOCOLS)
     path = Path(data_dir) / dataset / _RECORD
-    known = json.loads(path.read_text()) if source == "real" and path.is_file() else {}
+    known = _recorded(path) if source == "real" else {}
     return SplitSizes(**known[protocol]) if protocol in known else _TEXT[dataset][source]
+
+
+def _recorded(path: Path) -> dict[str, dict[str, int]]:
+    known: dict[str, dict[str, int]] = json.loads(path.read_text()) if path.is_file() else {}
+    return known
 
 
 def check_word(what: str, got: str, allowed: tuple[str, ...]) -> None:

@@ -13,8 +13,9 @@ from typing import Self
 import torch
 
 from sparsity.data import corpora
+from sparsity.data.catalogue import FILES
 from sparsity.data.corpora import Corpus
-from sparsity.data.download import DataError
+from sparsity.data.download import DataError, accept
 from sparsity.data.generated_ids import generated_split, numbered_words
 from sparsity.data.prepared import Vocabulary, prepare
 from sparsity.data.seq2seq import EvaluationText, Layout, TextBatches, TextSplit
@@ -27,7 +28,7 @@ class TextData:
 
     Attributes:
         name: of what was really loaded: `wmt14`, `wmt14-mini`, `toy-translation`, `generated-wmt14`.
-        checksums: md5 by file; empty where nothing was fetched.
+        checksums: md5 (sha256 where that alone is published) by file; empty where nothing was fetched.
         train, val, test: splits; val gates.
         extra_tests: further test sets by name.
         artifacts: the vocabularies by the name that a copy in the run directory should have.
@@ -101,6 +102,8 @@ def wmt14(
     vocabulary = Vocabulary(vocabulary_size, protocol == "sound", max_tokens)
     data = _text_data(readers[source](data_dir), vocabulary, data_dir, layout, batch_by)
     _check_sizes(data, sizes)
+    if source == "real":
+        accept(FILES["wmt14"].values(), data.checksums, data_dir)
     return data
 
 
@@ -139,6 +142,7 @@ def taskmaster1(
     data = _text_data(readers[source](), Vocabulary(vocabulary_size, True, max_tokens), data_dir, layout, batch_by)
     if source == "real":
         record_num_pairs(data_dir, "taskmaster1", protocol, _sizes(data))
+        accept(FILES["taskmaster1"].values(), data.checksums, data_dir)
     else:
         _check_sizes(data, sizes)
     return data

@@ -1,6 +1,7 @@
 """Dialogues become pairs: the context up to a user turn, and the assistant's next turn."""
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,43 @@ def test_dialogues_are_read_by_their_ids(tmp_path: Path) -> None:
 
 
 def test_an_unknown_speaker_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"not in Taskmaster-1's schema \(a speaker is called WAITER\)"):
+    with pytest.raises(DataError, match=r"not in Taskmaster-1's schema \(dialogue dlg-1: a speaker is called WAITER\)"):
         read_dialogues(write(tmp_path / "d.json", "WAITER"))
+
+
+@pytest.mark.parametrize(
+    ("utterance", "what"),
+    [
+        ({"speaker": U, "text": None}, "a text is null"),
+        ({"speaker": U, "text": 7}, "a text is 7"),
+        ({"speaker": U}, "'text' is missing"),
+    ],
+)
+def test_a_turn_without_a_text_is_named_with_its_dialogue(
+    tmp_path: Path, utterance: dict[str, object], what: str
+) -> None:
+    path = tmp_path / "d.json"
+    path.write_text(json.dumps([{"conversation_id": "dlg-7", "utterances": [utterance]}]))
+    with pytest.raises(DataError, match=rf"d\.json is not in Taskmaster-1's schema \(dialogue dlg-7: {what}\)"):
+        read_dialogues(path)
+
+
+def test_a_dialogue_without_turns_gives_no_pair_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "dev.csv").write_text("dlg-1,\ndlg-2,\n")
+    with caplog.at_level(logging.WARNING):
+        dialogues = chosen({"dlg-1": [(U, "hi")], "dlg-2": []}, tmp_path / "dev.csv")
+    assert caplog.messages == [f"warning: {tmp_path}/dev.csv names 1 dialogues without a turn, the first is dlg-2."]
+    assert [len(list(pairs(dialogue, positional))) for dialogue in dialogues for positional in (False, True)] == [
+        *(1, 1),
+        *(0, 0),
+    ]
+
+
+def test_a_byte_order_mark_changes_neither_dialogues_nor_ids(tmp_path: Path) -> None:
+    for path in (write(tmp_path / "d.json", U), tmp_path / "dev.csv"):
+        content = path.read_bytes() if path.exists() else b"dlg-1,\n"
+        path.write_bytes(b"\xef\xbb\xbf" + content)
+    assert chosen(read_dialogues(tmp_path / "d.json"), tmp_path / "dev.csv") == [[(U, "hi")]]
 
 
 def test_a_file_cut_short_is_refused(tmp_path: Path) -> None:

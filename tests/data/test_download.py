@@ -5,16 +5,20 @@ import functools
 import gzip
 import hashlib
 import http.server
+import json
 import logging
 import os
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
 from sparsity.data import download
-from sparsity.data.download import DataError, RemoteFile, checksum, fetch, fetch_readable, fetch_unzipped
+from sparsity.data.download import DataError, RemoteFile, accept, checksum, fetch, fetch_readable, fetch_unzipped
 
 CONTENT = b"sixteen bytes it" * 1000
 PATH = "set/train.gz"
@@ -283,26 +287,40 @@ def unpublished(*urls: str) -> RemoteFile:
     return RemoteFile("set/train.en", urls, md5=None)
 
 
-def test_a_checksum_that_nobody_publishes_is_recorded_at_the_first_download_and_said(
+def read(data_dir: Path) -> Path:
+    """Fetch the file as a reader does that accepts what it finds."""
+    path = fetch(unpublished(), data_dir)
+    accept([unpublished()], {"set/train.en": checksum(unpublished(), data_dir)}, data_dir)
+    return path
+
+
+def test_a_file_that_no_reader_has_accepted_is_not_held_to_its_checksum(mirror: Path, data_dir: Path) -> None:
+    put(mirror, b"<html>sign in to the hotel network</html>", "set/train.en")
+    fetch(unpublished(), data_dir).unlink()
+    put(mirror, CONTENT, "set/train.en")
+    assert fetch(unpublished(), data_dir).read_bytes() == CONTENT
+
+
+def test_a_checksum_that_nobody_publishes_is_recorded_when_a_reader_accepts_and_said(
     mirror: Path, data_dir: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(mirror, CONTENT, "set/train.en")
     with caplog.at_level(logging.WARNING):
-        fetch(unpublished(), data_dir)
+        read(data_dir)
     assert f"its md5 {md5(CONTENT)} is recorded in {data_dir / 'set/recorded_md5.json'}" in caplog.text
     assert checksum(unpublished(), data_dir) == md5(CONTENT)
 
 
 def test_a_recorded_checksum_is_verified_afterwards(mirror: Path, data_dir: Path) -> None:
     put(mirror, CONTENT, "set/train.en")
-    fetch(unpublished(), data_dir)
+    read(data_dir)
     put(data_dir, CONTENT[:-1], "set/train.en")
     assert fetch(unpublished(), data_dir).read_bytes() == CONTENT
 
 
 def test_another_copy_than_the_recorded_one_is_refused(mirror: Path, data_dir: Path) -> None:
     put(mirror, CONTENT, "set/train.en")
-    fetch(unpublished(), data_dir).unlink()
+    read(data_dir).unlink()
     put(mirror, b"changed since", "set/train.en")
     with pytest.raises(DataError, match=f"its md5 is {md5(b'changed since')}, expected {md5(CONTENT)}"):
         fetch(unpublished(), data_dir)
@@ -310,16 +328,35 @@ def test_another_copy_than_the_recorded_one_is_refused(mirror: Path, data_dir: P
 
 def test_a_checksum_is_recorded_once(mirror: Path, data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     put(mirror, CONTENT, "set/train.en")
-    fetch(unpublished(), data_dir)
+    read(data_dir)
     caplog.clear()
-    fetch(unpublished(), data_dir)
+    read(data_dir)
     assert not caplog.records
 
 
 def test_a_copy_put_there_by_hand_is_recorded_too(no_mirror: None, data_dir: Path) -> None:
     put(data_dir, CONTENT, "set/train.en")
-    fetch(unpublished(), data_dir)
-    assert checksum(unpublished(), data_dir) == md5(CONTENT)
+    read(data_dir)
+    assert json.loads((data_dir / "set/recorded_md5.json").read_text()) == {"train.en": md5(CONTENT)}
+
+
+def test_a_published_checksum_is_not_recorded(mirror: Path, data_dir: Path) -> None:
+    accept([remote_file(), replace(unpublished(), sha256="ab")], {}, data_dir)
+    assert not data_dir.exists()
+
+
+def test_of_checksums_recorded_at_the_same_time_none_is_lost(data_dir: Path) -> None:
+    files = [replace(unpublished(), path=f"set/{number}") for number in range(16)]
+    together = Barrier(len(files))
+
+    def record(file: RemoteFile) -> None:
+        together.wait(timeout=30)
+        accept([file], {file.path: file.path}, data_dir)
+
+    with ThreadPoolExecutor(len(files)) as pool:
+        list(pool.map(record, files))
+    recorded = json.loads((data_dir / "set/recorded_md5.json").read_text())
+    assert recorded == {str(number): f"set/{number}" for number in range(16)}
 
 
 def test_an_answer_that_ends_early_is_not_kept(no_mirror: None, web: tuple[str, Path], data_dir: Path) -> None:

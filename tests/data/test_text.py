@@ -4,13 +4,15 @@ import gzip
 import json
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from sparsity.data import corpora, prepared, text
-from sparsity.data.corpora import Corpus, Lines, Parallel
+from sparsity.data.catalogue import FILES
+from sparsity.data.corpora import Corpus, HubColumn
 from sparsity.data.download import DataError
 from sparsity.data.sizes import SplitSizes, split_sizes
 from sparsity.data.text import TextData
@@ -121,14 +123,10 @@ def test_an_unknown_source_is_answered_with_the_known_ones() -> None:
         load("wmt14", "unused", source="reel")
 
 
-def test_languages_of_different_length_are_refused() -> None:
-    with pytest.raises(DataError, match="two languages of train differ in length"):
-        list(Parallel("train", ["one"], ["eins", "zwei"]))
-
-
-def test_only_a_line_feed_ends_a_line(tmp_path: Path) -> None:
-    (tmp_path / "train.en").write_bytes("one\u2028two\x0bthree\r\nfour\n".encode())
-    assert list(Lines(tmp_path / "train.en")) == ["one\u2028two\x0bthree", "four"]
+def test_a_pair_of_the_hub_without_a_text_is_named() -> None:
+    rows = [{"translation": {"en": "one"}}, {"translation": {"en": None}}]
+    with pytest.raises(DataError, match="Pair 2 of the hub's wmt14 has no text in en: use"):
+        list(HubColumn(rows, "en"))
 
 
 # A mirror with small files under the publishers' names.
@@ -165,14 +163,41 @@ def test_files_that_are_not_wmt14_are_not_called_wmt14(stanford: Path) -> None:
         load("wmt14", str(stanford / "data"), source="real")
 
 
-def test_checksums_of_stanfords_files_are_recorded_and_said(stanford: Path, caplog: pytest.LogCaptureFixture) -> None:
+RECORD = "data/wmt14.en-de/recorded_md5.json"
+
+
+def test_checksums_of_stanfords_files_are_recorded_and_said(
+    stanford: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(text, "split_sizes", lambda *_: SplitSizes(2, 2, 2))
     with caplog.at_level(logging.WARNING):
-        corpus = corpora.stanford_wmt14(str(stanford / "data"))
+        data = load("wmt14", str(stanford / "data"), source="real")
     assert "Nobody publishes a checksum of" in caplog.text
-    assert len(corpus.checksums) == 8
-    assert set(json.loads((stanford / "data/wmt14.en-de/recorded_md5.json").read_text()).values()) == set(
-        corpus.checksums.values()
-    )
+    assert len(data.checksums) == 8
+    assert set(json.loads((stanford / RECORD).read_text()).values()) == set(data.checksums.values())
+
+
+def test_files_that_are_not_wmt14_are_not_recorded_as_it(stanford: Path) -> None:
+    with pytest.raises(DataError, match="wmt14 should hold"):
+        load("wmt14", str(stanford / "data"), source="real")
+    assert not (stanford / RECORD).exists()
+
+
+@pytest.mark.parametrize("part", ["train", "newstest2014"])
+def test_a_language_that_ends_early_is_found_before_anything_is_tokenised(
+    stanford: Path, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    put(stanford / "mirror", f"wmt14.en-de/{part}.de", "eins\n")
+    monkeypatch.setattr(prepared, "train_tokenizer", lambda *_: pytest.fail("tokenised"))
+    with pytest.raises(DataError, match=rf"{part}\.de ends before line 2 of .*{part}\.en"):
+        load("wmt14", str(stanford / "data"), source="real")
+
+
+def test_a_part_without_pairs_is_refused(stanford: Path) -> None:
+    for language in ("en", "de"):
+        put(stanford / "mirror", f"wmt14.en-de/newstest2013.{language}", "")
+    with pytest.raises(DataError, match="wmt14 holds no pair for newstest2013"):
+        load("wmt14", str(stanford / "data"), source="real")
 
 
 def taskmaster(mirror: Path, turns: list[str]) -> None:
@@ -187,6 +212,8 @@ def taskmaster(mirror: Path, turns: list[str]) -> None:
 
 def test_taskmasters_pairs_are_counted_for_later_plans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
+    anybodys = {role: replace(file, sha256=None) for role, file in FILES["taskmaster1"].items()}
+    monkeypatch.setitem(FILES, "taskmaster1", anybodys)
     taskmaster(tmp_path / "mirror", ["USER", "USER", "ASSISTANT"])
     data_dir = str(tmp_path / "data")
     assert split_sizes("taskmaster1", "real", "sound", data_dir=data_dir).train > 60_000
@@ -194,6 +221,16 @@ def test_taskmasters_pairs_are_counted_for_later_plans(tmp_path: Path, monkeypat
         data = load("taskmaster1", data_dir, source="real", protocol=protocol)
         assert data.name == "taskmaster1"
         assert len(data.train) == size == split_sizes("taskmaster1", "real", protocol, data_dir=data_dir).train
+
+
+def test_other_dialogues_than_the_published_ones_are_not_taken_for_taskmaster1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
+    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: (_ for _ in ()).throw(OSError("no network")))
+    taskmaster(tmp_path / "mirror", ["USER", "ASSISTANT"])
+    with pytest.raises(DataError, match=r"self-dialogs\.json \(its sha256 is [0-9a-f]{64}, expected 1e590ed0ccee279e"):
+        load("taskmaster1", str(tmp_path / "data"), source="real")
 
 
 def test_a_stand_in_with_other_contents_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
