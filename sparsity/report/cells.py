@@ -28,13 +28,15 @@ def spread(statistic: Statistic | None, kind: Kind) -> str:
 
 def interval(statistic: Statistic | None, kind: Kind) -> str:
     """The 95 % interval of a mean; empty where one value says nothing about it."""
-    if statistic is None or (half := statistic.half_width) is None:
-        return ""
-    return f"{number(statistic.mean - half, kind)} to {number(statistic.mean + half, kind)}"
+    return _around(statistic.mean, statistic.half_width, kind) if statistic else ""
+
+
+def _around(mean: float | None, half: float | None, kind: Kind) -> str:
+    return "" if mean is None or half is None else f"{number(mean - half, kind)} to {number(mean + half, kind)}"
 
 
 def comparison(item: Comparison) -> list[str]:
-    """Paper, tolerance, ours, 95 % interval, n, difference, verdict of one printed number."""
+    """Paper, tolerance, ours, 95 % interval, n, difference, its 95 % interval, verdict of one printed number."""
     count = "" if item.ours is None else str(item.ours.n)
     return [
         number(item.paper, item.kind),
@@ -43,7 +45,8 @@ def comparison(item: Comparison) -> list[str]:
         interval(item.ours, item.kind),
         count,
         number(item.difference, item.kind, sign="+"),
-        item.verdict.value,
+        _around(item.difference, item.half_width, item.kind),
+        item.words,
     ]
 
 

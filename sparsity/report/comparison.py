@@ -7,12 +7,21 @@ one, is another point of the same trade, not a better result.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import hypot
 
 from sparsity.report.configurations import STARTS, Configuration
 from sparsity.report.paper import PaperExperiment, PublishedRow, PublishedSizes, Tolerance
-from sparsity.report.statistics import Statistic
+from sparsity.report.statistics import Statistic, binomial_half_width
 
 AT_PAPER_SPARSITY = "paper_sparsity"
+
+# The rule of `judge`, as it stands beside the verdicts.
+RULE = """*matches*: the mean of our seeds is within the tolerance. *short* and *better* take evidence: beyond it, and
+the 95 % interval of the difference excludes zero. That interval is Student's over our seeds, widened, as the root of
+the sum of squares, by the noise of the paper's single metric: 1.96 binomial standard errors of its accuracy on its test
+images; of a BLEU no sentences are published, so the tolerance stands in for its noise; other numbers are taken as they
+are printed. Without that evidence a number beyond its tolerance is *inconclusive*, and one seed, which has no interval,
+can give no other verdict than *matches* or *inconclusive, n = 1*."""
 
 
 class Verdict(StrEnum):
@@ -23,6 +32,8 @@ class Verdict(StrEnum):
     SHORT = "short"
     TRADE_OFF = "trade-off"
     DIFFERS = "differs"
+    INCONCLUSIVE = "inconclusive"
+    BY_CONSTRUCTION = "by construction"
     NOT_RUN = "not run"
 
 
@@ -38,7 +49,8 @@ class Kind(StrEnum):
 class Comparison:
     """One number that the paper prints for `method` against ours; `ours` is None where no run has it.
 
-    `paper`, `tolerance` and `ours` are in the unit of `kind`; `result` says which of our results it is.
+    `paper`, `tolerance`, `noise` and `ours` are in the unit of `kind`; `result` says which of our results it is.
+    `noise` is half of the 95 % interval of the paper's single number; `num_seeds` ran, whatever they reached.
     """
 
     method: str
@@ -50,28 +62,52 @@ class Comparison:
     tolerance: float
     ours: Statistic | None
     verdict: Verdict
+    noise: float = 0.0
+    num_seeds: int = 0
 
     @property
     def difference(self) -> float | None:
         """Ours minus the paper's."""
         return None if self.ours is None else self.ours.mean - self.paper
 
+    @property
+    def half_width(self) -> float | None:
+        """Half of the 95 % interval of the difference; None where a single value says nothing about it."""
+        return None if self.ours is None else half_width(self.ours, self.noise)
 
-def judge(ours: Statistic | None, paper: float, tolerance: float) -> Verdict:
-    """Judge a number of which more is better."""
+    @property
+    def words(self) -> str:
+        """The verdict as it is printed: one without evidence says from how many seeds."""
+        count = f", n = {self.num_seeds}" if self.verdict is Verdict.INCONCLUSIVE else ""
+        return self.verdict.value + count
+
+
+def half_width(ours: Statistic, noise: float) -> float | None:
+    """Half of the 95 % interval of a mean minus a single number of that noise; None for one seed."""
+    return None if ours.half_width is None else hypot(ours.half_width, noise)
+
+
+def judge(ours: Statistic | None, paper: float, tolerance: float, noise: float = 0.0) -> Verdict:
+    """Judge a number of which more is better, by `RULE`."""
     if ours is None:
         return Verdict.NOT_RUN
-    difference = ours.mean - paper
+    difference, half = ours.mean - paper, half_width(ours, noise)
     if abs(difference) <= tolerance + 1e-9:
         return Verdict.MATCHES
+    if half is None or abs(difference) <= half:
+        return Verdict.INCONCLUSIVE
     return Verdict.BETTER if difference > 0 else Verdict.SHORT
 
 
 def judge_pair(metric: Verdict, sparsity: Verdict) -> Verdict:
-    """Judge a metric together with the sparsity it stands at; `matches` only if both match."""
-    if sparsity is Verdict.BETTER:
-        return Verdict.TRADE_OFF if metric is Verdict.SHORT else Verdict.BETTER
-    return metric if sparsity is Verdict.MATCHES else sparsity
+    """Judge a metric together with the sparsity it stands at; more of one for less of the other is a trade-off."""
+    if sparsity in (Verdict.MATCHES, Verdict.BY_CONSTRUCTION):
+        return metric
+    if metric is Verdict.NOT_RUN or sparsity not in (Verdict.BETTER, Verdict.SHORT):
+        return sparsity
+    if metric is Verdict.INCONCLUSIVE:
+        return metric
+    return Verdict.TRADE_OFF if {metric, sparsity} == {Verdict.BETTER, Verdict.SHORT} else sparsity
 
 
 def compare(paper: PaperExperiment, ours: Configuration) -> list[Comparison]:
@@ -137,20 +173,29 @@ class _JudgedRow:
 
     def metric(self, result: str, ours: Statistic | None) -> Comparison:
         """The metric alone, as the baseline is judged."""
-        number, tolerance = self.paper.metric_label, self.tolerance.metric
-        return self._compare(result, number, Kind.METRIC, self.row.metric, tolerance, ours)
+        images, tolerance = self.paper.results.num_test, self.tolerance.metric
+        noise = tolerance if images is None else binomial_half_width(self.row.metric, images)
+        return self._compare(result, self.paper.metric_label, Kind.METRIC, self.row.metric, tolerance, ours, noise)
 
     def result(self, start: str) -> list[Comparison]:
-        """Metric (judged with its sparsity) and sparsity; short if a seed never reached the paper's sparsity."""
+        """Metric (judged with its sparsity) and sparsity."""
         assert self.row.sparsity is not None, "a dense row has no result at a sparsity"
         found = self.ours.over_rows(start, lambda row: row.sparsity) if self.ours else None
         sparsity = self._compare(
             STARTS[start], "Sparsity (%)", Kind.FRACTION, self.row.sparsity, self.tolerance.sparsity, found
         )
-        if start == AT_PAPER_SPARSITY and self.ours and not self.ours.all_reached(self.row.sparsity):
-            sparsity = replace(sparsity, verdict=Verdict.SHORT)
+        if start == AT_PAPER_SPARSITY and self.ours:
+            sparsity = replace(sparsity, verdict=self._reached(sparsity.verdict, self.ours))
         metric = self.metric(STARTS[start], self.ours.over_rows(start, lambda row: row.test) if self.ours else None)
         return [replace(metric, verdict=judge_pair(metric.verdict, sparsity.verdict)), sparsity]
+
+    def _reached(self, judged: Verdict, ours: Configuration) -> Verdict:
+        """A state that is taken at the paper's sparsity has it by construction; the question is who gets there."""
+        assert self.row.sparsity is not None, "a dense row has no result at a sparsity"
+        reached, num_seeds = ours.num_reached(self.row.sparsity), len(ours.runs)
+        if reached == num_seeds:
+            return Verdict.BY_CONSTRUCTION if judged is Verdict.MATCHES else judged
+        return Verdict.SHORT if reached == 0 and num_seeds > 1 else Verdict.INCONCLUSIVE
 
     def residuals(self) -> list[Comparison]:
         """What each group keeps at the paper's sparsity, where neither more nor less is better."""
@@ -174,12 +219,24 @@ class _JudgedRow:
         return replace(self._compare("on disk", number, Kind.BYTES, size, tolerance, ours), table=sizes.table)
 
     def _compare(
-        self, result: str, number: str, kind: Kind, paper: float, tolerance: float, ours: Statistic | None
+        self,
+        result: str,
+        number: str,
+        kind: Kind,
+        paper: float,
+        tolerance: float,
+        ours: Statistic | None,
+        noise: float = 0.0,
     ) -> Comparison:
-        table, verdict = self.paper.results.table, judge(ours, paper, tolerance)
-        return Comparison(self.row.method, result, number, table, kind, paper, tolerance, ours, verdict)
+        table, num_seeds = self.paper.results.table, len(self.ours.runs) if self.ours else 0
+        verdict = judge(ours, paper, tolerance, noise)
+        return Comparison(
+            self.row.method, result, number, table, kind, paper, tolerance, ours, verdict, noise, num_seeds
+        )
 
 
 def _either_way(comparison: Comparison) -> Comparison:
+    """More is not better; the size of a file follows from what is kept and is judged by its tolerance alone."""
     judged = comparison.verdict in (Verdict.BETTER, Verdict.SHORT)
+    judged |= comparison.kind is Kind.BYTES and comparison.verdict is Verdict.INCONCLUSIVE
     return replace(comparison, verdict=Verdict.DIFFERS) if judged else comparison

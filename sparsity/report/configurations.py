@@ -134,9 +134,10 @@ class Configuration:
         sizes = [run.summary.sizes or {} for run in self.runs]
         return describe([size[key] for size in sizes if key in size])
 
-    def all_reached(self, sparsity: float) -> bool:
-        """Whether every seed kept a state at a sparsity, the paper's, or at least went beyond it."""
-        return all(row_at(run, "paper_sparsity") or run.summary.regularise.sparsity >= sparsity for run in self.runs)
+    def num_reached(self, sparsity: float) -> int:
+        """How many seeds kept a state at a sparsity, the paper's, or at least went beyond it."""
+        reached = [row_at(run, "paper_sparsity") or run.summary.regularise.sparsity >= sparsity for run in self.runs]
+        return sum(map(bool, reached))
 
     @property
     def variant(self) -> str:

@@ -16,7 +16,7 @@ from sparsity.report.comparison import Verdict
 from sparsity.report.plots.style import PALETTE
 
 STYLE = Path(__file__).with_name("page.css")
-_VERDICTS = {verdict.value for verdict in Verdict}
+_VERDICT = re.compile(rf"({'|'.join(verdict.value for verdict in Verdict)})(, n = \d+)?")
 _NUMBER = re.compile(r"[±+-]?\d[\d.,]*(e[+-]?\d+)?( ± [\d.]+)?( to -?[\d.]+)?")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
@@ -110,8 +110,8 @@ def _is_numeric(cells: Sequence[str]) -> bool:
 
 
 def _cell(text: str) -> str:
-    if text in _VERDICTS:
-        return f'<span class="verdict {text.replace(" ", "-")}">{text}</span>'
+    if verdict := _VERDICT.fullmatch(text):
+        return f'<span class="verdict {verdict[1].replace(" ", "-")}">{text}</span>'
     return _inline(text)
 
 

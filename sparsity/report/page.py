@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sparsity.report.blocks import Block, Folded, Heading, Prose, anchor, figures
 from sparsity.report.cells import code
+from sparsity.report.comparison import RULE
 from sparsity.report.configurations import Configuration, collect
 from sparsity.report.controls import contrasts
 from sparsity.report.decoding import decode, load_yaml
@@ -42,9 +43,11 @@ LEGEND = """\
   result (to a tenth of a prune), *from the last state* where pruning ended. The first kind compares metrics at equal
   sparsity; the overview shows it. *the best of all states* is the authors' choice: the best validation metric at any
   sparsity.
-- **matches**: metric and sparsity are both within the tolerance. **better**: one is beyond it, the other not below it.
-  **short**: the metric is below it at equal sparsity, or a seed never reached the sparsity. **trade-off**: sparser, but
-  with a lower metric. **differs**: a number of which neither more nor less is better. **not run**: there is no run.
+- Verdicts follow the rule under the overview. A metric is judged with the sparsity it stands at: more of one for less
+  of the other is a **trade-off**, whichever it is. **by construction**: the state was taken where it first had the
+  paper's sparsity, so that match says nothing; where none of several seeds gets there the result is **short**, where
+  some do not, or the only one, **inconclusive**. **differs**: as better or short, of a number of which neither more
+  nor less is better; sizes on disk are judged by their tolerance alone. **not run**: there is no run.
 - Relevance against its controls: runs with all other settings equal (LOBSTER: with its own optimiser, trigger and
   lambda), paired by seed. p by the paired t test and by the exact sign-flip test, which cannot go below 2 / 2^n; d_z is
   the mean difference over its standard deviation. A reading of *differs* takes both p below 0.05.
@@ -72,6 +75,7 @@ def build_page(results: Path) -> list[Block]:
     sections = _sections(runs, results)
     deviations = load_deviations(results / "deviations.md")
     blocks: list[Block] = [Heading(1, TITLE), Prose(INTRODUCTION), Heading(2, "Overview"), overview_table(sections)]
+    blocks.append(Prose(RULE))
     blocks += [Heading(2, "How to read"), Prose(LEGEND)]
     for paper, ours in sections:
         blocks += _section(paper, ours, deviations) if ours else []

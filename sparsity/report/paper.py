@@ -39,12 +39,16 @@ class PublishedRow:
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """The result table of an experiment, its number in the paper and the groups of its residual columns."""
+    """The result table of an experiment, its number in the paper and the groups of its residual columns.
+
+    num_test: images on which the paper counted its accuracies; None where the metric is no accuracy.
+    """
 
     table: int
     metric_unit: str
     rows: tuple[PublishedRow, ...]
     groups: tuple[str, ...] = ()
+    num_test: int | None = None
 
 
 @dataclass(frozen=True)

@@ -60,4 +60,4 @@ def _ours(paper: PaperExperiment, ours: Configuration) -> list[str]:
     item = headline(paper, ours)
     assert item is not None, "these results are judged"
     reached = f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %" if metric else "never reached"
-    return [reached, str(len(ours.runs)), item.verdict.value]
+    return [reached, str(len(ours.runs)), item.words]

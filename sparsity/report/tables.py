@@ -32,7 +32,7 @@ def _overview_row(paper: PaperExperiment, ours: Configuration) -> list[str]:
     sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
     reached = f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %" if metric else "never reached"
     item = headline(paper, ours)
-    verdict = item.verdict.value if item else ""
+    verdict = item.words if item else ""
     link = f"[{paper.title}](#{paper.title.lower().replace(' ', '-')})"
     return [link, _target(paper), reached, str(metric.n if metric else 0), verdict, ours.name]
 
@@ -51,7 +51,7 @@ def comparison_tables(paper: PaperExperiment, configurations: Sequence[Configura
         items = compare(paper, ours)
         done += items
         if items:
-            blocks += [Prose(_caption(ours)), _comparison_table(items)]
+            blocks += [Prose(_caption(ours)), _comparison_table(items), Prose(_rule(paper, items))]
     missing = not_run(paper, done)
     if missing:
         blocks += [Prose("Not run:"), _comparison_table(missing)]
@@ -63,8 +63,23 @@ def _caption(ours: Configuration) -> str:
     return f"**{ours.name}**, seed {seeds}:"
 
 
+def _rule(paper: PaperExperiment, items: Sequence[Comparison]) -> str:
+    """What a verdict beyond the tolerance takes, beside the verdicts it gives."""
+    noise = max(item.noise for item in items if item.kind is Kind.METRIC)
+    images = paper.results.num_test
+    why = f"1.96 binomial standard errors on {images:,} images" if images else "the tolerance, its sentences unknown"
+    return (
+        "Beyond the tolerance a verdict takes a 95 % interval of the difference that excludes zero (Student's over our "
+        f"seeds; a metric's is widened by the noise of the paper's one number, up to ±{number(noise, Kind.METRIC)}: "
+        f"{why}); else it is *inconclusive*, as always for one seed."
+    )
+
+
 def _comparison_table(items: Sequence[Comparison]) -> Table:
-    header = ["Result", "Number", "Table", "Paper", "Tolerance", "Ours", "95 % interval", "n", "Difference", "Verdict"]
+    header = [
+        *("Result", "Number", "Table", "Paper", "Tolerance", "Ours", "95 % interval", "n", "Difference"),
+        *("Its 95 % interval", "Verdict"),
+    ]
     rows = [[_result(item), item.number, str(item.table), *comparison(item)] for item in items]
     return table(header, rows)
 
