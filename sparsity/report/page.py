@@ -25,6 +25,7 @@ from sparsity.report.run_tables import frontier_table, moved_bounds, runs_table
 from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
+from sparsity.report.units import units_section
 
 COMMAND = "python scripts/report.py"
 TITLE = "Results: ours against the paper"
@@ -48,9 +49,9 @@ LEGEND = """\
   paper's sparsity, so that match says nothing; where none of several seeds gets there the result is **short**, where
   some do not, or the only one, **inconclusive**. **differs**: as better or short, of a number of which neither more
   nor less is better; sizes on disk are judged by their tolerance alone. **not run**: there is no run.
-- Relevance against its controls: runs with all other settings equal (LOBSTER: with its own optimiser, trigger and
-  lambda), paired by seed. p by the paired t test and by the exact sign-flip test, which cannot go below 2 / 2^n; d_z is
-  the mean difference over its standard deviation. A reading of *differs* takes both p below 0.05.
+- Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
+  exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
+  of *differs* takes both p below 0.05.
 - Variants of the paper's method (another lambda, bound, fraction, alpha, scale-free) and runs that were shortened or
   small, used other data, another size of the network or another baseline, or came from uncommitted code keep their row,
   without a verdict. Rows that begin with *Paper* are as published;
@@ -142,6 +143,7 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         *experiment_figures(paper, ours),
         Heading(3, "All methods"),
         methods_table(paper, ours),
+        *units_section(paper),
         *_controls(paper, ours),
         *_frontier(ours),
         *_runs(ours),
@@ -202,5 +204,10 @@ def _not_run_section(sections: Sequence[Section], reasons: dict[str, str]) -> li
 
 def _folded_numbers(paper: PaperExperiment) -> Folded:
     """The paper's numbers of an experiment without any run, out of the way of those with one."""
-    blocks = (*experiment_figures(paper, []), *comparison_tables(paper, []), methods_table(paper, []))
+    blocks = (
+        *experiment_figures(paper, []),
+        *comparison_tables(paper, []),
+        methods_table(paper, []),
+        *units_section(paper),
+    )
     return Folded(f"{paper.title}: the paper's numbers", blocks)

@@ -26,13 +26,17 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class PublishedRow:
-    """One row of a result table. `method` is the name of the method here, `printed` the paper's."""
+    """One row of a result table. `method` is the name of the method here, `printed` the paper's.
+
+    counts: what its sparsity counts, in words, where a source says it.
+    """
 
     method: str
     printed: str
     metric: float
     citation: str | None = None
     sparsity: float | None = None
+    counts: str | None = None
     residual: dict[str, float] = field(default_factory=dict)
     tolerance: Tolerance | None = None
 
@@ -42,6 +46,7 @@ class PublishedTable:
     """The result table of an experiment, its number in the paper and the groups of its residual columns.
 
     num_test: images on which the paper counted its accuracies; None where the metric is no accuracy.
+    group_weights: weights behind each residual column, without biases, where the columns add up to a sparsity.
     """
 
     table: int
@@ -49,6 +54,7 @@ class PublishedTable:
     rows: tuple[PublishedRow, ...]
     groups: tuple[str, ...] = ()
     num_test: int | None = None
+    group_weights: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
