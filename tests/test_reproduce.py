@@ -120,7 +120,7 @@ def test_every_experiment_pruner_and_seed_is_run(
 @pytest.mark.parametrize(
     ("scale", "expected"),
     [
-        ("paper", ["relevance", "l2", "magnitude", "lobster"]),
+        ("paper", ["relevance", "l2", "magnitude"]),
         ("rehearsal", ["relevance"]),
         ("smoke", ["relevance", "l2"]),
     ],

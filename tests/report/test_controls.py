@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 
+from sparsity import config
 from sparsity.report.configurations import Configuration, collect
 from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.records import find_runs, load_run
 from sparsity.report.statistics import Paired, compare_pairs
 from sparsity.report.study import study_section, verdict
+from sparsity.settings import PaperSettings
 from tests.report.fake_results import AddRun, row, summary
 
 SHARED = {"pruner.penalty.strength": 1e-3, "gate.bound": 98.7}
@@ -149,6 +151,16 @@ def test_the_section_shows_each_setting_with_its_irrelevance(
     text = str(study_section([(paper, collected(results, paper))]))
     assert "('relevance ab12cd34', '1', '99.20', '99.72', '0.2500')" in text
     assert "('l2 ab12cd34', '1', '99.20', '50.00', '')" in text
+
+
+def test_the_section_says_why_lobster_is_no_control(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    assert "LOBSTER is no control here" in str(study_section([(paper, [])]))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (config.CONF / "experiment").glob("*.yaml")])
+def test_lobster_is_a_control_of_no_experiment(name: str) -> None:
+    assert "lobster" not in (config.CONF / "experiment" / f"{name}.yaml").read_text()
+    assert "lobster" not in PaperSettings().controls
 
 
 LOBSTER = {
