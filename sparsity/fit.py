@@ -1,4 +1,7 @@
-"""Do a network and a data set fit each other? Two images go through it before anything is trained."""
+"""Do a network and a data set fit each other? Two images go through it before anything is trained.
+
+And is there anything to train, to gate and to test on?
+"""
 
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
@@ -43,6 +46,18 @@ def check_fit(build_model: Callable[[], nn.Module], task: Task, data: Any, model
             f"{model_name} tells {scores.shape[1]} classes apart, but {data.name} has {data.num_classes}: "
             f"set model.num_classes={data.num_classes}, or choose another dataset."
         )
+
+
+def check_splits(data: Any) -> None:
+    """Refuse data of which a split is empty.
+
+    Raises:
+        ValueError: naming the first that is.
+    """
+    uses = {"train": "train on", "val": "gate on", "test": "test on"}
+    for part, use in uses.items():
+        if not len(getattr(data, part)):
+            raise ValueError(f"{data.name} holds nothing to {use}: its split {part} is empty; add examples.")
 
 
 def _scores(build_model: Callable[[], nn.Module], task: Task, shape: tuple[int, ...]) -> Tensor:

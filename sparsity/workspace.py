@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sparsity import machine, provenance
 from sparsity.files import remove_temporaries
-from sparsity.fit import check_fit
+from sparsity.fit import check_fit, check_splits
 from sparsity.phase import Phase
 from sparsity.plan import Plan, make_plan
 from sparsity.pruning.pruners import Pruner
@@ -94,9 +94,10 @@ class Experiment:
         """The data on the device, once it is clear that the network can take them.
 
         Raises:
-            ValueError: if the data cannot be had, or the network does not fit them.
+            ValueError: if the data cannot be had or a split is empty, or the network does not fit them.
         """
         data = self.build_data()
+        check_splits(data)
         check_fit(self.build_model, self.task, data, leaf_name(self.settings.model))
         return data.to(device)
 

@@ -1,14 +1,18 @@
 """Is a network refused that cannot take the data, and no other one?"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsity.fit import check_fit
+from sparsity.fit import check_fit, check_splits
 from sparsity.models.lenet import LeNet5
 from sparsity.training.tasks import Classification
+from tests.tiny_runs import tiny_data, tiny_experiment
 
 
 @dataclass
@@ -51,3 +55,19 @@ def test_a_network_with_too_few_outputs_is_refused_with_the_number_to_set() -> N
 
 def test_of_data_that_are_no_images_nothing_is_said() -> None:
     check_fit(LeNet5, Classification(), object(), "LeNet5")
+
+
+@pytest.mark.parametrize(("part", "use"), [("train", "train on"), ("val", "gate on"), ("test", "test on")])
+def test_data_with_an_empty_split_are_refused(part: str, use: str) -> None:
+    splits = {"train": [1], "val": [1], "test": [1]} | {part: []}
+    with pytest.raises(ValueError, match=f"^digits holds nothing to {use}: its split {part} is empty; add examples"):
+        check_splits(SimpleNamespace(name="digits", **splits))
+
+
+def test_an_experiment_refuses_data_with_an_empty_split_before_it_makes_a_network(tmp_path: Path) -> None:
+    data = tiny_data()
+    none = replace(data.val, images=data.val.images[:0], labels=data.val.labels[:0])
+    changes: dict[str, Any] = {"build_data": lambda: replace(data, val=none), "build_model": pytest.fail}
+    experiment = replace(tiny_experiment(tmp_path), **changes)
+    with pytest.raises(ValueError, match="tiny holds nothing to gate on"):
+        experiment.load(torch.device("cpu"))

@@ -15,7 +15,7 @@ import torch
 from sparsity.data.arrays import balanced_draw, without
 from sparsity.data.download import MIRROR_VARIABLE, DataError
 from sparsity.data.drawn_folder import draw_folder
-from sparsity.data.folders import Listing, is_flat, list_classes, list_flat
+from sparsity.data.folders import Listing, is_flat, list_classes, list_flat, numbered
 from sparsity.data.loading import FolderSplit
 from sparsity.data.pool import PoolData, noise_pool
 from sparsity.data.sizes import SplitSizes, check_word, published_sizes, split_sizes
@@ -23,6 +23,14 @@ from sparsity.data.streaming import DECODERS, Reading, StreamedData
 
 NUM_CLASSES = 1000
 _HELD_OUT_SEED = 5000  # of the fixed division of the validation images, never the seed of a run
+_HOW_TO_GET_ALL = (
+    "get the training and validation images of ILSVRC2012 at https://image-net.org/download (it takes an account) and "
+    "unpack them as {0}/train/WNID/*.JPEG and {0}/val/WNID/*.JPEG"
+)
+_HOW_TO_GET_A_SAMPLE = (
+    "put one image of each class of ILSVRC2012 (https://image-net.org/download, it takes an account) there as "
+    "{0}/WNID/*.JPEG, with neither train nor val between"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +43,7 @@ def imagenet(
     decoder: str = "auto",
     max_damaged: int = 0,
     num_workers: int = 0,
+    baseline: str = "train",
 ) -> StreamedData | PoolData:
     """ImageNet (ILSVRC2012), or what stands for it.
 
@@ -49,6 +58,7 @@ def imagenet(
         decoder: `cpu`, `gpu` or `auto`.
         max_damaged: how many images may be damaged; each is named, and the next one takes its place.
         num_workers: threads that read and decode; 0 is one per processor core.
+        baseline: source of the baseline: published weights know all 1,000 classes by their numbers.
 
     Raises:
         ValueError: an unknown word; data that cannot be had or do not fit (DataError).
@@ -59,31 +69,38 @@ def imagenet(
     if source == "generated":
         return noise_pool(image_size, NUM_CLASSES, sizes.train, sizes.val, sizes.test)
     if source == "sample":
-        return _sample(data_dir, sizes, reading)
+        return _with_known_numbers(_sample(data_dir, sizes, reading), baseline)
     if source == "embedded":
         published = published_sizes("imagenet", source)
         root = Path(data_dir) / f"embedded-figures-{image_size}"
         draw_folder(root, published.train, published.test, image_size * 5 // 4)
         return _divided("embedded-figures", root, data_dir, protocol, sizes, reading)
-    return _divided("imagenet", find_folder("imagenet", data_dir), data_dir, protocol, sizes, reading)
+    root = find_folder("imagenet", data_dir, _HOW_TO_GET_ALL)
+    return _with_known_numbers(_divided("imagenet", root, data_dir, protocol, sizes, reading), baseline)
 
 
-def find_folder(name: str, data_dir: str) -> Path:
+def find_folder(name: str, data_dir: str, how_to_get: str) -> Path:
     """The folder `name` below `data_dir` or the mirror folder.
 
     Raises:
-        DataError: there is none; how to get the data and where to put them.
+        DataError: there is none; the message ends with `how_to_get`, in which {} is where to put the data.
     """
     mirror = os.environ.get(MIRROR_VARIABLE)
     places = [Path(data_dir) / name, *([Path(mirror) / name] if mirror else [])]
     for place in places:
         if place.is_dir():
             return place
-    raise DataError(
-        f"There is no {' and no '.join(map(str, places))}: get the training and validation images of ILSVRC2012 at "
-        f"https://image-net.org/download (it takes an account) and unpack them as {places[0]}/train/WNID/*.JPEG and "
-        f"{places[0]}/val/WNID/*.JPEG."
-    )
+    raise DataError(f"There is no {' and no '.join(map(str, places))}: {how_to_get.format(places[0])}.")
+
+
+def _with_known_numbers(data: StreamedData, baseline: str) -> StreamedData:
+    """The data, unless published weights, which number all classes of ImageNet, are to tell some of them apart."""
+    if baseline == "published" and data.num_classes != NUM_CLASSES:
+        raise DataError(
+            f"{data.train.root} has {data.num_classes} classes, whose numbers are not those that the published weights "
+            f"give to ImageNet's {NUM_CLASSES}: make a folder for every class, be it empty, or use baseline=train."
+        )
+    return data
 
 
 def _divided(name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSizes, reading: Reading) -> StreamedData:
@@ -91,13 +108,16 @@ def _divided(name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSi
     index_folder = Path(data_dir) / "index"
     train = list_classes(root / "train", index_folder)
     every = _validation(root, train.classes, index_folder)
+    num_held_out = _num_held_out(every, sizes, protocol)
     if protocol == "sound":
-        gate = balanced_draw(every.labels, sizes.val, _HELD_OUT_SEED, len(every.classes))  # Deviation 19
+        gate = balanced_draw(every.labels, num_held_out, _HELD_OUT_SEED, len(every.classes))  # Deviation 19
         tested, part = without(len(every), gate), "stratified"
     else:
-        gate, tested, part = np.arange(sizes.val), np.arange(len(every)), "first"
-    val = _split(every, gate, f"{name}/validation-{part}-{sizes.val}")
-    test = _split(every, tested, f"{name}/validation-minus-stratified-{sizes.val}")
+        gate, tested, part = np.arange(num_held_out), np.arange(len(every)), "first"
+    if not (len(gate) and len(tested)):
+        raise DataError(f"{root}/val holds {len(every)} images of the training classes, too few to gate and to test.")
+    val = _split(every, gate, f"{name}/validation-{part}-{num_held_out}")
+    test = _split(every, tested, f"{name}/validation-minus-stratified-{num_held_out}")
     whole = _split(every, np.arange(len(every)), f"{name}/validation")
     _warn_of_gaps(SplitSizes(len(train), len(val), len(tested)), sizes, root)
     return StreamedData(
@@ -112,25 +132,35 @@ def _divided(name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSi
     )
 
 
+def _num_held_out(every: Listing, sizes: SplitSizes, protocol: str) -> int:
+    """How many validation images gate: the same share of however many there are, but one of each class if that is more.
+
+    Never more than half of them: the others test.
+    """
+    whole = sizes.val + sizes.test if protocol == "sound" else sizes.test
+    return max(len(every) * sizes.val // whole, min(len(every.classes), len(every) // 2))
+
+
 def _validation(root: Path, classes: tuple[str, ...], index_folder: Path) -> Listing:
     if is_flat(root / "val"):
         return list_flat(root / "val", root, classes)
     listing = list_classes(root / "val", index_folder)
-    if listing.classes != classes:
-        missing = sorted(set(classes) ^ set(listing.classes))[0]
+    if unknown := sorted({file.partition("/")[0] for file in listing.files} - set(classes)):
         raise DataError(
-            f"{root}/train has {len(classes)} classes and {root}/val {len(listing.classes)}; {missing} is not in both: "
-            "unpack the data set anew."
+            f"{root}/val has images of {len(unknown)} classes that {root}/train has not, {unknown[0]} among them: "
+            "remove those folders, or add them to the training images."
         )
-    return listing
+    return numbered(root / "val", listing.files, classes)
 
 
 def _sample(data_dir: str, sizes: SplitSizes, reading: Reading) -> StreamedData:
-    """One image of each class: 100 are held out, which gate and test."""
-    listing = list_classes(find_folder("imagenet-sample", data_dir), Path(data_dir) / "index")
+    """One image of each class: a tenth are held out, which gate and test."""
+    root = find_folder("imagenet-sample", data_dir, _HOW_TO_GET_A_SAMPLE)
+    listing = list_classes(root, Path(data_dir) / "index")
+    num_held_out = len(listing) * sizes.val // (sizes.train + sizes.val)
     order = np.argsort(np.random.PCG64(_HELD_OUT_SEED).random_raw(len(listing)), kind="stable")
-    held_out = _split(listing, np.sort(order[: sizes.val]), f"imagenet-sample/heldout-{sizes.val}")
-    train = np.sort(order[sizes.val :])
+    held_out = _split(listing, np.sort(order[:num_held_out]), f"imagenet-sample/heldout-{num_held_out}")
+    train = np.sort(order[num_held_out:])
     return StreamedData(
         name="imagenet-sample",
         train=_split(listing, train, f"imagenet-sample/train-{len(train)}"),

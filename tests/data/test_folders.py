@@ -32,6 +32,15 @@ def test_what_is_no_image_is_left_out(folder: Path, tmp_path: Path) -> None:
     assert len(list_classes(folder, tmp_path / "index")) == 12
 
 
+def test_names_that_begin_with_a_dot_are_left_out(folder: Path, tmp_path: Path) -> None:
+    before = list_classes(folder, tmp_path / "index")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "000.JPEG").touch()
+    (folder / "class1" / "._005.JPEG").touch()
+    after = list_classes(folder, tmp_path / "index")
+    assert (after.files, after.classes, after.digest) == (before.files, before.classes, before.digest)
+
+
 def test_a_folder_is_listed_only_once(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = list_classes(folder, tmp_path / "index")
     monkeypatch.setattr("sparsity.data.folders._listed", lambda folders: pytest.fail("listed again"))
@@ -98,8 +107,23 @@ def test_a_missing_kit_is_said_with_both_ways_out(tmp_path: Path) -> None:
         list_flat(tmp_path / "val", tmp_path, WNIDS)
 
 
-def test_a_kit_that_labels_another_number_of_images_is_refused(tmp_path: Path) -> None:
+def test_some_images_of_some_classes_are_labelled_as_all_are(tmp_path: Path) -> None:
+    write_flat(tmp_path, ids=[3, 1, 3, 2])
+    (tmp_path / "val" / "ILSVRC2012_val_00000001.JPEG").unlink()
+    listing = list_flat(tmp_path / "val", tmp_path, ("n01", "n03"))
+    assert [file[-6] for file in listing.files] == ["3", "4"]
+    assert listing.labels.tolist() == [0, 1]
+
+
+def test_an_image_that_the_kit_does_not_label_is_named(tmp_path: Path) -> None:
     write_flat(tmp_path, ids=[1, 2])
-    (tmp_path / "val" / "ILSVRC2012_val_00000002.JPEG").unlink()
-    with pytest.raises(DataError, match=r"holds 1 images, but .* labels 2: unpack the validation images anew\."):
+    (tmp_path / "val" / "ILSVRC2012_val_00000003.JPEG").touch()
+    with pytest.raises(DataError, match=r"val_00000003\.JPEG is not among the 2 images that .* labels: remove it\."):
         list_flat(tmp_path / "val", tmp_path, WNIDS)
+
+
+def test_a_copy_of_a_flat_image_under_another_name_is_no_image(tmp_path: Path) -> None:
+    write_flat(tmp_path, ids=[1])
+    for name in ("._ILSVRC2012_val_00000001.JPEG", "ILSVRC2012_val_00000001 (1).JPEG"):
+        (tmp_path / "val" / name).touch()
+    assert list_flat(tmp_path / "val", tmp_path, WNIDS).files == ("ILSVRC2012_val_00000001.JPEG",)

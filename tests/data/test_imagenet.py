@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,11 @@ import torch
 from sparsity.data import imagenet as module
 from sparsity.data.arrays import balanced_draw
 from sparsity.data.download import DataError
-from sparsity.data.folders import list_classes
+from sparsity.data.folders import Listing, list_classes
 from sparsity.data.imagenet import find_folder, imagenet
 from sparsity.data.loading import FolderSplit
 from sparsity.data.pool import PoolData
-from sparsity.data.sizes import SplitSizes
+from sparsity.data.sizes import SplitSizes, split_sizes
 from sparsity.data.streaming import StreamedData
 from tests.data.jpegs import write_folder
 
@@ -106,9 +107,70 @@ def test_images_fewer_than_published_are_said(data_dir: str, caplog: pytest.LogC
 
 
 def test_validation_images_of_other_classes_are_refused(data_dir: str) -> None:
-    write_folder(Path(data_dir, "imagenet/val/more"), num_classes=1, per_class=1)
-    with pytest.raises(DataError, match=r"train has 3 classes and .*val 4; more is not in both: unpack"):
+    shutil.copytree(Path(data_dir, "imagenet/val/class0"), Path(data_dir, "imagenet/val/more"))
+    with pytest.raises(DataError, match=r"val has images of 1 classes that .*train has not, more among them: remove"):
         real(data_dir)
+
+
+def test_a_class_without_validation_images_keeps_its_number(data_dir: str) -> None:
+    shutil.rmtree(Path(data_dir, "imagenet/val/class1"))
+    data = real(data_dir)
+    assert data.num_classes == 3
+    assert {name.split("/")[0]: int(label) for name, label in zip(data.test.files, data.test.labels, strict=True)} == {
+        "class0": 0,
+        "class2": 2,
+    }
+
+
+@pytest.mark.parametrize(
+    ("per_class", "gate", "test"),
+    [(1, [1, 0, 0], [0, 1, 1]), (2, [1, 1, 1], [1, 1, 1]), (4, [1, 1, 1], [3, 3, 3]), (50, [5, 5, 5], [45, 45, 45])],
+)
+def test_of_a_subset_a_tenth_gates_or_one_image_of_each_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, per_class: int, gate: list[int], test: list[int]
+) -> None:
+    monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
+    for part, number in (("train", 1), ("val", per_class)):
+        for label in range(3):
+            folder = tmp_path / "imagenet" / part / f"class{label}"
+            folder.mkdir(parents=True)
+            for place in range(number):
+                (folder / f"{place}.JPEG").touch()
+    data = real(str(tmp_path))
+    assert data.val.labels.bincount(minlength=3).tolist() == gate
+    assert data.test.labels.bincount(minlength=3).tolist() == test
+    assert len(real(str(tmp_path), "authors").val) == sum(gate)
+
+
+def test_the_whole_validation_set_keeps_its_division() -> None:
+    every = Listing(Path(), tuple(map(str, range(50_000))), np.arange(50_000) % 1000, tuple(map(str, range(1000))))
+    for protocol in ("sound", "authors"):
+        assert module._num_held_out(every, split_sizes("imagenet", "real", protocol), protocol) == 5_000
+
+
+def test_a_single_validation_image_is_too_few(data_dir: str) -> None:
+    for path in sorted(Path(data_dir, "imagenet/val").glob("*/*.JPEG"))[1:]:
+        path.unlink()
+    for protocol in ("sound", "authors"):
+        with pytest.raises(DataError, match=r"imagenet/val holds 1 images of the training classes, too few to"):
+            real(data_dir, protocol)
+
+
+@pytest.mark.parametrize("source", ["real", "sample"])
+def test_published_weights_are_not_scored_on_classes_of_other_numbers(data_dir: str, source: str) -> None:
+    write_folder(Path(data_dir, "imagenet-sample"), num_classes=3, per_class=4)
+    with pytest.raises(DataError, match=r"has 3 classes, whose numbers are not those that the published weights give"):
+        imagenet(source, "sound", data_dir, baseline="published")
+
+
+def test_names_that_begin_with_a_dot_are_neither_classes_nor_images(data_dir: str) -> None:
+    for part in ("train", "val"):
+        shutil.copytree(
+            Path(data_dir, "imagenet", part, "class0"), Path(data_dir, "imagenet", part, ".ipynb_checkpoints")
+        )
+        Path(data_dir, "imagenet", part, "class0", "._000.JPEG").touch()
+    data = real(data_dir)
+    assert (len(data.train), len(data.val), len(data.test), data.num_classes) == (12, 6, 12, 3)
 
 
 def test_missing_data_are_answered_with_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,14 +184,31 @@ def test_missing_data_are_answered_with_how_to_get_them(tmp_path: Path, monkeypa
     )
 
 
+def test_a_missing_sample_is_asked_for_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
+    with pytest.raises(DataError) as caught:
+        imagenet("sample", "sound", str(tmp_path))
+    assert str(caught.value) == (
+        f"There is no {tmp_path}/imagenet-sample: put one image of each class of ILSVRC2012 "
+        "(https://image-net.org/download, it takes an account) there as "
+        f"{tmp_path}/imagenet-sample/WNID/*.JPEG, with neither train nor val between."
+    )
+
+
+def test_of_a_smaller_sample_a_tenth_is_held_out_too(tmp_path: Path) -> None:
+    write_folder(tmp_path / "imagenet-sample", num_classes=10, per_class=2)
+    data = imagenet("sample", "sound", str(tmp_path))
+    assert (len(data.train), len(data.val), data.val.identity) == (18, 2, "imagenet-sample/heldout-2")
+
+
 def test_the_mirror_folder_is_taken_where_the_data_folder_has_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
     (tmp_path / "mirror" / "imagenet").mkdir(parents=True)
-    assert find_folder("imagenet", str(tmp_path)) == tmp_path / "mirror" / "imagenet"
+    assert find_folder("imagenet", str(tmp_path), "") == tmp_path / "mirror" / "imagenet"
     (tmp_path / "imagenet").mkdir()
-    assert find_folder("imagenet", str(tmp_path)) == tmp_path / "imagenet"
+    assert find_folder("imagenet", str(tmp_path), "") == tmp_path / "imagenet"
 
 
 def test_the_twin_goes_the_way_of_the_real_data_set(tmp_path: Path) -> None:
