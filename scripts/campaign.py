@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sparsity import provenance
+from sparsity.files import visible
 from sparsity.machine import has_cuda
 
 ROOT = Path(__file__).parent.parent
@@ -233,7 +234,7 @@ def pack(results: Path, out: Path, part_bytes: int, total_bytes: int) -> None:
     """Write the summaries, and as many run directories as fit, largest left out first and named."""
     runs = results / "runs"
     with tarfile.open(out / "summaries.tar.gz", "w:gz") as archive:
-        for path in sorted(path for path in runs.glob("**/*") if path.name in SUMMARIES):
+        for path in (path for path in visible(runs.glob("**/*"), runs) if path.name in SUMMARIES):
             archive.add(path, path.relative_to(results))
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1) as archive:
@@ -263,7 +264,7 @@ def needed(directory: Path) -> list[Path]:
     scored = directory / "checkpoints/baseline/scored.pt"
     if scored.is_file():
         return [scored]
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    files = [path for path in visible(directory.rglob("*"), directory) if path.is_file()]
     if provenance.is_done(directory):
         return [path for path in files if path.name in SUMMARIES]
     return [path for path in files if not any(fnmatch(path.name, pattern) for pattern in DISPENSABLE)]

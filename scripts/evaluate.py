@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity import config
-from sparsity.files import run_script
+from sparsity.files import run_script, visible
 
 TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; the networks among them are kept under other names
 
@@ -37,7 +37,8 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
         ValueError: if the directory holds no run, or a checkpoint is damaged.
     """
     settings = config.from_run(directory)
-    paths = sorted(path for path in directory.glob("checkpoints/**/*.pt") if path.name not in TRAINING_STATES)
+    found = visible(directory.glob("checkpoints/**/*.pt"), directory)
+    paths = [path for path in found if path.name not in TRAINING_STATES]
     from sparsity import machine
     from sparsity.training.checkpoints import load_checkpoint
     from sparsity.workspace import Setup

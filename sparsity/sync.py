@@ -17,17 +17,20 @@ from pathlib import Path
 import yaml
 
 from sparsity import provenance
+from sparsity.files import visible
 from sparsity.settings import TrackingSettings
 from sparsity.tracking import WandbWriter
 
 REPLAYED = "replayed"  # a file beside W&B's own, that says so
+_FILES = "offline-run-*"
 _HEADER_BYTES, _BLOCK_BYTES = 7, 32 * 1024
 _RECORD = struct.Struct("<IHB")  # checksum, length, type
 
 
 def unsent(results: Path) -> list[Path]:
     """Run directories with offline files that were not sent, and in which no process is at work."""
-    directories = sorted({path.parents[1] for path in (results / "runs").glob("*/*/seed*/wandb/offline-run-*")})
+    runs = results / "runs"
+    directories = dict.fromkeys(path.parents[1] for path in visible(runs.glob(f"*/*/seed*/wandb/{_FILES}"), runs))
     return [path for path in directories if not _is_sent(path) and provenance.state_of(path)[0] != "running"]
 
 
@@ -42,7 +45,7 @@ def send(directory: Path, mode: str = "online") -> str:
         ValueError: if W&B refuses the run; the message is W&B's.
     """
     folders = _offline(directory)
-    if len(folders) == 1 and all(is_whole(path) for path in folders[0].glob("*.wandb")):
+    if len(folders) == 1 and all(is_whole(path) for path in visible(folders[0].glob("*.wandb"), folders[0])):
         _send_file(folders[0])
         return "sent"
     replay(directory, mode)
@@ -92,7 +95,7 @@ def _rows(path: Path) -> Iterator[dict[str, object]]:
 
 
 def _offline(directory: Path) -> list[Path]:
-    return sorted((directory / "wandb").glob("offline-run-*"))
+    return sorted((directory / "wandb").glob(_FILES))
 
 
 def _is_sent(directory: Path) -> bool:

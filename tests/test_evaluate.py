@@ -33,6 +33,13 @@ def test_every_kept_network_is_scored_and_the_reported_one_as_reported(run: Path
     assert ours["sparsity"] == pytest.approx(reported["sparsity"])
 
 
+def test_what_a_mac_leaves_beside_a_checkpoint_is_no_network(run: Path, capsys: pytest.CaptureFixture[str]):
+    left = run / "checkpoints" / "._best.pt"
+    left.write_bytes(b"\x00\x05\x16\x07")
+    assert evaluate.main([str(run)]) == 0
+    assert left.name not in capsys.readouterr().out
+
+
 def test_a_directory_without_a_run_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert evaluate.main([str(tmp_path)]) == 1
     assert capsys.readouterr().err == (

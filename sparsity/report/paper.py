@@ -8,6 +8,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from sparsity.files import visible
 from sparsity.report.decoding import decode_document, load_yaml
 
 
@@ -119,7 +120,7 @@ def load_paper(directory: Path) -> list[PaperExperiment]:
     Raises:
         ValueError: one sentence with the file that is damaged or of another schema, and what is wrong in it.
     """
-    experiments = [_load_experiment(path) for path in sorted(directory.glob("*.yaml"))]
+    experiments = [_load_experiment(path) for path in visible(directory.glob("*.yaml"), directory)]
     return sorted(experiments, key=lambda experiment: experiment.results.table)
 
 

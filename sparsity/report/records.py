@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sparsity.files import visible
 from sparsity.report.decoding import decode, decode_document
 
 T = TypeVar("T")
@@ -179,7 +180,7 @@ class Run:
 
 def find_runs(root: Path) -> list[Path]:
     """The directories under `root` that hold a finished run: `<experiment>/<configuration>/seed<n>/summary.json`."""
-    return sorted(path.parent for path in root.glob("*/*/seed*/summary.json"))
+    return [path.parent for path in visible(root.glob("*/*/seed*/summary.json"), root)]
 
 
 def load_run(directory: Path) -> Run:

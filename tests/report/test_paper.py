@@ -77,6 +77,11 @@ def test_every_residual_stands_in_a_column_of_the_table(paper: PaperExperiment) 
         assert all(0 < left <= 1 for left in row.residual.values())
 
 
+def test_what_a_mac_leaves_beside_a_file_is_no_experiment(tmp_path: Path) -> None:
+    (tmp_path / "._lenet5_mnist.yaml").write_bytes(b"\x00\x05\x16\x07")
+    assert load_paper(tmp_path) == []
+
+
 def test_a_damaged_file_is_named_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.yaml").write_text("schema: [1\nx: y")
     with pytest.raises(ValueError, match=r"bad.yaml cannot be used: .*; restore it") as caught:

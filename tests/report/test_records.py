@@ -1,5 +1,6 @@
 """The three files of a run are read whole, or the damaged one is named in one sentence."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,12 @@ def test_a_run_is_read_with_its_layers_and_curve(add_run: AddRun) -> None:
 def test_only_directories_with_a_summary_are_finished_runs(results: Path, add_run: AddRun) -> None:
     finished = add_run(seed=0)
     (add_run(seed=1) / "summary.json").unlink()
+    assert find_runs(results) == [finished]
+
+
+def test_a_folder_whose_name_begins_with_a_dot_holds_no_run(results: Path, add_run: AddRun) -> None:
+    finished = add_run(seed=0)
+    shutil.copytree(finished.parent, finished.parent.with_name(".trash"))
     assert find_runs(results) == [finished]
 
 
