@@ -8,6 +8,7 @@ import importlib
 import inspect
 import os
 import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
@@ -21,7 +22,7 @@ from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
 
 from sparsity.files import REMEDY, refusal
 from sparsity.machine import has_cuda
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
+KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
+PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
 PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
 
 
@@ -217,10 +220,45 @@ def one_sentence(error: Exception) -> str:
         group, _, option = lines[0].split("'")[-2].rpartition("/")
         return f"{group}={option} is unknown; choose one of {', '.join(lines[start + 1 : end])}."
     if lines[0].startswith("Could not override"):
-        return _unknown_key(lines[0].split("'")[1])
+        full_key = getattr(error.__cause__, "full_key", None)  # of `gate={bund: 3}` it is gate.bund
+        return _unknown_key(str(full_key or lines[0].split("'")[1]))
     if isinstance(error, OverrideParseException):
-        return f"{error.override} is no setting with a value; write key=value, e.g. seed=1."
+        return _unreadable(error.override)
+    if lines[0].startswith("Ambiguous value"):
+        return _ambiguous(lines[0].partition("'")[2].rstrip("'"))
+    if isinstance(error, InterpolationKeyError):
+        return f"{error.full_key}: {lines[0]}; ${{...}} names a setting, and the shell replaces $HOME without braces."
     return " ".join(lines)
+
+
+def _unreadable(override: str) -> str:
+    """What is wrong with a word that Hydra's grammar does not take: mostly a path with a sign that it reserves."""
+    key, equals, value = override.partition("=")
+    if not equals or not KEY.fullmatch(key):
+        return (
+            f"{override} is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces, "
+            f"""e.g. 'data_dir="my data"'."""
+        )
+    if value.startswith("~/"):
+        return f"{override} begins with ~, which the shell does not replace there: write {key}=$HOME{value[1:]}."
+    if value[:1] in ("[", "{", "'", '"'):
+        return f"{override} cannot be read: its brackets or quotes do not match, or hold a sign that needs quotes."
+    sign = re.sub(PLAIN, "", value)[:1] or value[:1]
+    return f"{override} has the sign {sign}, which a value may hold in quotes only: write {_quoted(key, value)}."
+
+
+def _ambiguous(override: str) -> str:
+    key, _, value = override.partition("=")
+    return (
+        f"{override} has a comma, which separates the runs of a sweep: add -m for one, write {key}=[{value}] for a "
+        f"list, or {_quoted(key, value)} for a text."
+    )
+
+
+def _quoted(key: str, value: str) -> str:
+    """A word for the shell in which Hydra takes the value as it stands."""
+    escaped = value.replace('"', '\\"')
+    return shlex.quote(f'{key}="{escaped}"')
 
 
 def _check_shapes(tree: dict[Any, Any]) -> None:

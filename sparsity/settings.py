@@ -295,6 +295,7 @@ def check(settings: Settings) -> None:
     _check_custom(settings.pruner.penalty)
     for name in ("baseline", "regularise", "finetune"):
         _check_micro_batches(name, getattr(settings, name))
+        _check_betas(name, getattr(settings, name).optimizer.betas)
 
 
 def _check_micro_batches(name: str, phase: PhaseSettings) -> None:
@@ -302,6 +303,14 @@ def _check_micro_batches(name: str, phase: PhaseSettings) -> None:
         raise ValueError(
             f"{name}.micro_batches={phase.micro_batches} does not divide {name}.batch_size={phase.batch_size}; "
             "choose a divisor."
+        )
+
+
+def _check_betas(name: str, betas: list[float]) -> None:
+    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+        got = ",".join(f"{beta:g}" for beta in betas)
+        raise ValueError(
+            f"{name}.optimizer.betas=[{got}] must be two numbers, each at least 0 and below 1: write e.g. [0.9,0.999]."
         )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +10,8 @@ from typing import Any
 
 import hydra
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from sparsity import config
@@ -83,7 +86,23 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.pr
         ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, relevance."),
         ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
-        ("seed", "seed is no setting with a value; write key=value, e.g. seed=1."),
+        (
+            "seed",
+            "seed is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces, e.g. '",
+        ),
+        ("gate={bund: 3}", "gate.bund is not a setting; did you mean gate.bound?"),
+        (
+            "regularise.optimizer={nme: sgd}",
+            "regularise.optimizer.nme is not a setting; did you mean regularise.optimizer.name",
+        ),
+        (
+            "data_dir=${HOME}/data",
+            "data_dir: Interpolation key 'HOME' not found; ${...} names a setting, and the shell",
+        ),
+        (
+            "data_dir=a,b",
+            "data_dir=a,b has a comma, which separates the runs of a sweep: add -m for one, write data_dir=[a,b]",
+        ),
     ],
 )
 def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: str) -> None:
@@ -91,6 +110,41 @@ def test_a_wrong_override_is_refused_in_one_sentence(override: str, sentence: st
         config.compose(["scale=smoke", override])
     assert str(caught.value).startswith(sentence)
     assert "\n" not in str(caught.value)
+
+
+def refusal(word: str) -> str:
+    """What is said of a word that Hydra's grammar does not take."""
+    with pytest.raises(HydraException) as caught:
+        OverridesParser.create().parse_overrides([word])
+    return config.one_sentence(caught.value)
+
+
+@pytest.mark.parametrize("sign", [*"=~#(){};&!<>^`è", "'", '"'])
+def test_a_path_with_a_sign_that_needs_quotes_is_said_how_to_quote_and_then_taken(sign: str) -> None:
+    path = f"/a/b{sign}c d.pt"
+    said = refusal(f"baseline.path={path}")
+    assert said.startswith(f"baseline.path={path} has the sign {sign}, which a value may hold in quotes only: write ")
+    (word,) = [word for word in shlex.split(said.removesuffix(".")) if word.startswith('baseline.path="')]
+    assert OverridesParser.create().parse_override(word).value() == path
+
+
+@pytest.mark.parametrize(
+    ("word", "sentence"),
+    [
+        ("data_dir=~/a", "data_dir=~/a begins with ~, which the shell does not replace there: write data_dir=$HOME/a."),
+        (
+            "--seed=1",
+            "--seed=1 is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces",
+        ),
+        (
+            "model.pt",
+            "model.pt is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces",
+        ),
+        ("finetune.from=[last", "finetune.from=[last cannot be read: its brackets or quotes do not match, or hold"),
+    ],
+)
+def test_a_word_that_cannot_be_read_is_answered_with_how_to_write_it(word: str, sentence: str) -> None:
+    assert refusal(word).startswith(sentence)
 
 
 @pytest.mark.parametrize("plugin", ["hydra/launcher/joblib", "hydra/launcher/submitit_local", "hydra/sweeper/optuna"])

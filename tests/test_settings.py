@@ -88,6 +88,14 @@ WRONG = [
         Settings(regularise=PhaseSettings(batch_size=100, micro_batches=3)),
         "regularise.micro_batches=3 does not divide regularise.batch_size=100; choose a divisor.",
     ),
+    *(
+        (
+            Settings(finetune=FinetuneSettings(optimizer=OptimizerSettings(betas=betas))),
+            f"finetune.optimizer.betas=[{said}] must be two numbers, each at least 0 and below 1: "
+            "write e.g. [0.9,0.999].",
+        )
+        for betas, said in (([], ""), ([0.9], "0.9"), ([0.9, 1.0], "0.9,1"), ([0.9, 0.99, 0.999], "0.9,0.99,0.999"))
+    ),
     (
         with_penalty(kind="custom"),
         "pruner.penalty.custom is missing with pruner.penalty.kind=custom: kind=custom and custom._target_ go "
