@@ -47,6 +47,8 @@ def objective(settings: Settings) -> float:
 
 def conclude(results: Path, sweep: str) -> None:
     """Show the runs of a sweep side by side, those that failed included."""
+    if not any(sweeps.folder(results, sweep).glob("*.json")):
+        return  # none has begun, and why is said already
     try:
         print(render_sweep(results, sweep), flush=True)
     except ValueError as error:

@@ -11,6 +11,7 @@ import re
 import shlex
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
 
+from sparsity import provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.machine import has_cuda
 from sparsity.settings import PhaseSettings, Settings, as_tree, check, leaves, spelling
@@ -47,6 +49,7 @@ class SweepStarted(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Keep the results folder and the sweep's name."""
         SweepStarted.sweep = Path(config.results_dir), config.sweep_name
+        sweeps.forget_refused(*SweepStarted.sweep)
 
 
 def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], None] | None = None) -> None:
@@ -62,8 +65,11 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
         try:
             return task(settled(cfg))
         except USER_ERRORS as error:
-            if wants_traceback or is_multirun():
+            if is_multirun():
+                _leave_in_sweep(cfg, error)
                 raise  # Hydra then goes on with the other runs
+            if wants_traceback:
+                raise
             sys.exit(f"error: {one_sentence(error)}")
 
     register()
@@ -259,6 +265,20 @@ def _quoted(key: str, value: str) -> str:
     """A word for the shell in which Hydra takes the value as it stands."""
     escaped = value.replace('"', '\\"')
     return shlex.quote(f'{key}="{escaped}"')
+
+
+def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
+    """Name a job that failed among those of its sweep, unless its run says so itself."""
+    directory = None
+    with suppress(ValueError, OmegaConfBaseException):  # of wrong settings there is no run
+        directory = provenance.run_directory(settled(cfg))
+        if provenance.state_of(directory)[0] != "missing":
+            return
+    words = shlex.join(
+        word for word in overrides() if not word.startswith(("data_dir=", "results_dir=", "sweep_name="))
+    )
+    with suppress(OSError):  # a disk that is full must not hide the error itself
+        sweeps.refuse(Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(words, one_sentence(error), directory))
 
 
 def _check_shapes(tree: dict[Any, Any]) -> None:

@@ -1,16 +1,36 @@
 """Which runs belong to one sweep? Each leaves its name in the sweep's folder before it starts; free of torch.
 
 A run is known by its settings and may belong to several sweeps, or be done before a sweep asks for it: so a sweep names
-its runs, and not the other way round.
+its runs, and not the other way round. A job that cannot become a run, as its settings are wrong, leaves its words.
 """
 
+import hashlib
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sparsity import provenance
+from sparsity.files import visible
 from sparsity.settings import Settings
 
 UNNAMED = "unnamed"
+_REFUSED = "refused-"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A job of a sweep of which no run came.
+
+    Attributes:
+        words: as they stand on a command line.
+        reason: one sentence.
+        directory: of the run that it would be; None where its settings are wrong.
+    """
+
+    words: str
+    reason: str
+    directory: Path | None
 
 
 def folder(results: Path, name: str) -> Path:
@@ -26,14 +46,48 @@ def register(settings: Settings) -> None:
     provenance.write_json(entry, {"directory": place.as_posix()})
 
 
+def refuse(results: Path, name: str, job: Refused) -> None:
+    """Keep what has become of a job that left no run."""
+    place = job.directory and job.directory.relative_to(results / "runs").as_posix()
+    entry = folder(results, name) / f"{_REFUSED}{hashlib.sha256(job.words.encode()).hexdigest()[:10]}.json"
+    provenance.write_json(entry, {"words": job.words, "reason": job.reason, "directory": place})
+
+
+def forget_refused(results: Path, name: str) -> None:
+    """A sweep begins anew: what it refuses this time is still to be seen."""
+    for entry in folder(results, name).glob(f"{_REFUSED}*.json"):
+        entry.unlink(missing_ok=True)
+
+
 def members(results: Path, name: str) -> list[Path]:
     """The directories of a sweep's runs, done or not, sorted.
 
     Raises:
         ValueError: if there is no such sweep; the message lists those there are.
     """
-    entries = sorted(folder(results, name).glob("*.json"))
+    entries = _entries(results, name)
     if not entries:
-        known = sorted(path.name for path in folder(results, "").glob("*") if any(path.glob("*.json")))
+        places = visible(folder(results, "").glob("*"), folder(results, ""))
+        known = [path.name for path in places if _entries(results, path.name)]
         raise ValueError(f"There is no sweep {name}; there are: {', '.join(known) or 'none'}.")
-    return [results / "runs" / json.loads(entry.read_text())["directory"] for entry in entries]
+    return [results / "runs" / _read(entry)["directory"] for entry in entries if not entry.name.startswith(_REFUSED)]
+
+
+def refused(results: Path, name: str) -> list[Refused]:
+    """The jobs of a sweep that left no run, unless there is one by now."""
+    found = [_read(entry) for entry in _entries(results, name) if entry.name.startswith(_REFUSED)]
+    jobs = [Refused(each["words"], each["reason"], _directory(results, each["directory"])) for each in found]
+    return [job for job in jobs if job.directory is None or provenance.state_of(job.directory)[0] == "missing"]
+
+
+def _entries(results: Path, name: str) -> list[Path]:
+    return visible(folder(results, name).glob("*.json"), folder(results, name))
+
+
+def _read(entry: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(entry.read_text())
+    return content
+
+
+def _directory(results: Path, place: str | None) -> Path | None:
+    return None if place is None else results / "runs" / place

@@ -1,10 +1,12 @@
 """Sweeps: their runs are found again, none hides or stops another, and the best is best by validation."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +134,63 @@ def test_several_runs_keep_apart_and_a_failed_one_stops_and_hides_no_other(tmp_p
     assert line.split()[4] == "2"
     assert len(sweeps.members(tmp_path / "results", "mine")) == 4
     assert done.stderr.splitlines()[-1].startswith("error: Nothing would ever be pruned")
+
+
+def sweep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Callable[[Settings], float], *words: str) -> str:
+    """The table that ends the sweep `mine` of `task`, run in this process."""
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # the command sets it for Hydra
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", f"results_dir={tmp_path}", "sweep_name=mine", *words])
+    monkeypatch.setattr(config.SweepStarted, "sweep", None)
+    tables: list[str] = []
+    with contextlib.suppress(SystemExit):
+        config.command(task, lambda results, name: tables.append(render_sweep(results, name)))
+    return tables[0]
+
+
+def started(settings: Settings) -> float:
+    sweeps.register(settings)
+    return 0.0
+
+
+def test_a_job_with_wrong_settings_stands_in_the_table_as_failed_and_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *others = sweep(tmp_path, monkeypatch, started, "seed=abc,0").splitlines()
+    assert first == "sweep mine: 2 runs"
+    assert len(others) == 2 and others[0].startswith("missing: lenet5_mnist/")
+    assert others[1] == "failed: seed=abc: seed: Value 'abc' of type 'str' could not be converted to Integer."
+
+
+def test_a_job_that_fails_before_its_run_says_so_stands_in_the_table_once_and_until_it_has_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refusing(settings: Settings) -> float:
+        sweeps.register(settings)
+        raise ValueError("There is no GPU.")
+
+    table = sweep(tmp_path, monkeypatch, refusing, "seed=3")
+    assert table.splitlines() == ["sweep mine: 1 runs", "failed: seed=3: There is no GPU."]
+    (directory,) = sweeps.members(tmp_path, "mine")
+    provenance.write_json(directory / "manifest.json", {"status": "failed", "reason": "no space"})
+    assert render_sweep(tmp_path, "mine").splitlines()[1:] == [
+        f"failed: {directory.relative_to(tmp_path / 'runs')}: no space"
+    ]
+
+
+def test_a_sweep_that_begins_again_forgets_what_it_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sweep(tmp_path, monkeypatch, started, "seed=abc")
+    assert "failed" not in sweep(tmp_path, monkeypatch, started, "seed=0")
+
+
+def test_of_a_sweep_that_never_began_no_more_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train.conclude(tmp_path, "mine")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_what_a_mac_leaves_beside_an_entry_is_no_run(tmp_path: Path) -> None:
+    sweeps.register(settings_of(tmp_path))
+    (sweeps.folder(tmp_path, "mine") / "._tiny.json").write_bytes(b"\x00\x05\x16\x07")
+    assert len(sweeps.members(tmp_path, "mine")) == 1
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ _SHOWN_ANYWAY = ("pruner.name", "pruner.prunes", "pruner.penalty.kind", "model",
 
 
 def render_sweep(results: Path, name: str) -> str:
-    """A table of a sweep's finished configurations, the best one marked, and a line on each run that is not finished.
+    """A table of a sweep's finished configurations, the best one marked, and a line on each job that is not finished.
 
     The best one has the highest mean validation metric, over seeds, at the paper's sparsity (at the last state, if no
     run has reached that), among those of the same experiment and scale.
@@ -25,10 +25,15 @@ def render_sweep(results: Path, name: str) -> str:
     """
     directories = sweeps.members(results, name)
     finished = _grouped([path for path in directories if provenance.is_done(path)])
-    parts = [f"sweep {name}: {len(directories)} runs"]
+    refused = sweeps.refused(results, name)
+    without_run = {job.directory for job in refused}
+    waiting = [path for path in directories if not provenance.is_done(path) and path not in without_run]
+    num_runs = len(directories) + sum(job.directory not in directories for job in refused)
+    parts = [f"sweep {name}: {num_runs} runs"]
     if finished:
         parts.append(_table(finished))
-    parts += [_unfinished(path, results) for path in directories if not provenance.is_done(path)]
+    parts += [_unfinished(path, results) for path in waiting]
+    parts += [f"failed: {job.words}: {job.reason}" for job in refused]
     return "\n".join(parts)
 
 
