@@ -8,10 +8,14 @@ FOLDER is state_of_sparsity/results/sparse_transformer/technique_comparison of g
 
 import argparse
 import csv
+import io
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from sparsity.files import run_script
+from sparsity.provenance import write_text
 
 TARGET = Path(__file__).resolve().parents[1] / "results" / "paper" / "transformer_wmt14_curves.csv"
 DECIMALS = 4
@@ -37,17 +41,23 @@ SOURCE = """\
 Point = tuple[float, float]
 
 
-def main() -> None:
-    """Run the command line; a missing table ends it with one sentence."""
+def main() -> int:
+    """Run the command line and return the exit status; a missing table is one sentence and 1."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="where the tables transformer_*.csv are")
     try:
         rows = list(list_rows(parser.parse_args().folder))
     except OSError as error:
-        sys.exit(f"{error.filename} cannot be read ({error.strerror}); name the folder of the published tables.")
-    with TARGET.open("w", newline="") as file:
-        file.write(SOURCE)
-        csv.writer(file, lineterminator="\n").writerows([("method", "label", "sparsity", "metric"), *rows])
+        print(
+            f"{error.filename} cannot be read ({error.strerror}); name the folder of the published tables.",
+            file=sys.stderr,
+        )
+        return 1
+    text = io.StringIO(SOURCE)
+    text.seek(0, io.SEEK_END)
+    csv.writer(text, lineterminator="\n").writerows([("method", "label", "sparsity", "metric"), *rows])
+    write_text(TARGET, text.getvalue())
+    return 0
 
 
 def list_rows(folder: Path) -> Iterator[tuple[str, str, float, float]]:
@@ -78,4 +88,4 @@ def envelope(points: Iterable[Point]) -> list[Point]:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -42,8 +42,8 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             os.fsync(out.fileno())
         written.replace(path)
     except OSError as error:
-        if error.errno is not None:
-            error.filename = error.filename or str(path)
+        if error.errno is not None and error.filename in (None, str(written)):
+            error.filename = str(path)
         raise
     finally:
         with suppress(OSError):  # gone already when all went well
