@@ -223,7 +223,7 @@ def child_environment(wheels: Path | None, site: Path) -> dict[str, str]:
     """The environment of the stages, with the wheels installed beside the machine's own packages."""
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     if wheels is not None:
-        files = [str(path) for path in sorted(wheels.glob("*.whl"))]
+        files = [str(path) for path in visible(wheels.glob("*.whl"), wheels)]
         options = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--target", str(site))
         subprocess.run([sys.executable, "-m", "pip", "install", *options, *files], check=True)
         paths.insert(0, str(site))

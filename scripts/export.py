@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from sparsity import config
-from sparsity.files import run_script
+from sparsity.files import run_script, visible
 
 TOKENIZER = "tokenizer.json"
 
@@ -38,7 +38,7 @@ def export(run: Path, checkpoint: str, directory: Path) -> None:
         ValueError: if there is no such run or checkpoint, or the directory holds files.
     """
     settings = config.from_run(run)
-    if directory.exists() and any(directory.iterdir()):
+    if directory.exists() and visible(directory.iterdir(), directory):
         raise ValueError(f"{directory} is not empty; name a new directory.")
     from sparsity.export import save_huggingface, save_sparse
     from sparsity.training.checkpoints import load_checkpoint

@@ -28,7 +28,7 @@ def read_dialogues(path: Path) -> dict[str, Dialogue]:
     try:
         return dict(_dialogue(entry) for entry in json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{path} is not in Taskmaster-1's schema ({error}): fetch it again.") from error
+        raise DataError(f"{path} is not in Taskmaster-1's schema ({error}): remove it and run again.") from error
 
 
 def read_ids(path: Path) -> list[str]:
@@ -44,7 +44,9 @@ def chosen(dialogues: Mapping[str, Dialogue], ids: Path) -> list[Dialogue]:
     """
     names = read_ids(ids)
     if missing := [name for name in names if name not in dialogues]:
-        raise DataError(f"{ids} names {len(missing)} unknown dialogues, the first is {missing[0]}: fetch both again.")
+        raise DataError(
+            f"{ids} names {len(missing)} unknown dialogues, the first is {missing[0]}: remove it and run again."
+        )
     if empty := [name for name in names if not dialogues[name]]:
         _log.warning("warning: %s names %d dialogues without a turn, the first is %s.", ids, len(empty), empty[0])
     return [dialogues[name] for name in names]

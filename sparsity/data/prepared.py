@@ -109,7 +109,7 @@ def _read_through(corpus: Corpus) -> None:
     """
     for part, pairs in corpus.parts.items():
         if not sum(1 for _ in pairs):
-            raise DataError(f"{corpus.name} holds no pair for {part}: fetch its files again.")
+            raise DataError(f"{corpus.name} holds no pair for {part}: remove its files and run again.")
 
 
 def _tokenizer_names(vocabulary: Vocabulary) -> dict[str, str]:

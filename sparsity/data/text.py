@@ -188,4 +188,7 @@ def _sizes(data: TextData) -> SplitSizes:
 def _check_sizes(data: TextData, sizes: SplitSizes) -> None:
     """Hold what was loaded to what its name promises: nothing else may be reported under it."""
     if _sizes(data) != sizes:
-        raise DataError(f"{data.name} should hold {sizes} pairs, but {_sizes(data)} were read: fetch its files again.")
+        raise DataError(
+            f"{data.name} should hold {sizes} pairs, but {_sizes(data)} were read: remove its files and run again, so "
+            "that they are had anew."
+        )
