@@ -111,8 +111,12 @@ def _listed(folders: list[Path]) -> list[str]:
     return [
         f"{folder.name}/{name}"
         for folder in folders
-        for name in (path.name for path in visible(folder.iterdir(), folder) if path.suffix.lower() in _SUFFIXES)
+        for name in sorted(path.name for path in folder.iterdir() if _is_image(path))
     ]
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
 
 
 def _write_index(index: Path, files: list[str]) -> None:

@@ -1,8 +1,11 @@
 """The planner learns the size of every split without torch and without data."""
 
+import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -94,3 +97,16 @@ def test_the_sample_of_imagenet_tests_on_the_images_that_gate() -> None:
 def test_only_imagenet_has_a_sample() -> None:
     with pytest.raises(ValueError, match="source is 'sample', but it must be one of real, embedded, generated"):
         split_sizes("mnist", "sample", "sound")
+
+
+def test_of_counts_recorded_at_the_same_time_none_is_lost(tmp_path: Path) -> None:
+    together = Barrier(8)
+
+    def record(number: int) -> None:
+        together.wait(timeout=30)
+        record_num_pairs(str(tmp_path), "taskmaster1", f"protocol{number}", SplitSizes(number, 1, 1))
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(record, range(8)))
+    recorded = json.loads((tmp_path / "taskmaster1" / "num_pairs.json").read_text())
+    assert {name: sizes["train"] for name, sizes in recorded.items()} == {f"protocol{n}": n for n in range(8)}
