@@ -3,8 +3,8 @@
 LOBSTER stands beside them at its own settings: it has no gate, so only metrics at the paper's sparsity are compared.
 
 Two configurations are compared if all but the method is equal (`Configuration.shared_settings`), marks included; their
-runs are paired by seed. Metrics are compared at the paper's sparsity, sparsities at the bound: after the last prune
-that the gate allowed.
+runs are paired by seed. They are compared at equal sparsity where both came to it (the paper's, on test data; the
+highest of a few that all pairs reached, on validation data) and at equal metric, at the bound, where it stopped both.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,9 +17,13 @@ from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.records import Run
 from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
+from sparsity.report.stops import LEVELS, is_at_bound, metric_at
 
 SIGNIFICANT = 0.05
 METHOD, CONTROLS, LOBSTER = "relevance", ("l2", "magnitude", "l1"), "lobster"
+
+
+_Number = tuple[str, Kind, Callable[[Run], float | None]]
 
 
 @dataclass(frozen=True)
@@ -84,9 +88,10 @@ def _comparable(ours: Configuration, control: Configuration) -> bool:
 
 
 def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:
-    numbers: list[tuple[str, Kind, Callable[[Run], float | None]]] = [
+    numbers: list[_Number] = [
         (f"{paper.metric_label} at the paper's sparsity", Kind.METRIC, _test_metric),
-        ("Sparsity (%) at the bound", Kind.FRACTION, lambda run: run.summary.regularise.sparsity),
+        *_at_equal_sparsity(paper, ours, control),
+        ("Sparsity (%) at the bound", Kind.FRACTION, _sparsity_at_bound),
     ]
     for name, kind, value in numbers[:1] if control.first.pruner == LOBSTER else numbers:
         first, second = ours.by_seed(value), control.by_seed(value)
@@ -95,6 +100,22 @@ def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configurati
         means, pairs = (describe(mine), describe(theirs)), compare_pairs(mine, theirs)
         if means[0] and means[1] and pairs:
             yield Contrast(ours, control, name, kind, means[0], means[1], pairs)
+
+
+def _at_equal_sparsity(paper: PaperExperiment, ours: Configuration, control: Configuration) -> list[_Number]:
+    """The validation metric at the highest level of sparsity that both runs of every pair have an evaluation at."""
+    seeds = set(ours.seeds) & set(control.seeds)
+    runs = [run for each in (ours, control) for run in each.runs if run.summary.seed in seeds]
+    reached = [level for level in LEVELS if all(metric_at(run, level) is not None for run in runs)]
+    if not reached:
+        return []
+    level = reached[-1]
+    name = f"{paper.metric_label} on validation data at {100 * level:g} % sparsity"
+    return [(name, Kind.METRIC, lambda run: metric_at(run, level))]
+
+
+def _sparsity_at_bound(run: Run) -> float | None:
+    return run.summary.regularise.sparsity if is_at_bound(run) else None
 
 
 def _test_metric(run: Run) -> float | None:

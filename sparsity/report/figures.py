@@ -12,9 +12,10 @@ from sparsity.report.plots.irrelevance import draw_irrelevance
 from sparsity.report.plots.residuals import draw_residuals
 from sparsity.report.plots.sizes import draw_sizes
 from sparsity.report.plots.style import figure
-from sparsity.report.plots.training import draw_training, regularised
+from sparsity.report.plots.training import draw_training
 from sparsity.report.publish import write_atomically
 from sparsity.report.records import load_run
+from sparsity.report.stops import regularised
 
 MOST_CONFIGURATIONS = 7  # that one figure can tell apart by colour
 

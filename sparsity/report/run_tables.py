@@ -8,15 +8,12 @@ from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
 from sparsity.report.records import Run
 from sparsity.report.statistics import describe
-
-FRONTIER_SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)
+from sparsity.report.stops import LEVELS, stopped_by
 
 
 def frontier_table(configurations: Sequence[Configuration]) -> Table | None:
     """Validation metric where the pruning first passed each of a few sparsities; None where nothing was pruned."""
-    reached = [
-        level for level in FRONTIER_SPARSITIES if any(_at(run, level) for ours in configurations for run in ours.runs)
-    ]
+    reached = [level for level in LEVELS if any(_at(run, level) for ours in configurations for run in ours.runs)]
     rows = [[ours.name, *[_frontier_cell(ours, level) for level in reached]] for ours in configurations]
     pruned = [row for row in rows if any(row[1:])]
     return table(["Run", *[f"{100 * level:g} %" for level in reached]], pruned) if pruned else None
@@ -34,7 +31,7 @@ def _at(run: Run, level: float) -> float | None:
 
 def runs_table(configurations: Sequence[Configuration]) -> Table:
     """One line per seed: gate, prunes, stop, commit, device, time and the command that repeats it."""
-    header = ["Run", "Seed", "Bound", "Prunes", "Last prune", "Stopped", "Commit", "Device", "Time", "Command"]
+    header = ["Run", "Seed", "Bound", "Prunes", "Last prune", "Stopped by", "Commit", "Device", "Time", "Command"]
     return table(header, [_run_row(ours, run) for ours in configurations for run in ours.runs])
 
 
@@ -46,7 +43,7 @@ def _run_row(ours: Configuration, run: Run) -> list[str]:
         _bound(run),
         f"{summary.regularise.num_prunes} in {summary.regularise.num_evaluations} evaluations",
         _last_prune(run),
-        summary.regularise.stopped,
+        stopped_by(run),
         code((provenance.commit or "none")[:10]) + (" with changes" if provenance.dirty else ""),
         provenance.device,
         duration(provenance.wall_seconds),

@@ -15,14 +15,17 @@ from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.study import draw_study
 from sparsity.report.plots.style import figure
 from sparsity.report.statistics import describe
+from sparsity.report.stops import counted, is_at_bound
 
 TITLE = "Does relevance differ from L2?"
 
 QUESTION = """The penalty is L2 times the irrelevance `I = exp(-|g| / alpha)`. Where I is near 1 for every weight, the
 method is L2 under another name, and the paper's own Table 11 has the two within 0.06 BLEU of each other. A smaller
 alpha, or gradients scaled by their layer's mean, make the difference larger. Below, everything but the method is
-equal, and runs are paired by seed. *At the bound*: the sparsity
-after the last prune that the gate allowed, so at equal validation metric."""
+equal, and runs are paired by seed. They are compared at equal sparsity where both came to it: on test data at the
+paper's, on validation data at the first evaluation of a network of the highest sparsity below that all pairs reached.
+They are compared at equal metric, *at the bound*, where the bound stopped both: the last evaluation that could have
+pruned did not."""
 
 NO_LOBSTER = """LOBSTER is no control here: what `pruner=lobster` does falls short of its authors' method. It restores
 no best state before it looks for a threshold, holds that threshold to the lowest loss ever instead of a bound measured
@@ -39,9 +42,10 @@ def study_section(sections: Sequence[tuple[PaperExperiment, list[Configuration]]
     blocks: list[Block] = [Heading(2, TITLE), Prose(QUESTION), Prose(NO_LOBSTER)]
     if not studied:
         return [*blocks, Prose(NO_RUNS)]
+    blocks.append(Prose(counted([each for _, ours, found in studied for each in _members(ours, found)])))
     blocks.append(Prose(verdict([contrast for _, _, found in studied for contrast in found])))
     for paper, ours, found in studied:
-        blocks += _experiment(paper, ours, found)
+        blocks += _experiment(paper, _members(ours, found), found)
     return blocks
 
 
@@ -59,12 +63,15 @@ def verdict(found: Sequence[Contrast]) -> str:
     return "\n".join([f"{first} {caution}", "", *(f"- {sentence(contrast)}" for contrast in against_l2)])
 
 
-def _experiment(paper: PaperExperiment, ours: Sequence[Configuration], found: Sequence[Contrast]) -> list[Block]:
-    members = [each for each in ours if any(each in (contrast.ours, contrast.control) for contrast in found)]
+def _members(ours: Sequence[Configuration], found: Sequence[Contrast]) -> list[Configuration]:
+    return [each for each in ours if any(each in (contrast.ours, contrast.control) for contrast in found)]
+
+
+def _experiment(paper: PaperExperiment, members: Sequence[Configuration], found: Sequence[Contrast]) -> list[Block]:
     name = f"{paper.experiment}/study"
     caption = (
-        f"{paper.title}: test metric at the paper's sparsity, and sparsity at the bound, per method; small dots are "
-        "seeds, large ones means with their 95 % interval."
+        f"{paper.title}: test metric at the paper's sparsity, and sparsity after the last prune, whatever stopped it, "
+        "per method; small dots are seeds, large ones means with their 95 % interval."
     )
     return [
         Heading(3, f"{paper.title}: methods at equal settings"),
@@ -78,8 +85,8 @@ def _experiment(paper: PaperExperiment, ours: Sequence[Configuration], found: Se
 
 def _members_table(paper: PaperExperiment, members: Sequence[Configuration]) -> Table:
     header = [
-        *("Run", "n", f"{paper.metric_label} at the paper's sparsity", "Sparsity (%) at the bound"),
-        "Lowest mean irrelevance of a layer",
+        *("Run", "n", f"{paper.metric_label} at the paper's sparsity", "Sparsity (%) after the last prune"),
+        *("Stopped by the bound", "Lowest mean irrelevance of a layer"),
     ]
     return table(header, [_member_row(each) for each in members])
 
@@ -96,5 +103,6 @@ def _member_row(each: Configuration) -> list[str]:
         str(len(each.runs)),
         spread(metric, Kind.METRIC),
         spread(sparsity, Kind.FRACTION),
+        f"{sum(map(is_at_bound, each.runs))} of {len(each.runs)}",
         "" if irrelevance is None else f"{irrelevance.mean:.4f}",
     ]

@@ -1,5 +1,6 @@
 """Relevance against its controls: equal settings, the same seeds, and no claim from too few."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sparsity.report.study import study_section, verdict
 from sparsity.settings import PaperSettings
 from tests.report.fake_results import AddRun, row, summary
 
-SHARED = {"pruner.penalty.strength": 1e-3, "gate.bound": 98.7}
+SHARED = {"pruner.prunes": True, "pruner.penalty.strength": 1e-3, "gate.bound": 98.7}
 RELEVANCE = {"pruner.name": "relevance", "pruner.penalty.kind": "relevance"}
 L2 = {"pruner.name": "l2", "pruner.penalty.kind": "l2"}
 
@@ -149,8 +150,40 @@ def test_the_section_shows_each_setting_with_its_irrelevance(
     add_run(settings=SHARED | RELEVANCE, irrelevance=irrelevance)
     add_run(settings=SHARED | L2, pruner="l2", regularise={**summary()["regularise"], "sparsity": 0.5})
     text = str(study_section([(paper, collected(results, paper))]))
-    assert "('relevance ab12cd34', '1', '99.20', '99.72', '0.2500')" in text
-    assert "('l2 ab12cd34', '1', '99.20', '50.00', '')" in text
+    assert "('relevance ab12cd34', '1', '99.20', '99.72', '1 of 1', '0.2500')" in text
+    assert "('l2 ab12cd34', '1', '99.20', '50.00', '1 of 1', '')" in text
+    assert "The bound stopped the pruning of 2 of 2 runs." in text
+
+
+def let_the_last_evaluation_prune(directory: Path) -> None:
+    curve = directory / "curve.jsonl"
+    curve.write_text(curve.read_text().replace('"pruned": false', '"pruned": true'))
+
+
+def test_sparsities_are_compared_only_where_the_bound_stopped_both(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    for seed in (0, 1):
+        add_run(seed=seed, settings=SHARED | RELEVANCE)
+        directory = add_run(seed=seed, settings=SHARED | L2, pruner="l2")
+        if seed == 1:
+            let_the_last_evaluation_prune(directory)
+    (sparsity,) = [contrast for contrast in found(results, paper) if contrast.number == "Sparsity (%) at the bound"]
+    assert sparsity.pairs.n == 1
+
+
+def test_metrics_are_compared_at_the_highest_sparsity_that_all_pairs_reached(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    values = {"relevance": [(0.94, 99.0), (0.96, 98.9), (0.96, 98.5)], "l2": [(0.94, 98.0), (0.94, 98.2)]}
+    for pruner, settings in (("relevance", RELEVANCE), ("l2", L2)):
+        directory = add_run(settings=SHARED | settings, pruner=pruner, rows=[row("last")])
+        points = [{"phase": "regularise", "step": i, "epoch": 0, "val": val, "sparsity": sparsity, "pruned": True}
+                  for i, (sparsity, val) in enumerate(values[pruner])]  # fmt: skip
+        (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    (metric,) = found(results, paper)  # relevance has no evaluation at 95 % that L2 has too
+    assert metric.number == "Accuracy (%) on validation data at 90 % sparsity"
+    assert (metric.first.mean, metric.second.mean) == (98.9, 98.2)  # of the network after the prune that reached it
 
 
 def test_the_section_says_why_lobster_is_no_control(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:

@@ -105,7 +105,8 @@ def test_a_dense_run_has_no_frontier(results: Path, add_run: AddRun) -> None:
 def test_each_run_stands_with_what_repeats_it(results: Path, add_run: AddRun) -> None:
     add_run(provenance={**summary()["provenance"], "command": "python scripts/train.py 'seed=0|1'", "dirty": True})
     (line,) = lines(render_page(results), "python scripts/train.py")
-    assert "| 144 in 240 evaluations | epoch 2 | epochs ended | `0123456789` with changes |" in line
+    assert "| 144 in 240 evaluations | epoch 2 | bound, not passed at the last 1 of 3 evaluations |" in line
+    assert "| `0123456789` with changes |" in line
     assert "| cpu: Example, 2 threads | 40 min | `python scripts/train.py 'seed=0\\|1'` |" in line
 
 

@@ -10,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 
 from sparsity.report.configurations import Configuration
 from sparsity.report.plots.style import colours, labels, legend, new_drawing
-from sparsity.report.plots.training import regularised
+from sparsity.report.stops import regularised
 
 LOWEST = 1e-6  # below this the figures of a run are rounded
 MOST_LAYERS = 16

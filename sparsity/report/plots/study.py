@@ -1,4 +1,4 @@
-"""Do methods differ at equal settings? The metric at equal sparsity and the sparsity at equal metric, seed by seed."""
+"""Do methods differ at equal settings? The metric at equal sparsity, and how sparse each became, seed by seed."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,7 +20,7 @@ def draw_study(paper: PaperExperiment, configurations: Sequence[Configuration]) 
     """
     panels: dict[str, Callable[[Run], float | None]] = {
         f"test {paper.metric_label} at the paper's sparsity": _test_metric,
-        "sparsity (%) after the last prune that the bound allowed": _sparsity,
+        "sparsity (%) after the last prune": _sparsity,
     }
     drawn = {label: value for label, value in panels.items() if any(ours.by_seed(value) for ours in configurations)}
     drawing, axes = new_drawing([0.28 + 0.11 * len(configurations)] * len(drawn))

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure as Drawing
 
 from sparsity.report.configurations import Configuration
 from sparsity.report.plots.style import MUTED, colours, labels, legend, new_drawing
-from sparsity.report.records import CurvePoint, Run
+from sparsity.report.stops import regularised
 
 PRUNES_HEIGHT = 0.09  # of a panel, per configuration
 IGNORED_LOWEST = 0.03  # of the points: the first evaluations of a network that has learnt nothing yet
@@ -27,11 +27,6 @@ def draw_training(metric_label: str, configurations: Sequence[Configuration]) ->
     _frame(metric, sparsity, prunes, metric_label, configurations)
     legend(drawing, configurations)
     return drawing
-
-
-def regularised(run: Run) -> list[CurvePoint]:
-    """The evaluations of the regularised phase."""
-    return [point for point in run.curve if point.phase == "regularise"]
 
 
 def _draw_bounds(axes: Axes, configurations: Sequence[Configuration]) -> None:
