@@ -11,9 +11,8 @@ from math import hypot
 
 from sparsity.report.configurations import STARTS, Configuration
 from sparsity.report.paper import PaperExperiment, PublishedRow, PublishedSizes, Tolerance
+from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.statistics import Statistic, binomial_half_width
-
-AT_PAPER_SPARSITY = "paper_sparsity"
 
 # The rule of `judge`, as it stands beside the verdicts.
 RULE = """*matches*: the mean of our seeds is within the tolerance. *short* and *better* take evidence: beyond it, and
@@ -114,7 +113,7 @@ def compare(paper: PaperExperiment, ours: Configuration) -> list[Comparison]:
     """Hold one configuration against every number the paper prints for its method.
 
     Returns:
-        An empty list for a marked configuration, for a variant of the paper's irrelevance, and for a method without a
+        An empty list for a marked configuration, for a variant, and for a method without a
         row of the paper that has a tolerance.
     """
     printed = _judged_row(paper, ours.first.pruner, ours)

@@ -1,7 +1,6 @@
-"""Which runs belong together, and which of them may be held against the paper?
+"""Which runs belong together, and what are they called?
 
-Runs of one configuration differ by their seed only. A run with a mark (small scale, shortened, other data, uncommitted
-code) keeps its row but gets no verdict.
+Runs of one configuration differ by their seed only.
 """
 
 import json
@@ -12,16 +11,14 @@ from typing import Any
 
 from sparsity.report.layer_groups import residual_by_group
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.records import Row, Run, Summary
+from sparsity.report.records import AT_PAPER_SPARSITY, Row, Run, Summary
 from sparsity.report.statistics import Statistic, describe
-from sparsity.settings import Settings, leaves
-
-_DATA = "data: "
+from sparsity.report.variants import DATA, changes, marks
 
 # The states from which a final phase starts, and how the tables call the result. The last one is the authors' choice of
 # a checkpoint: the best validation metric, whatever the sparsity (protocol=authors).
 STARTS = {
-    "paper_sparsity": "from the paper's sparsity",
+    AT_PAPER_SPARSITY: "from the paper's sparsity",
     "last": "from the last state",
     "best_of_all": "the best of all states",
 }
@@ -34,20 +31,12 @@ _OF_IRRELEVANCE: dict[str, Callable[[Any], str]] = {
     "pruner.penalty.decoupled": lambda _: "decoupled",
     "pruner.score": lambda _: "own score",
 }
-# The paper's settings of its method by the names in results/paper, their paths, and how the tables call another value.
-_OF_PAPER = {
-    "lambda": ("pruner.penalty.strength", "lambda"),
-    "lower bound": ("gate.bound", "bound"),
-    "pruned per prune": ("schedule.fraction", "fraction"),
-    "learning rate": ("regularise.optimizer.lr", "learning rate"),
-}
 _OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.penalty.kind"} - {
     "pruner.penalty.decoupled",
     "pruner.score",
 }
 # LOBSTER has an optimiser, a trigger and a lambda of its own: it shares the network, the data and the epochs.
 _OF_LOBSTER = ("pruner.", "gate.", "schedule.", "regularise.optimizer.", "regularise.evaluate_every_steps")
-_DEFAULTS = dict(leaves(Settings()))
 
 # In the tables the paper's method comes first and the unpruned control last.
 _ORDER = {"relevance": 0, "dense": 2}
@@ -77,7 +66,7 @@ class Configuration:
     @property
     def label(self) -> str:
         """The name without the fingerprint, and the marks: short enough for the legend of a figure."""
-        shown = [mark for mark in self.marks if not mark.startswith(_DATA)]  # the name says that
+        shown = [mark for mark in self.marks if not mark.startswith(DATA)]  # the name says that
         marks = f" ({'; '.join(shown)})" if shown else ""
         return self._named(self.first.pruner) + marks
 
@@ -97,6 +86,19 @@ class Configuration:
             return None
         shared = {path: value for path, value in settings.items() if not path.startswith(_OF_LOBSTER)}
         return json.dumps(shared, sort_keys=True)
+
+    @property
+    def before_final_phase(self) -> str | None:
+        """What runs share that differ in their final phase only; None where a summary does not hold its settings."""
+        settings = self.first.settings
+        if settings is None:
+            return None
+        shared = {
+            path: value
+            for path, value in settings.items()
+            if not path.startswith(("finetune.", "gate.stop_at_sparsity"))
+        }
+        return json.dumps([self.first.pruner, self.first.scale, self.marks, shared], sort_keys=True)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -136,7 +138,7 @@ class Configuration:
 
     def num_reached(self, sparsity: float) -> int:
         """How many seeds kept a state at a sparsity, the paper's, or at least went beyond it."""
-        reached = [row_at(run, "paper_sparsity") or run.summary.regularise.sparsity >= sparsity for run in self.runs]
+        reached = [row_at(run, AT_PAPER_SPARSITY) or run.summary.regularise.sparsity >= sparsity for run in self.runs]
         return sum(map(bool, reached))
 
     @property
@@ -147,37 +149,9 @@ class Configuration:
         return ", ".join([*words, *self.changed])
 
     def _named(self, start: str) -> str:
-        data = f" on {self.first.data_name}" if any(mark.startswith(_DATA) for mark in self.marks) else ""
+        data = f" on {self.first.data_name}" if any(mark.startswith(DATA) for mark in self.marks) else ""
         variant = f", {self.variant}" if self.variant else ""
         return start + data + variant + ("" if self.first.protocol == "sound" else f" ({self.first.protocol})")
-
-
-def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
-    """Why a run must not be held against the paper, in words; empty for a run that may."""
-    provenance = summary.provenance
-    num_weights = summary.rows[0].total if summary.rows else paper.num_parameters
-    reasons = {
-        f"{summary.scale} scale": summary.scale != "paper",
-        "shortened": summary.shortened,
-        f"{_DATA}{summary.data_used}": summary.data_source != "real" or summary.dataset != paper.dataset,
-        f"model: {summary.model}": summary.model != paper.model,
-        f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
-        f"baseline: {summary.baseline.source}": summary.baseline.source != paper.baseline,
-        "uncommitted code": provenance.dirty or not provenance.commit,
-    }
-    return tuple(reason for reason, holds in reasons.items() if holds)
-
-
-def changes(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
-    """Which settings are not those that the paper prints for its method, in words; LOBSTER has its own."""
-    settings = summary.settings
-    if settings is None or settings.get("pruner.trigger") == "plateau":
-        return ()
-    printed = {_OF_PAPER[setting.name]: setting.value for setting in paper.settings if setting.name in _OF_PAPER}
-    ours = {path: settings.get(path, _DEFAULTS[path]) for path, _ in printed}
-    decay = settings.get("pruner.penalty.decay")
-    words = [f"{word} {ours[path]:g}" for (path, word), value in printed.items() if ours[path] != value]
-    return tuple(words + ([f"decay {decay}"] if decay else []))
 
 
 def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import interval, number, spread
-from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
+from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.records import Run
+from sparsity.report.records import AT_PAPER_SPARSITY, Run
 from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
 from sparsity.report.stops import LEVELS, is_at_bound, metric_at
 

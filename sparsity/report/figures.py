@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsity.report.blocks import Figure
-from sparsity.report.comparison import AT_PAPER_SPARSITY
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.frontier import draw_frontier
@@ -14,7 +13,7 @@ from sparsity.report.plots.sizes import draw_sizes
 from sparsity.report.plots.style import figure
 from sparsity.report.plots.training import draw_training
 from sparsity.report.publish import write_atomically
-from sparsity.report.records import load_run
+from sparsity.report.records import AT_PAPER_SPARSITY, load_run
 from sparsity.report.stops import regularised
 
 MOST_CONFIGURATIONS = 7  # that one figure can tell apart by colour

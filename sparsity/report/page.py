@@ -21,7 +21,7 @@ from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
 from sparsity.report.readme import write_readme
 from sparsity.report.records import Run, find_runs, load_run
-from sparsity.report.run_tables import frontier_table, moved_bounds, runs_table
+from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, runs_table
 from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
@@ -52,13 +52,17 @@ LEGEND = """\
 - Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
   exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
   of *differs* takes both p below 0.05.
-- Variants of the paper's method (another lambda, bound, fraction, alpha, scale-free) and runs that were shortened or
-  small, used other data, another size of the network or another baseline, or came from uncommitted code keep their row,
-  without a verdict. Rows that begin with *Paper* are as published;
-  numbers in brackets are the paper's references."""
+- Variants (another lambda, bound, fraction, alpha, scale-free, another final phase, or any other setting of a phase
+  that is not the experiment's) and runs that were shortened or small, used other data, another size of the network or
+  another baseline, or came from uncommitted code keep their row, without a verdict. A run *until the paper's sparsity*
+  stopped there; its row is what a full run would have. Rows that begin with *Paper* are as published; numbers in
+  brackets are the paper's references."""
 
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
 let the network be pruned further, so never below the bound."""
+
+FINAL_PHASES_NOTE = """All else is equal: they start from the same states, seed by seed. Chosen on validation data; the
+test column is shown, not used."""
 
 MOST_OPEN_RUNS = 8
 UNEXPLAINED = "No finished run at the paper's scale has been published yet."
@@ -144,6 +148,7 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         Heading(3, "All methods"),
         methods_table(paper, ours),
         *units_section(paper),
+        *_final_phases(ours),
         *_controls(paper, ours),
         *_frontier(ours),
         *_runs(ours),
@@ -177,6 +182,11 @@ def _controls(paper: PaperExperiment, ours: Sequence[Configuration]) -> list[Blo
     """Where the comparison with L2 and magnitude stands."""
     link = f"[{STUDY_TITLE}](#{anchor(STUDY_TITLE)})"
     return [Prose(f"Relevance against its controls at equal settings: {link}")] if contrasts(paper, ours) else []
+
+
+def _final_phases(ours: Sequence[Configuration]) -> list[Block]:
+    table = final_phases_table(ours)
+    return [Heading(3, "Final phases from the paper's sparsity"), Prose(FINAL_PHASES_NOTE), table] if table else []
 
 
 def _frontier(ours: Sequence[Configuration]) -> list[Block]:

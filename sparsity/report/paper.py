@@ -7,6 +7,7 @@ import csv
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from sparsity.files import visible
 from sparsity.report.decoding import decode_document, load_yaml
@@ -90,7 +91,10 @@ class PublishedCurve:
 
 @dataclass(frozen=True)
 class PaperExperiment:
-    """Everything the paper prints about one experiment; `baseline` is where its dense network comes from, as ours."""
+    """Everything the paper prints about one experiment; `baseline` is where its dense network comes from, as ours.
+
+    ours: the experiment's own settings of the phases and the gate by dotted path, where they are not the defaults.
+    """
 
     experiment: str
     title: str
@@ -101,6 +105,7 @@ class PaperExperiment:
     baseline: str
     settings: tuple[PublishedSetting, ...]
     results: PublishedTable
+    ours: dict[str, Any] = field(default_factory=dict)
     sizes: PublishedSizes | None = None
     curves: tuple[PublishedCurve, ...] = ()
 

@@ -5,11 +5,12 @@ from pathlib import Path
 
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import number, spread
-from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind, headline
+from sparsity.report.comparison import Kind, headline
 from sparsity.report.configurations import Configuration
 from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.publish import write_atomically
+from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.tables import Section, own_results
 
 BEGIN, END = "<!-- results: written by make report -->", "<!-- end of results -->"

@@ -15,6 +15,8 @@ from sparsity.report.decoding import decode, decode_document
 
 T = TypeVar("T")
 
+AT_PAPER_SPARSITY = "paper_sparsity"  # the start of the row at the paper's sparsity
+
 RECORD_FILES = ("layers.csv", "curve.jsonl", "summary.json")
 
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import code, duration, number, spread
 from sparsity.report.comparison import Kind
-from sparsity.report.configurations import Configuration
-from sparsity.report.records import Run
+from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.records import AT_PAPER_SPARSITY, Run
 from sparsity.report.statistics import describe
 from sparsity.report.stops import LEVELS, stopped_by
 
@@ -27,6 +27,27 @@ def _frontier_cell(ours: Configuration, level: float) -> str:
 
 def _at(run: Run, level: float) -> float | None:
     return next((point.val for point in run.summary.frontier if point.sparsity >= level), None)
+
+
+def final_phases_table(configurations: Sequence[Configuration]) -> Table | None:
+    """Final phases that start from the same states at the paper's sparsity, best by validation first; None for one."""
+    before = [each.before_final_phase for each in configurations]
+    tried = [
+        (found.mean, each)
+        for each, shared in zip(configurations, before, strict=True)
+        if not each.marks and shared and before.count(shared) > 1
+        if (found := each.over_rows(AT_PAPER_SPARSITY, lambda row: row.val))
+    ]
+    header = ["Run", "n", "Validation", "Test", "Epoch of the best"]
+    rows = [_final_phase_row(each) for _, each in sorted(tried, key=lambda pair: -pair[0])]
+    return table(header, rows) if len(rows) > 1 else None
+
+
+def _final_phase_row(ours: Configuration) -> list[str]:
+    val, test = (ours.over_rows(AT_PAPER_SPARSITY, value) for value in (lambda row: row.val, lambda row: row.test))
+    rows = [row for run in ours.runs if (row := row_at(run, AT_PAPER_SPARSITY))]
+    epochs = ", ".join(f"{row.epoch} of {row.num_epochs}" for row in rows)
+    return [ours.name, str(len(rows)), spread(val, Kind.METRIC), spread(test, Kind.METRIC), epochs]
 
 
 def runs_table(configurations: Sequence[Configuration]) -> Table:

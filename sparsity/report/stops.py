@@ -45,12 +45,12 @@ def stopped_by(run: Run) -> str:
 def counted(configurations: Sequence[Configuration]) -> str:
     """How many runs the bound stopped, and what the sparsity of the others means, in two sentences."""
     runs = [run for each in configurations for run in each.runs if _prunes(run)]
-    at_bound = sum(map(is_at_bound, runs))
+    others = [run for run in runs if not is_at_bound(run)]
+    why = "; ".join(dict.fromkeys(stopped_by(run) for run in others))
     return (
-        f"The bound stopped the pruning of {at_bound} of {len(runs)} runs. In the other {len(runs) - at_bound} the "
-        "epochs ended, or a sparsity that was asked for was reached, while the last evaluation still allowed a prune: "
-        "how sparse they became says how early and how often the gate was missed, not how far the method can go; it is "
-        "not compared."
+        f"The bound stopped the pruning of {len(runs) - len(others)} of {len(runs)} runs. The other {len(others)} still "
+        f"pruned when the gate was last asked ({why or 'none'}): how sparse they became says how early and how often the "
+        "gate was missed, not how far the method can go; it is not compared."
     )
 
 

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 
 from sparsity.report.blocks import Block, Heading, Prose, Table, table
 from sparsity.report.cells import code, spread
-from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
+from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
 from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
 from sparsity.report.figures import MOST_CONFIGURATIONS, irrelevance_figure
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.study import draw_study
 from sparsity.report.plots.style import figure
+from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.statistics import describe
 from sparsity.report.stops import counted, is_at_bound
 

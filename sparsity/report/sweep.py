@@ -5,9 +5,9 @@ from pathlib import Path
 
 from sparsity import provenance, sweeps
 from sparsity.report.cells import number, plain_table, spread
-from sparsity.report.comparison import AT_PAPER_SPARSITY, Kind
+from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
-from sparsity.report.records import load_run
+from sparsity.report.records import AT_PAPER_SPARSITY, load_run
 from sparsity.report.statistics import Statistic
 
 _DEFAULT = "default"

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 from sparsity.report.blocks import Block, Prose, Table, table
 from sparsity.report.cells import comparison, number, spread
-from sparsity.report.comparison import AT_PAPER_SPARSITY, Comparison, Kind, compare, headline, not_run
+from sparsity.report.comparison import Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
 from sparsity.report.layer_groups import groups_of_our_own
 from sparsity.report.paper import PaperExperiment, PublishedRow
+from sparsity.report.records import AT_PAPER_SPARSITY
 
 Section = tuple[PaperExperiment, list[Configuration]]
 
@@ -118,5 +119,5 @@ def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str
 
 
 def _note(ours: Configuration) -> str:
-    reasons = [*ours.marks, *(["a variant of the paper's method"] if ours.variant else [])]
+    reasons = [*ours.marks, *(["a variant"] if ours.variant else [])]
     return "; ".join([*reasons, "no verdict"]) if reasons else ""

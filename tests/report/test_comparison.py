@@ -8,10 +8,11 @@ import pytest
 
 from sparsity import config, provenance
 from sparsity.report.comparison import Comparison, Verdict, compare, headline, judge, judge_pair, not_run
-from sparsity.report.configurations import Configuration, changes, collect, marks
+from sparsity.report.configurations import Configuration, collect
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.records import find_runs, load_run
 from sparsity.report.statistics import Statistic
+from sparsity.report.variants import changes, marks
 from tests.report.fake_results import PAPER, TOTAL, AddRun, row, summary
 
 MATCHES, BETTER, SHORT = Verdict.MATCHES, Verdict.BETTER, Verdict.SHORT
@@ -234,13 +235,65 @@ def test_lobster_has_settings_of_its_own_and_is_no_variant(
     assert [each.variant for each in configurations(results, paper)] == [""]
 
 
+@pytest.mark.parametrize("protocol", ["sound", "authors"])
 @pytest.mark.parametrize("name", [path.stem for path in PAPER.glob("*.yaml")])
-def test_an_experiment_as_it_stands_is_no_variant(name: str, add_run: AddRun) -> None:
+def test_an_experiment_as_it_stands_is_no_variant(name: str, protocol: str, add_run: AddRun) -> None:
     (paper,) = [each for each in load_paper(PAPER) if each.experiment == name]
-    settings = config.compose([f"experiment={name}", "scale=paper"])
+    settings = config.compose([f"experiment={name}", "scale=paper", f"protocol={protocol}"])
     assert settings.baseline.source == paper.baseline
-    finished = load_run(add_run(settings=provenance.identity(settings)))
-    assert changes(finished.summary, paper) == ()
+    finished = load_run(add_run(settings=provenance.identity(settings), protocol=protocol))
+    alike = replace(paper, model="lenet5", dataset="mnist", num_parameters=TOTAL, baseline="none")  # as the fake run
+    assert marks(finished.summary, alike) == ()
+    assert changes(finished.summary, alike) == ()
+
+
+def test_another_final_phase_is_a_variant_with_a_row_of_its_own(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run()
+    other = {"finetune.num_epochs": 10, "finetune.optimizer.lr": 1e-4, "finetune.lr_schedule.name": "constant"}
+    add_run(fingerprint="cd", settings=summary()["settings"] | other)
+    default, variant = configurations(results, paper)
+    assert (default.seeds, variant.seeds) == ((0,), (0,))
+    assert variant.name == "relevance cd, final epochs 10, final rate 0.0001, final schedule constant"
+    assert compare(paper, default) and compare(paper, variant) == []
+
+
+def test_any_setting_of_a_phase_that_is_not_the_experiments_makes_a_variant(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(settings=summary()["settings"] | {"regularise.batch_size": 50})
+    assert [each.name for each in configurations(results, paper)] == ["relevance ab12cd34, regularise.batch_size 50"]
+
+
+STOPPED = summary()["settings"] | {"gate.stop_at_sparsity": 0.9971, "finetune.start_from": ["paper_sparsity"]}
+
+
+def test_a_run_that_stops_at_the_papers_sparsity_is_a_variant_and_not_shortened(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(shortened=True, settings=STOPPED, rows=[row()])
+    (configuration,) = configurations(results, paper)
+    assert (configuration.marks, configuration.variant) == ((), "until the paper's sparsity")
+    assert compare(paper, configuration) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gate.stop_at_sparsity": 0.99},
+        {"finetune.start_from": ["paper_sparsity", "last"]},
+        {"regularise.num_epochs": 60},
+        {"regularise.max_steps": 100},
+        {"finetune.max_steps": 100},
+    ],
+)
+def test_a_run_that_is_cut_elsewhere_too_is_shortened(
+    results: Path, paper: PaperExperiment, add_run: AddRun, change: dict[str, Any]
+) -> None:
+    add_run(shortened=True, settings=STOPPED | change)
+    (configuration,) = configurations(results, paper)
+    assert configuration.marks == ("shortened",)
 
 
 def test_a_run_on_other_data_is_called_by_their_name(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:

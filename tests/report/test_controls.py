@@ -14,9 +14,9 @@ from sparsity.report.records import find_runs, load_run
 from sparsity.report.statistics import Paired, compare_pairs
 from sparsity.report.study import study_section, verdict
 from sparsity.settings import PaperSettings
-from tests.report.fake_results import AddRun, row, summary
+from tests.report.fake_results import PHASES, AddRun, row, summary
 
-SHARED = {"pruner.prunes": True, "pruner.penalty.strength": 1e-3, "gate.bound": 98.7}
+SHARED = PHASES | {"pruner.prunes": True, "pruner.penalty.strength": 1e-3}
 RELEVANCE = {"pruner.name": "relevance", "pruner.penalty.kind": "relevance"}
 L2 = {"pruner.name": "l2", "pruner.penalty.kind": "l2"}
 
@@ -196,9 +196,9 @@ def test_lobster_is_a_control_of_no_experiment(name: str) -> None:
     assert "lobster" not in PaperSettings().controls
 
 
-LOBSTER = {
+LOBSTER = SHARED | {
     "pruner.name": "lobster", "pruner.trigger": "plateau", "pruner.penalty.kind": "lobster",
-    "pruner.penalty.strength": 1e-4, "gate.bound": 98.7, "regularise.optimizer.name": "sgd",
+    "pruner.penalty.strength": 1e-4, "regularise.optimizer.name": "sgd",
 }  # fmt: skip
 
 

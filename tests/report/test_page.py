@@ -174,6 +174,29 @@ def test_the_embedding_of_a_transformer_stands_in_both_countings(results: Path, 
     assert lines(render_page(results), "Embedding and head | Embedding and head, once |")
 
 
+def test_final_phases_from_the_same_states_are_ordered_by_validation(results: Path, add_run: AddRun) -> None:
+    add_run(rows=[row(test=99.3) | {"val": 99.0}])
+    add_run(
+        fingerprint="cd",
+        shortened=True,
+        rows=[row(test=99.1) | {"val": 99.2}],
+        settings=summary()["settings"]
+        | {"finetune.num_epochs": 9, "gate.stop_at_sparsity": 0.9971, "finetune.start_from": ["paper_sparsity"]},
+    )
+    add_run(fingerprint="ef", settings=summary()["settings"] | {"gate.bound": 98.0, "finetune.num_epochs": 9})
+    page = render_page(results)
+    found = page[page.index("### Final phases from the paper's sparsity") :].split("\n\n")[2].splitlines()[2:]
+    assert found == [
+        "| relevance cd, final epochs 9, until the paper's sparsity | 1 | 99.20 | 99.10 | 3 of 5 |",
+        "| relevance ab12cd34 | 1 | 99.00 | 99.30 | 3 of 5 |",
+    ]
+
+
+def test_one_final_phase_has_no_table(results: Path, add_run: AddRun) -> None:
+    add_run()
+    assert "### Final phases" not in render_page(results)
+
+
 def test_many_runs_are_folded_away(results: Path, add_run: AddRun) -> None:
     for seed in range(9):
         add_run(seed=seed)

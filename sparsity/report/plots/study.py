@@ -5,11 +5,10 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from sparsity.report.comparison import AT_PAPER_SPARSITY
 from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.style import colours, labels, new_drawing, shared
-from sparsity.report.records import Run
+from sparsity.report.records import AT_PAPER_SPARSITY, Run
 from sparsity.report.statistics import describe
 
 
