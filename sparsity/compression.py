@@ -1,7 +1,9 @@
 """How large is a network on disk? Its saved weights as they are, and through gzip and bzip2 (PAPER Tables 10 and 12).
 
-What is measured is a file of weights alone, no mask beside them: tied tensors once, pruned weights true zeros. It is
-read by pieces and nothing compressed is kept, so that memory does not grow with the network.
+What is measured is a file of weights alone, no mask beside them, tied tensors once. Pruned weights are true zeros in
+the one file and zeros of the sign that they were pruned with in the other: that is what a mask leaves which multiplies
+the weights, and a random bit in each does not compress. Files are read by pieces and nothing compressed is kept, so
+that memory does not grow with the network.
 """
 
 import bz2
@@ -13,8 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from sparsity.pruning.masks import signs_of, unpack_bits
 from sparsity.training.checkpoints import plain_weights
 
 PIECE_BYTES = 2**20
@@ -45,14 +48,33 @@ def measure_sizes(name: str, weights: Mapping[str, Tensor], folder: Path) -> dic
     """Bytes of a network's saved weights: `<name>_bytes`, `<name>_gzip_1_bytes` and so on for all `COMPRESSORS`.
 
     Args:
-        name: what these weights are, `dense` or `pruned`.
-        weights: a state_dict.
+        name: what these weights are, `dense`, `pruned` or `pruned_signed`.
+        weights: a state_dict, written as it is.
         folder: where the file that is measured may lie for a moment.
     """
     with tempfile.NamedTemporaryFile(dir=folder, suffix=".pt") as file:
-        torch.save(plain_weights(weights), file)
+        torch.save(weights, file)
         file.flush()
         return {f"{name}{suffix}_bytes": size for suffix, size in file_sizes(Path(file.name)).items()}
+
+
+def pruned_sizes(model: nn.Module, masks: Mapping[str, Tensor], folder: Path) -> dict[str, int]:
+    """Bytes of a pruned network with true zeros, `pruned`, and with the signs that they had, `pruned_signed`.
+
+    Args:
+        model: its pruned weights, which are zeros, get their signs.
+        masks: the state of its `Masks`; where that does not know the signs, the second is left out.
+        folder: as for `measure_sizes`.
+    """
+    sizes = measure_sizes("pruned", plain_weights(model.state_dict()), folder)
+    signs = signs_of(masks)
+    if not signs:
+        return sizes
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            negative = unpack_bits(signs[name], parameter.shape).to(parameter.device)
+            parameter.masked_fill_(negative, -0.0)
+    return sizes | measure_sizes("pruned_signed", dict(model.state_dict()), folder)
 
 
 def file_sizes(path: Path) -> dict[str, int]:

@@ -13,7 +13,7 @@ from typing import Any
 from torch import nn
 
 from sparsity import provenance
-from sparsity.compression import measure_sizes
+from sparsity.compression import measure_sizes, pruned_sizes
 from sparsity.data.published import load_published, published_for
 from sparsity.files import remove_temporaries
 from sparsity.gating import GatedPruning
@@ -23,7 +23,7 @@ from sparsity.plan import plan_phase
 from sparsity.pruning.schedules import Gate, Plateau, Trigger
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking import JsonlWriter
-from sparsity.training.checkpoints import CheckpointError, load_checkpoint
+from sparsity.training.checkpoints import CheckpointError, load_checkpoint, plain_weights
 from sparsity.workspace import Experiment, Workspace, dense, opened
 
 Summary = dict[str, Any]
@@ -193,10 +193,11 @@ def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[st
     model = work.new_model()
     if start is not None:
         model.load_state_dict(start["weights"])
-    sizes = measure_sizes("dense", model.state_dict(), work.directory)
+    sizes = measure_sizes("dense", plain_weights(model.state_dict()), work.directory)
     name = "paper_sparsity" if "paper_sparsity" in reached else reached[0]
-    model.load_state_dict(load_checkpoint(work.directory / "checkpoints" / "finetune" / name / "best.pt")["weights"])
-    return sizes | measure_sizes("pruned", model.state_dict(), work.directory)
+    state = load_checkpoint(work.directory / "checkpoints" / "finetune" / name / "best.pt")
+    model.load_state_dict(state["weights"])
+    return sizes | pruned_sizes(model, state["masks"], work.directory)
 
 
 def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:

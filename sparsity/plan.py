@@ -120,10 +120,11 @@ def plan_phase(phase: PhaseSettings, num_train: int) -> PhasePlan:
 def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
     """What a run's checkpoints take on disk when it ends, those of a baseline that it trains included.
 
-    A network is kept with its mask as bits. Each phase holds the two newest states to resume from and its best network;
-    the regularised one also its last, the one at the paper's sparsity and the two before the latest prunes.
+    A network is kept with its mask and the signs of what was pruned as bits. Each phase holds the two newest states to
+    resume from and its best network; the regularised one also its last, the one at the paper's sparsity and the two
+    before the latest prunes.
     """
-    network = 4 * num_weights + num_weights // 8
+    network = 4 * num_weights + num_weights // 4
 
     def phase_bytes(phase: PhaseSettings, num_networks: int) -> int:
         moments = 2 if phase.optimizer.name == "adam" else int(phase.optimizer.momentum > 0)

@@ -11,9 +11,18 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
 from sparsity import compression
-from sparsity.compression import file_sizes, measure_sizes
+from sparsity.compression import COMPRESSORS, file_sizes, measure_sizes, pruned_sizes
+from sparsity.pruning.masks import Masks
 from tests.tiny_runs import TinyRun, tiny_run
 from tests.training.tiny_bart import tiny_bart
+
+
+def all_pruned() -> tuple[BartForConditionalGeneration, Masks]:
+    """A network without any weight left, and its masks."""
+    model = tiny_bart()
+    masks = Masks(dict(model.named_parameters()))
+    masks.shrink({name: torch.zeros(p.shape, dtype=torch.bool) for name, p in model.named_parameters()})
+    return model, masks
 
 
 def test_a_file_is_measured_as_the_compressors_write_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -28,18 +37,29 @@ def test_a_file_is_measured_as_the_compressors_write_it(tmp_path: Path, monkeypa
 
 
 def test_the_file_holds_the_weights_once_with_true_zeros(tmp_path: Path) -> None:
-    model = tiny_bart()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(-0.0)
+    model, masks = all_pruned()
     clean = {name: torch.zeros_like(value) for name, value in model.state_dict().items() if "embed_tokens" not in name}
     del clean["lm_head.weight"]
     file = io.BytesIO()
     torch.save(clean, file)
-    sizes = measure_sizes("pruned", model.state_dict(), tmp_path)
+    sizes = pruned_sizes(model, masks.state_dict(), tmp_path)
     assert sizes["pruned_bytes"] == pytest.approx(len(file.getvalue()), rel=0.02)
     assert sizes["pruned_gzip_9_bytes"] < 20_000, "minus zeros do not compress like zeros"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_file_holds_a_random_bit_for_each_pruned_weight(tmp_path: Path) -> None:
+    model, masks = all_pruned()
+    num_weights = sum(parameter.numel() for parameter in model.parameters())
+    sizes = pruned_sizes(model, masks.state_dict(), tmp_path)
+    assert sizes["pruned_signed_bytes"] == pytest.approx(sizes["pruned_bytes"], rel=0.01), "tied tensors stand in it once too"
+    for kind in COMPRESSORS:
+        assert sizes[f"pruned_signed_{kind}_bytes"] > num_weights / 8
+
+
+def test_without_the_signs_there_is_no_second_file(tmp_path: Path) -> None:
+    sizes = pruned_sizes(all_pruned()[0], {}, tmp_path)
+    assert [name for name in sizes if "signed" in name] == []
 
 
 def test_the_taskmaster_network_has_the_papers_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,7 +77,9 @@ def test_the_taskmaster_network_has_the_papers_size(tmp_path: Path, monkeypatch:
 def test_a_run_measures_the_dense_and_the_pruned_network(tiny_run: TinyRun) -> None:
     sizes = tiny_run.summary["sizes"]
     kinds = ("", "_gzip_1", "_gzip_9", "_bzip2_1", "_bzip2_9")
-    assert set(sizes) == {f"{network}{kind}_bytes" for network in ("dense", "pruned") for kind in kinds}
+    networks = ("dense", "pruned", "pruned_signed")
+    assert set(sizes) == {f"{network}{kind}_bytes" for network in networks for kind in kinds}
+    assert sizes["pruned_gzip_9_bytes"] < sizes["pruned_signed_gzip_9_bytes"]
     assert sizes["pruned_gzip_9_bytes"] < sizes["dense_gzip_9_bytes"] < sizes["dense_bytes"]
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sparsity import pipeline, provenance
 from sparsity.data.vision import ImageData
-from sparsity.pruning.masks import unpack_bits
+from sparsity.pruning.masks import NEGATIVE, unpack_bits
 from sparsity.report.records import load_run
 from sparsity.settings import ProtocolSettings
 from sparsity.training.checkpoints import load_checkpoint
@@ -27,7 +27,8 @@ SHAPES = {name: parameter.shape for name, parameter in TinyNet().named_parameter
 
 def kept_in(path: Path) -> dict[str, torch.Tensor]:
     """The masks of a checkpoint, True = kept."""
-    return {name: unpack_bits(bits, SHAPES[name]) for name, bits in load_checkpoint(path)["masks"].items()}
+    masks = load_checkpoint(path)["masks"]
+    return {name: unpack_bits(bits, SHAPES[name]) for name, bits in masks.items() if not name.endswith(NEGATIVE)}
 
 
 def layers(run: TinyRun) -> list[dict[str, str]]:

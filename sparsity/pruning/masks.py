@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+NEGATIVE = "::negative"  # behind a parameter's name: which of its pruned weights were negative when they went
+
 SKIPPING_DEVICES = ("cpu",)
 """Where a network without pruned weights skips the products: a step captured as a CUDA graph cannot branch."""
 
@@ -15,7 +17,8 @@ class Masks:
 
     Masking gradients instead would let momentum and Adam revive pruned weights; masking both costs another pass over
     the memory and changes no weight: what the optimiser gathers for a pruned weight reaches no other one. Masks live
-    as 0/1 multipliers in the parameters' own dtype and layout.
+    as 0/1 multipliers in the parameters' own dtype and layout. The zero of a weight that was negative when it was
+    pruned is -0.0: its sign, which the optimiser's later steps would turn, is kept there for the sizes on disk.
 
     Args:
         parameters: name -> trainable parameter, each tensor once, in the order of `named_parameters()`.
@@ -26,6 +29,7 @@ class Masks:
         self._multipliers = {name: torch.ones_like(p).detach() for name, p in self._parameters.items()}
         self._may_skip = all(p.device.type in SKIPPING_DEVICES for p in self._parameters.values())
         self._is_dense = self._may_skip
+        self._knows_signs = True
 
     @property
     def kept(self) -> dict[str, Tensor]:
@@ -50,7 +54,9 @@ class Masks:
         """
         for name, keep in kept.items():
             multiplier = self._multipliers[name]
-            multiplier.copy_(keep & (multiplier != 0))  # a product would first make a float of every boolean
+            leaving = ~keep & (multiplier != 0)  # what left before has its zero already
+            multiplier.masked_fill_(leaving, 0.0)
+            multiplier.masked_fill_(leaving.logical_and_(torch.signbit(self._parameters[name])), -0.0)
         self._is_dense = False
         self.after_step(list(self._parameters.values()))
 
@@ -61,16 +67,31 @@ class Masks:
             torch._foreach_mul_(parameters, list(self._multipliers.values()))
 
     def state_dict(self) -> dict[str, Any]:
-        """Masks as bits, eight weights to a byte, in row-major order; the shapes are the parameters'."""
-        return {name: pack_bits(multiplier != 0) for name, multiplier in self._multipliers.items()}
+        """Masks as bits, eight weights to a byte, in row-major order; the shapes are the parameters'.
+
+        Beside them, under names that end in `NEGATIVE`, the signs of what was pruned, if they are known.
+        """
+        masks = {name: pack_bits(multiplier != 0) for name, multiplier in self._multipliers.items()}
+        signs = {name + NEGATIVE: pack_bits(torch.signbit(value)) for name, value in self._multipliers.items()}
+        return masks | signs if self._knows_signs else masks
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore the bits and zero the weights they prune."""
-        for name, bits in state.items():
+        """Restore the bits and zero the weights they prune; early checkpoints do not know the signs of these."""
+        signs = signs_of(state)
+        for name in (name for name in state if not name.endswith(NEGATIVE)):
             multiplier = self._multipliers[name]
-            multiplier.copy_(unpack_bits(bits, multiplier.shape))
-        self._is_dense = self._may_skip and all(bool(multiplier.all()) for multiplier in self._multipliers.values())
+            multiplier.copy_(unpack_bits(state[name], multiplier.shape))
+            if signs:
+                multiplier.masked_fill_(unpack_bits(signs[name], multiplier.shape).to(multiplier.device), -0.0)
+        is_dense = all(bool(multiplier.all()) for multiplier in self._multipliers.values())
+        self._is_dense = self._may_skip and is_dense
+        self._knows_signs = bool(signs) or is_dense
         self.after_step(list(self._parameters.values()))
+
+
+def signs_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Name -> bits of the pruned weights that were negative, of a state of `Masks`; empty if nobody knows."""
+    return {name.removesuffix(NEGATIVE): bits for name, bits in state.items() if name.endswith(NEGATIVE)}
 
 
 def pack_bits(keep: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from sparsity.pruning import masks as masks_module
-from sparsity.pruning.masks import Masks, pack_bits, unpack_bits
+from sparsity.pruning.masks import Masks, pack_bits, signs_of, unpack_bits
 
 
 def two_tensors() -> dict[str, Tensor]:
@@ -78,6 +78,42 @@ def test_restored_masks_zero_the_weights_and_go_on_masking() -> None:
     parameters["b"].add_(10.0)
     restored.after_step(list(parameters.values()))
     assert parameters["b"].tolist() == [0.0, 16.0, 17.0]
+
+
+def negative(masks: Masks) -> list[list[bool]]:
+    """The signs of the two tensors, row by row."""
+    signs = signs_of(masks.state_dict())
+    return [unpack_bits(signs[name], torch.Size([size])).tolist() for name, size in (("w", 4), ("b", 3))]
+
+
+def test_a_pruned_weights_sign_is_the_one_it_was_pruned_with() -> None:
+    parameters = two_tensors()
+    masks = Masks(parameters)
+    cut(masks)
+    for value in (10.0, -20.0):  # what an optimiser does to pruned weights afterwards
+        for parameter in parameters.values():
+            parameter.add_(value)
+        masks.after_step(list(parameters.values()))
+    masks.shrink({"w": torch.tensor([[True, True], [True, False]]), "b": torch.tensor([False, True, False])})
+    assert negative(masks) == [[False, True, False, True], [False, False, True]]
+
+
+def test_the_signs_come_back_with_the_masks() -> None:
+    saved = Masks(two_tensors())
+    cut(saved)
+    restored = Masks({name: parameter.abs() for name, parameter in two_tensors().items()})
+    restored.load_state_dict(saved.state_dict())
+    assert negative(restored) == [[False, True, False, False], [False, False, False]]
+
+
+def test_signs_that_a_checkpoint_does_not_hold_are_not_made_up() -> None:
+    saved = Masks(two_tensors())
+    cut(saved)
+    restored = Masks(two_tensors())
+    early = {name: bits for name, bits in saved.state_dict().items() if name in two_tensors()}
+    restored.load_state_dict(early)
+    cut(restored)
+    assert restored.state_dict() == early
 
 
 def test_masks_have_the_layout_of_their_parameter() -> None:
