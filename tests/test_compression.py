@@ -52,7 +52,9 @@ def test_a_second_file_holds_a_random_bit_for_each_pruned_weight(tmp_path: Path)
     model, masks = all_pruned()
     num_weights = sum(parameter.numel() for parameter in model.parameters())
     sizes = pruned_sizes(model, masks.state_dict(), tmp_path)
-    assert sizes["pruned_signed_bytes"] == pytest.approx(sizes["pruned_bytes"], rel=0.01), "tied tensors stand in it once too"
+    assert sizes["pruned_signed_bytes"] == pytest.approx(sizes["pruned_bytes"], rel=0.01), (
+        "tied tensors stand in it once too"
+    )
     for kind in COMPRESSORS:
         assert sizes[f"pruned_signed_{kind}_bytes"] > num_weights / 8
 

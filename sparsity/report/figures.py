@@ -85,5 +85,5 @@ def irrelevance_figure(paper: PaperExperiment, ours: Sequence[Configuration], na
 
 
 def _sizes(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
-    caption = f"{paper.title}: size of the saved network, dense and pruned, plain and compressed."
+    caption = f"{paper.title}: size of the saved network, dense and pruned, plain and compressed, zeros signed or not."
     return figure(f"{paper.experiment}/sizes", caption, lambda: draw_sizes(paper, ours))

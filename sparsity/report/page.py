@@ -22,6 +22,7 @@ from sparsity.report.publish import write_atomically
 from sparsity.report.readme import write_readme
 from sparsity.report.records import Run, find_runs, load_run
 from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, runs_table
+from sparsity.report.sizes import sizes_section
 from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
@@ -147,6 +148,7 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         *experiment_figures(paper, ours),
         Heading(3, "All methods"),
         methods_table(paper, ours),
+        *sizes_section(paper, ours),
         *units_section(paper),
         *_final_phases(ours),
         *_controls(paper, ours),
@@ -218,6 +220,7 @@ def _folded_numbers(paper: PaperExperiment) -> Folded:
         *experiment_figures(paper, []),
         *comparison_tables(paper, []),
         methods_table(paper, []),
+        *sizes_section(paper, []),
         *units_section(paper),
     )
     return Folded(f"{paper.title}: the paper's numbers", blocks)

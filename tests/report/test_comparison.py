@@ -361,18 +361,18 @@ def test_numbers_without_a_run_are_listed_as_not_run(results: Path, paper: Paper
     assert [item.method for item in not_run(paper, only(results, paper))] == ["dense"]
 
 
-def test_sizes_on_disk_are_compared_with_their_own_table(results: Path, add_run: AddRun) -> None:
+def test_sizes_on_disk_with_signed_zeros_are_compared_with_their_own_table(results: Path, add_run: AddRun) -> None:
     taskmaster = load_paper(results / "paper")[-1]
     assert taskmaster.experiment == "transformer_taskmaster1"
     add_run(
         experiment="transformer_taskmaster1", model="transformer", dataset="taskmaster1", data_name="taskmaster1",
-        rows=[row(test=6.2, kept=42700)], sizes={"dense_bytes": 43_500_000, "pruned_gzip_9_bytes": 9_000_000},
-        settings=None,
+        rows=[row(test=6.2, kept=42700)], settings=None,
+        sizes={"dense_bytes": 43_500_000, "pruned_signed_gzip_9_bytes": 9_000_000, "pruned_gzip_9_bytes": 7_400_000},
     )  # fmt: skip
     paper = replace(taskmaster, baseline="none", num_parameters=TOTAL)
     items = [item for item in only(results, paper) if item.result == "on disk"]
     found = {item.number: item.verdict for item in items if item.ours}
-    assert found == {"dense (MB)": MATCHES, "pruned gzip 9 (MB)": Verdict.DIFFERS}
+    assert found == {"dense (MB)": MATCHES, "pruned signed gzip 9 (MB)": Verdict.DIFFERS}
     assert {item.table for item in items} == {12}
 
 

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure as Drawing
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.style import INK, PAPER, colours, labels, legend, new_drawing
+from sparsity.report.sizes import size_label
 
 BAR_SPACE = 0.84
 
@@ -37,7 +38,7 @@ def draw_sizes(paper: PaperExperiment, configurations: Sequence[Configuration]) 
                 fontsize=8,
                 color=INK,
             )
-    axes.set_yticks(range(len(keys)), [key.removesuffix("_bytes").replace("_", " ") for key in keys])
+    axes.set_yticks(range(len(keys)), [size_label(key) for key in keys])
     axes.invert_yaxis()
     axes.margins(x=0.12)
     axes.grid(axis="y", visible=False)
