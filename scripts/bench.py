@@ -3,6 +3,7 @@
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py text --experiment transformer_wmt14 [--precision bf16 --rounds N --sentences N]
 python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N --decoder auto|cpu|gpu]
+python scripts/bench.py busy [--policies project,unbounded,passive --pairs N --seconds S --busy N --threads N]
 
 First it verifies that our step and the recipe compute the same update; if not, it ends with one sentence and exit
 status 1. The three kinds of step take turns in small blocks, so that a busy machine disturbs all of them: each ratio is
@@ -10,6 +11,8 @@ the median of the ratios within a round. Images are generated, of the real shape
 
 On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`.
 The loader is timed on the files of ImageNet, its sample, or drawn figures (`--source embedded`), with nothing to train.
+`busy` holds a step of the small embedded Transformer on a CPU beside busy programs against the same step without them,
+for each way in which waiting threads may be told to wait: let nothing else run meanwhile.
 """
 
 import argparse
@@ -21,6 +24,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sparsity import config, machine
+from sparsity.benchmark.busy import POLICIES, UNBOUNDED, busy_figures, serve
 from sparsity.benchmark.figures import Figure, step_figures
 from sparsity.benchmark.loader import loader_figures
 from sparsity.benchmark.text import text_figures
@@ -65,8 +69,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     loader.add_argument("--workers", type=int, default=0, help="threads (default: one per processor core)")
     loader.add_argument("--decoder", choices=("auto", "cpu", "gpu"), default="auto", help="(default: auto)")
     loader.add_argument("--data-dir", default="data", help="(default: %(default)s)")
+    _add_busy(commands.add_parser("busy", help="time a step beside busy programs, by how threads wait"))
     options = parser.parse_args(arguments)
-    for name in ("rounds", "search_rounds"):
+    for name in ("rounds", "search_rounds", "pairs"):
         if vars(options).get(name, 2) < 2:
             parser.error(f"--{name.replace('_', '-')} is {vars(options)[name]}, but quartiles take at least 2.")
     return options
@@ -80,6 +85,16 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="(default: %(default)s)")
     command.add_argument("--scale", choices=("paper", "smoke"), default="paper", help="(default: %(default)s)")
     command.add_argument("overrides", nargs="*", help="further settings, such as machine.compile=all")
+
+
+def _add_busy(command: argparse.ArgumentParser) -> None:
+    """Which ways to wait are measured, and how long."""
+    command.add_argument("--policies", default=f"project,{UNBOUNDED},passive", help=f"of {', '.join(POLICIES)}")
+    command.add_argument("--pairs", type=int, default=5, help="of a quiet and a busy block (default: %(default)s)")
+    command.add_argument("--seconds", type=float, default=1.0, help="the least of a block (default: %(default)s)")
+    command.add_argument("--busy", type=int, default=2, help="programs beside it (default: %(default)s)")
+    command.add_argument("--threads", type=int, help="of the step (default: torch's choice)")
+    command.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # be one of those that are timed
 
 
 def steps(options: argparse.Namespace) -> Iterator[Figure]:
@@ -104,7 +119,23 @@ def loader(options: argparse.Namespace) -> Iterator[Figure]:
     yield from loader_figures(data, options.batch_size, options.rounds, device)
 
 
-COMMANDS = {"step": steps, "text": texts, "loader": loader}
+def busy(options: argparse.Namespace) -> Iterator[Figure]:
+    """The figures of the command `busy`; with --serve the process is one that is timed, and yields none."""
+    if options.serve:
+        with workspace("transformer_wmt14", "cpu", options.threads, "embedded", "smoke") as work:
+            serve(work, sys.stdin, sys.stdout)
+        return
+    policies = options.policies.split(",")
+    if unknown := set(policies) - set(POLICIES):
+        raise ValueError(f"--policies: there is no {', '.join(sorted(unknown))}; choose among {', '.join(POLICIES)}.")
+    if UNBOUNDED not in policies:
+        policies.append(UNBOUNDED)  # the others are held against it
+    threads = [] if options.threads is None else ["--threads", str(options.threads)]
+    command = [sys.executable, __file__, "busy", "--serve", *threads]
+    yield from busy_figures(command, policies, options.pairs, options.seconds, options.busy)
+
+
+COMMANDS = {"step": steps, "text": texts, "loader": loader, "busy": busy}
 
 
 def asked_workspace(options: argparse.Namespace) -> AbstractContextManager[Workspace]:

@@ -6,7 +6,6 @@ import functools
 import hashlib
 import logging
 import os
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -21,8 +20,6 @@ logger = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGEST_KEPT_BLOCK = 32 << 20  # glibc allows no more
 _MOST_KEPT_BYTES = 1 << 30
-
-_WATCHED_SECONDS = 0.2
 
 
 def has_cuda() -> bool:
@@ -78,44 +75,6 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
         mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
-
-
-def warn_if_shared(device: "torch.device") -> None:
-    """Warn if other programs keep a core that torch's threads count on: they spin while one of them waits for it.
-
-    With two threads on two cores, one of them busy, a small Transformer's step took more than ten times as long.
-    """
-    import torch
-
-    threads = torch.get_num_threads()
-    is_passive = os.environ.get("OMP_WAIT_POLICY", "").lower() == "passive"
-    if device.type != "cpu" or threads == 1 or is_passive:
-        return
-    try:
-        free = _idle_cores(_WATCHED_SECONDS)
-    except (OSError, ValueError, AttributeError):  # another system than Linux
-        return
-    if free < threads - 0.5:
-        logger.warning(
-            "warning: other programs leave %.1f CPU cores free for %d threads, which can make a step ten times slower: "
-            "add machine.num_threads=%d, or set OMP_WAIT_POLICY=PASSIVE.",
-            free,
-            threads,
-            max(1, round(free)),
-        )
-
-
-def _idle_cores(seconds: float) -> float:
-    """How many CPU cores were idle, in the mean over the next seconds, while this process slept."""
-
-    def idle_seconds() -> float:
-        with open("/proc/stat") as file:
-            idle, waiting = map(int, file.readline().split()[4:6])  # after "cpu", user, nice and system
-        return (idle + waiting) / os.sysconf("SC_CLK_TCK")
-
-    before, start = idle_seconds(), time.monotonic()
-    time.sleep(seconds)
-    return (idle_seconds() - before) / (time.monotonic() - start)
 
 
 @contextlib.contextmanager

@@ -248,7 +248,6 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     with provenance.locked(directory, wait=False):
         remove_temporaries(directory)
         device = machine.prepare(settings.machine)
-        machine.warn_if_shared(device)
         origin = provenance.origin() | {"device": machine.describe(device, settings.machine.precision)}
         manifest = origin | {"status": "running"}
         provenance.write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))

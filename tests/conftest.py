@@ -1,6 +1,7 @@
-"""What every test may rely on: one thread a worker, and no way to reach a network.
+"""What every test may rely on: one thread a worker unless the environment says otherwise, and no way to a network.
 
 The environment is set when this file is imported, that is before torch, and children inherit it.
+What stands in it is how `make test-portable` tries other processors and numbers of threads.
 """
 
 import os
@@ -9,15 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import sparsity  # noqa: F401  # before torch: how threads wait, and the folder of compiled code
+
 if TYPE_CHECKING:
     from tests.tiny_runs import TinyRun
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 CLOSED_PORT = "http://127.0.0.1:9"
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.update(
-    OMP_NUM_THREADS="1",
-    MKL_NUM_THREADS="1",
     WANDB_MODE="offline",
     NETRC=os.devnull,  # this and the key below: a developer's login must not turn `tracking=auto` into online
     HF_HUB_OFFLINE="1",

@@ -1,4 +1,4 @@
-"""Do the guards of conftest.py hold: no network, and one thread a worker?"""
+"""Do the guards of conftest.py hold: no network, and one thread a worker unless the environment says otherwise?"""
 
 import os
 import socket
@@ -6,10 +6,12 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
 import torch
 
+ROOT = Path(__file__).parents[1]
 DOCUMENTATION_ADDRESS = "192.0.2.1"  # RFC 5737: belongs to nobody
 
 
@@ -34,8 +36,17 @@ def test_an_http_request_of_a_child_finds_no_network() -> None:
     assert "Connection refused" in child.stderr
 
 
-def test_torch_computes_with_one_thread() -> None:
-    assert torch.get_num_threads() == 1
+def test_torch_computes_with_the_threads_that_the_environment_names_else_one() -> None:
+    assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
+
+
+@pytest.mark.parametrize(("asked", "expected"), [({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")])
+def test_a_number_of_threads_in_the_environment_is_kept(asked: dict[str, str], expected: str) -> None:
+    outside = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    code = "import os, tests.conftest; print(os.environ['OMP_NUM_THREADS'])"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, cwd=ROOT, env=outside | asked, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == expected
 
 
 def test_wandb_and_hugging_face_are_told_to_stay_offline() -> None:

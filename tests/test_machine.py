@@ -1,6 +1,5 @@
 """Where a run computes, and that its random states derive from seed and purpose alone."""
 
-import os
 import platform
 import subprocess
 import sys
@@ -56,52 +55,6 @@ def test_the_number_of_threads_is_the_users() -> None:
     machine.prepare(MachineSettings("cpu", num_threads=2))
     assert torch.get_num_threads() == 2
     assert machine.describe(torch.device("cpu")).endswith(", 2 threads")
-
-
-@pytest.mark.parametrize(
-    ("free", "threads", "policy", "advice"),
-    [
-        (1.0, 2, "", "other programs leave 1.0 CPU cores free for 2 threads"),
-        (0.1, 4, "ACTIVE", "add machine.num_threads=1, or set OMP_WAIT_POLICY=PASSIVE."),
-        (2.6, 4, "", "add machine.num_threads=3, or set OMP_WAIT_POLICY=PASSIVE."),
-        (1.9, 2, "", None),
-        (0.0, 1, "", None),
-        (0.0, 2, "passive", None),
-    ],
-)
-def test_a_cpu_that_other_programs_use_is_warned_of(
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    free: float,
-    threads: int,
-    policy: str,
-    advice: str | None,
-) -> None:
-    monkeypatch.setattr(machine, "_idle_cores", lambda seconds: free)
-    monkeypatch.setenv("OMP_WAIT_POLICY", policy)
-    torch.set_num_threads(threads)
-    machine.warn_if_shared(torch.device("cpu"))
-    assert (advice in caplog.text) if advice else not caplog.text
-
-
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads Linux's own account of its cores")
-def test_idle_cores_are_those_of_the_machine() -> None:
-    free = machine._idle_cores(0.1)
-    assert 0 <= free <= (os.cpu_count() or 1) * 1.2
-
-
-@pytest.mark.parametrize("error", [OSError("no such file"), ValueError("another format")])
-def test_a_system_that_does_not_say_is_not_warned_of(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
-) -> None:
-    def fail(seconds: float) -> float:
-        raise error
-
-    monkeypatch.setattr(machine, "_idle_cores", fail)
-    monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-    torch.set_num_threads(2)
-    machine.warn_if_shared(torch.device("cpu"))
-    assert not caplog.text
 
 
 def test_a_seeded_block_depends_on_seed_and_purpose_and_leaves_no_trace() -> None:
