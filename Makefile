@@ -24,7 +24,7 @@ ENV_PYTHON := $(ENV)/bin/python
 REPRODUCE_OPTIONS = --scale "$(SCALE)" --seeds "$(SEEDS)" --pruners "$(PRUNERS)" \
 	--tracking "$(TRACKING)" --machine "$(MACHINE)"
 
-.PHONY: help env data test lint reproduce-all plan report sync bench status clean-runs
+.PHONY: help env data test test-slow test-portable lint reproduce-all plan report sync bench status clean-runs
 
 help: ## explain the targets and variables
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -40,6 +40,19 @@ data: $(STAMP) ## fetch and verify MNIST, Fashion-MNIST and CIFAR-10
 
 test: $(STAMP) ## run the CPU suite
 	$(ENV_PYTHON) -m pytest -m "not slow and not gpu" -n 2
+
+test-slow: $(STAMP) ## run the tests that `test` has no time for
+	$(ENV_PYTHON) -m pytest -m "slow and not gpu" -n 2
+
+# what torch and oneDNN may use of this processor: all, as without AVX-512, as without AVX
+PROCESSORS := "" "ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2" "ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41"
+
+test-portable: $(STAMP) ## run the CPU suite as on other processors, with 1 and 2 threads, without the data mirror
+	@failed=0; for processor in $(PROCESSORS); do for threads in 1 2; do \
+		echo "== OMP_NUM_THREADS=$$threads $$processor"; \
+		env -u SPARSITY_DATA_MIRROR OMP_NUM_THREADS=$$threads $$processor \
+			$(ENV_PYTHON) -m pytest -q -m "not slow and not gpu" -n $$((2 / threads)) || failed=1; \
+	done; done; exit $$failed
 
 lint: $(STAMP) ## check style, types and the import contract
 	$(ENV)/bin/ruff check

@@ -84,7 +84,7 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_hugging_face_folder_generates_as_the_network_did(tmp_path: Path) -> None:
-    model: Any = copier()  # its types forbid what its documentation shows
+    model: Any = copier(torch.float32)  # its types forbid what its documentation shows
     save_huggingface(tmp_path, model, None)
     loaded: Any = BartForConditionalGeneration.from_pretrained(tmp_path)
     ids, mask = sources(8)

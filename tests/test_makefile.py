@@ -11,6 +11,8 @@ NEED_ENVIRONMENT = [
     "env",
     "data",
     "test",
+    "test-slow",
+    "test-portable",
     "lint",
     "reproduce-all",
     "reproduce-EXPERIMENT",
@@ -102,3 +104,17 @@ def test_runs_are_shown_and_removed_only_on_a_typed_yes(checkout: Path, typed: s
     answer = make("clean-runs", cwd=checkout, typed=typed)
     assert "results/runs/lenet5_mnist" in answer.stdout
     assert run.exists() == kept
+
+
+def test_the_suite_is_tried_as_on_other_processors_with_each_number_of_threads(checkout: Path) -> None:
+    python = checkout / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    shown = "$OMP_NUM_THREADS ${ATEN_CPU_CAPABILITY-all} ${ONEDNN_MAX_CPU_ISA-all} ${SPARSITY_DATA_MIRROR-none}"
+    python.write_text(f'#!/bin/sh\necho "$@" "{shown}"\ntest "$OMP_NUM_THREADS" != 2\n')
+    python.chmod(0o755)
+    (python.parents[1] / ".installed").touch()
+    made = make("test-portable", "SPARSITY_DATA_MIRROR=/data", cwd=checkout)
+    assert made.returncode != 0  # as one of them failed; the others were tried all the same
+    tried = [line.partition(" -n ")[2] for line in made.stdout.splitlines() if " -n " in line]
+    processors = ("all all", "avx2 AVX2", "default SSE41")
+    assert tried == [f"{2 // n} {n} {processor} none" for processor in processors for n in (1, 2)]

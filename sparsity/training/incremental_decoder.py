@@ -37,7 +37,7 @@ class _Norm:
     eps: float
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        return F.layer_norm(inputs.float(), self.weight.shape, self.weight, self.bias, self.eps)
+        return F.layer_norm(inputs.to(self.weight.dtype), self.weight.shape, self.weight, self.bias, self.eps)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class _Layer:
 class DecoderWeights:
     """The decoder's weights as they stand now, in the precision of the surrounding autocast, ready for many sentences.
 
-    Products run in that precision; residual sums, layer norms and scores in fp32, as under autocast.
+    Products run in that precision, or in the model's own; residual sums and layer norms in the model's own, as under
+    autocast; scores in fp32, as in `generate`.
 
     Args:
         model: a `BartForConditionalGeneration` (post-norm layers, learned positions).
@@ -69,7 +70,7 @@ class DecoderWeights:
     def __init__(self, model: "BartForConditionalGeneration") -> None:
         decoder, config = model.model.decoder, model.config
         device = model.lm_head.weight.device
-        self.dtype = _autocast_dtype(device)
+        self.dtype = _autocast_dtype(device) or model.lm_head.weight.dtype
         self.num_heads: int = decoder.layers[0].self_attn.num_heads
         self.max_positions: int = config.max_position_embeddings
         self.activation = decoder.layers[0].activation_fn
@@ -191,7 +192,5 @@ def _norm(module: nn.LayerNorm) -> _Norm:
     return _Norm(module.weight, module.bias, module.eps)
 
 
-def _autocast_dtype(device: torch.device) -> torch.dtype:
-    if torch.is_autocast_enabled(device.type):
-        return torch.get_autocast_dtype(device.type)
-    return torch.float32
+def _autocast_dtype(device: torch.device) -> torch.dtype | None:
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None

@@ -1,7 +1,8 @@
 """A BART small enough for a test: built offline, wide enough in its scores that no two hypotheses nearly tie."""
 
+import copy
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,9 +38,19 @@ def tiny_bart(seed: int = 0, **changes: object) -> BartForConditionalGeneration:
         "forced_eos_token_id": None,
     }
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
         model = BartForConditionalGeneration(BartConfig(**settings | changes))
+    _draw(model, seed, model.config.init_std)
     return model.eval()
+
+
+@torch.no_grad()
+def _draw(model: BartForConditionalGeneration, seed: int, std: Any) -> None:
+    """Weights that are the same bits on every processor: torch's normal numbers differ with its instructions."""
+    generator, width = torch.Generator().manual_seed(seed), 12**0.5 * std
+    for weight in model.parameters():
+        if weight.dim() == 2:  # biases are zero and norms one
+            weight.copy_((torch.rand(weight.shape, generator=generator) - 0.5) * width)
+    model.model.shared.weight[PAD] = 0
 
 
 def sources(num_sentences: int, longest: int = 12, seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -54,9 +65,14 @@ def sources(num_sentences: int, longest: int = 12, seed: int = 0) -> tuple[Tenso
 
 
 @functools.cache
-def copier() -> BartForConditionalGeneration:
-    """A tiny BART taught for a moment to repeat its source: its texts end, early and late, and are partly wrong."""
-    model, task = tiny_bart(init_std=0.1, dropout=0.0), Translation()
+def copier(dtype: torch.dtype = torch.float64) -> BartForConditionalGeneration:
+    """A tiny BART taught for a moment to repeat its source: its texts end, early and late, and are partly wrong.
+
+    Taught in float64, so that it is the same network on every processor: in float32 rounding would lead it elsewhere.
+    """
+    if dtype != torch.float64:
+        return copy.deepcopy(copier()).to(dtype)
+    model, task = tiny_bart(init_std=0.1, dropout=0.0).double(), Translation()
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     for step in range(150):
         optimizer.zero_grad()
