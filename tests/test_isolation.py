@@ -36,7 +36,11 @@ def test_an_http_request_of_a_child_finds_no_network() -> None:
     assert "Connection refused" in child.stderr
 
 
-def test_torch_computes_with_the_threads_that_the_environment_names_else_one() -> None:
+def test_a_test_that_changes_the_number_of_threads() -> None:
+    torch.set_num_threads(3)
+
+
+def test_does_so_for_itself_alone() -> None:
     assert torch.get_num_threads() == int(os.environ["OMP_NUM_THREADS"])
 
 

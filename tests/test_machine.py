@@ -16,12 +16,11 @@ from sparsity.settings import MachineSettings
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
     """The settings of torch, which are global, as they were."""
-    threads, debug_mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    debug_mode = torch.get_deterministic_debug_mode()
     products, convolutions = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     yield
     torch.set_float32_matmul_precision(products)
     torch.backends.cudnn.allow_tf32 = convolutions
-    torch.set_num_threads(threads)
     torch.set_deterministic_debug_mode(debug_mode)
 
 
