@@ -48,9 +48,9 @@ def counted(configurations: Sequence[Configuration]) -> str:
     others = [run for run in runs if not is_at_bound(run)]
     why = "; ".join(dict.fromkeys(stopped_by(run) for run in others))
     return (
-        f"The bound stopped the pruning of {len(runs) - len(others)} of {len(runs)} runs. The other {len(others)} pruned "
-        f"when the gate was last asked ({why or 'none'}): how sparse they became says how early and how often the gate "
-        "was missed, not how far the method can go; it is not compared."
+        f"The bound stopped the pruning of {len(runs) - len(others)} of {len(runs)} runs. The other {len(others)} "
+        f"pruned when the gate was last asked ({why or 'none'}): how sparse they became says how early and how often "
+        "the gate was missed, not how far the method can go; it is not compared."
     )
 
 
