@@ -1,0 +1,98 @@
+"""results/findings.md: its figures are those of the committed records, computed anew."""
+
+import statistics
+from itertools import takewhile
+
+import pytest
+
+from sparsity.report.configurations import row_at
+from sparsity.report.records import Run, find_runs, load_run
+from sparsity.report.stops import regularised
+from tests.report.fake_results import REPOSITORY
+
+RESULTS = REPOSITORY / "results"
+FINDINGS = " ".join((RESULTS / "findings.md").read_text(encoding="utf-8").split())
+MNIST, FASHION = "lenet5_mnist/paper-relevance-56e701b943", "lenet5_fashion_mnist/paper-relevance-501468451c"
+
+
+def seeds(configuration: str) -> list[Run]:
+    found = [load_run(path) for path in find_runs(RESULTS) if path.parent == RESULTS / configuration]
+    assert [run.summary.seed for run in found] == [0, 1, 2]
+    return found
+
+
+def listed(values: list[object]) -> str:
+    """As the text says it: a, b and c."""
+    return f"{', '.join(map(str, values[:-1]))} and {values[-1]}"
+
+
+def spread(values: list[float]) -> str:
+    return f"{statistics.mean(values):.2f} ± {statistics.stdev(values):.2f}"
+
+
+@pytest.mark.parametrize(
+    ("words", "mnist", "fashion"),
+    [
+        ("relevance, alpha 1", "relevance-5dc1b3023b", "relevance-93283b842a"),
+        ("relevance, alpha 0.1", "relevance-c59de2c126", "relevance-e37e356376"),
+        ("relevance, alpha 0.01", "relevance-90e2adbeb6", "relevance-f550d23d9e"),
+        ("relevance, alpha 0.001", "relevance-936e4c90c2", "relevance-d1b062742a"),
+        ("relevance, scale-free", "relevance-03f3151ae2", "relevance-6dc1ec8735"),
+        ("L2", "l2-ae52e022fe", "l2-312184d027"),
+        ("magnitude, no penalty", "magnitude-cdd22c0bf7", "magnitude-168056f413"),
+    ],
+)
+def test_the_study_is_tabled_as_its_records_say(words: str, mnist: str, fashion: str) -> None:
+    cells, lowest = [], []
+    for configuration in (f"lenet5_mnist/paper-{mnist}", f"lenet5_fashion_mnist/paper-{fashion}"):
+        runs = seeds(configuration)
+        rows = [row for run in runs if (row := row_at(run, "last"))]
+        cells.append(f"{spread([100 * row.sparsity for row in rows])}, {spread([row.test for row in rows])}")
+        means = [[figures["mean"] for figures in (run.summary.irrelevance or {}).values()] for run in runs]
+        lowest.append(f"{statistics.mean(min(each) for each in means):.3f}")
+    assert f"| {words} | {', '.join(lowest)} | {' | '.join(cells)} |" in FINDINGS
+
+
+def test_the_reported_checkpoints_of_fashion_mnist_are_early_ones() -> None:
+    rows = [row for run in seeds(FASHION) if (row := row_at(run, "paper_sparsity"))]
+    assert {row.num_epochs for row in rows} == {50}
+    assert f"are those of epochs {listed([row.epoch for row in rows])}." in FINDINGS
+
+
+def test_validation_falls_over_that_final_phase_by_what_is_said() -> None:
+    phases = [[point.val for point in run.curve if point.phase == "finetune/paper_sparsity"] for run in seeds(FASHION)]
+    first, last = (
+        [f"{statistics.mean(part):.2f}" for part in parts] for parts in zip(*map(_ends, phases), strict=True)
+    )
+    below = [f"{max(phase) - statistics.mean(phase[-10:]):.2f}" for phase in phases]
+    assert (
+        f"falls from {listed(first)} to {listed(last)}; below the best epoch that is {listed(below)} points" in FINDINGS
+    )
+
+
+def _ends(phase: list[float]) -> tuple[list[float], list[float]]:
+    return phase[:3], phase[-10:]
+
+
+def test_the_last_prunes_before_the_papers_sparsity_stand_as_recorded() -> None:
+    vals = []
+    for run in seeds(MNIST):
+        row = row_at(run, "paper_sparsity")
+        assert row is not None
+        vals.append(f"{[point.val for point in run.summary.frontier if point.sparsity < row.sparsity - 1e-9][-1]:.2f}")
+    assert f"had {listed(vals)} on validation data" in FINDINGS
+
+
+@pytest.mark.parametrize(("configuration", "median"), [(MNIST, "0.994 on MNIST"), (FASHION, "0.978 on Fashion-MNIST")])
+def test_the_median_of_the_lowest_mean_irrelevance_is_the_recorded_one(configuration: str, median: str) -> None:
+    assert median in FINDINGS
+    for run in seeds(configuration):
+        lowest = [point.lowest_mean_irrelevance for point in regularised(run)]
+        found = statistics.median(value for value in lowest if value is not None)
+        assert found == pytest.approx(float(median.split()[0]), abs=1e-3)
+
+
+def test_the_first_evaluations_of_resnet32_pruned_without_a_miss() -> None:
+    (run,) = [load_run(path) for path in find_runs(RESULTS) if "resnet32" in str(path) and "e2550c3b2a" in str(path)]
+    first = list(takewhile(lambda point: point.pruned, regularised(run)))
+    assert f"one at each of the first {len(first)}, up to {100 * first[-1].sparsity:.1f} %" in FINDINGS
