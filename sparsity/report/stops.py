@@ -26,9 +26,9 @@ def num_missed(run: Run) -> int:
 
 
 def is_at_bound(run: Run) -> bool:
-    """Whether the gate's bound, and not the end of the epochs or a sparsity that was asked for, stopped the pruning."""
+    """Whether the gate's bound stopped the pruning; a run that ends where it was asked to has just pruned."""
     is_gated = _prunes(run) and (run.summary.settings or {}).get("pruner.trigger", "gate") == "gate"
-    return is_gated and not run.summary.regularise.stopped.startswith("reached") and num_missed(run) > 0
+    return is_gated and num_missed(run) > 0
 
 
 def stopped_by(run: Run) -> str:

@@ -192,8 +192,11 @@ def test_final_phases_from_the_same_states_are_ordered_by_validation(results: Pa
     ]
 
 
-def test_one_final_phase_has_no_table(results: Path, add_run: AddRun) -> None:
+def test_one_final_phase_and_marked_ones_have_no_table(results: Path, add_run: AddRun) -> None:
     add_run()
+    for fingerprint, count in (("cd", 1), ("ef", 2)):
+        settings = summary()["settings"] | {"regularise.num_epochs": 10, "finetune.num_epochs": count}
+        add_run(fingerprint=fingerprint, shortened=True, settings=settings)
     assert "### Final phases" not in render_page(results)
 
 
