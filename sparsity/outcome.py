@@ -18,12 +18,15 @@ from sparsity.training.tasks import WritesText
 from sparsity.workspace import Workspace, peak_memory_bytes
 
 SCHEMA = 1
-BASELINE_FIELDS = ("source", "checkpoint", "num_epochs", "val", "test", "saw")
+BASELINE_FIELDS = ("source", "checkpoint", "num_epochs", "val", "test", "saw", "chosen_on")
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Where the run started. `checkpoint` is a given file, `saw` the data it was trained on, None if nobody knows."""
+    """Where the run started. `checkpoint` is a given file, `saw` the data it was trained on, None if nobody knows.
+
+    `chosen_on` are data by which it is known to have been chosen.
+    """
 
     source: str
     checkpoint: str | None = None
@@ -32,6 +35,7 @@ class Baseline:
     test: float | None = None
     saw: list[str] | None = None
     seconds: float = 0.0
+    chosen_on: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,7 @@ def _summary(
         "fingerprint": provenance.fingerprint(settings),
         "settings": provenance.identity(settings),
         "metric": settings.metric,
+        "splits": {part: getattr(work.data, part).identity for part in ("train", "val", "test")},
         "baseline": {name: getattr(baseline, name) for name in BASELINE_FIELDS},
         "gate": gated.record(),
         "plan": work.plan.record(),

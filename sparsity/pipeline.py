@@ -116,9 +116,16 @@ def published_baseline(work: Workspace) -> tuple[Baseline, State]:
     model, dataset = (leaf_name(node).lower() for node in (settings.model, settings.dataset))
     published = published_for(model, settings.dataset, dataset)
     path = Path(published.file.path)
-    baseline = Baseline("published", checkpoint=path.name, saw=list(published.saw))
+    saw, chosen_on = list(published.saw), list(published.chosen_on)
+    baseline = Baseline("published", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
     baseline, state = _measured(work, path, load_published(published, settings.data_dir), baseline)
     logger.info("baseline: %s, %.2f on test; its publisher: %.2f", path.name, baseline.test, published.metric)
+    if chosen_on:
+        logger.warning(
+            "warning: %s was chosen on %s by its author's own word (%s): every part of that is slightly contaminated, "
+            "the one that gates too; baseline=train is free of it",
+            *(path.name, " and ".join(chosen_on), published.source),
+        )
     return baseline, state
 
 

@@ -50,7 +50,7 @@ def test_the_summary_says_what_was_run_on_what(tiny_run: TinyRun) -> None:
     assert [summary[key] for key in keys] == [1, "tiny", "tiny", "relevance", "sound", "paper", 0]
     assert summary["paper"] == {"metric": 99.0, "sparsity": 0.45, "baseline": 98.0}
     unknown = dict.fromkeys(("checkpoint", "val", "test"))
-    assert summary["baseline"] == {"source": "none", "num_epochs": 0, "saw": []} | unknown
+    assert summary["baseline"] == {"source": "none", "num_epochs": 0, "saw": [], "chosen_on": []} | unknown
     assert (summary["plan"]["prunes_needed"], summary["plan"]["reachable"]) == (3, True)
     assert summary["provenance"]["data_checksums"] == {"images": "d41d8"}
 

@@ -11,8 +11,11 @@ import torch
 
 from sparsity.data.download import RemoteFile
 from sparsity.data.published import PUBLISHED, PublishedCheckpoint
+from sparsity.report.paper import load_paper
 from sparsity.settings import BaselineSettings
 from tests.tiny_runs import TinyNet, TinyRun, tiny_run
+
+REPOSITORY = Path(__file__).resolve().parents[1]
 
 
 def test_a_model_without_a_published_checkpoint_is_named(tmp_path: Path) -> None:
@@ -50,6 +53,20 @@ def test_a_published_checkpoint_is_measured_and_on_the_record(publish: Callable[
 def test_a_published_checkpoint_that_saw_the_validation_data_is_refused(publish: Callable[..., TinyRun]) -> None:
     with pytest.raises(ValueError, match="tiny/val may be contaminated and cannot gate it"):
         publish(saw=("tiny/train", "tiny/val"))
+
+
+def test_a_checkpoint_that_was_chosen_on_the_test_set_says_so_at_the_start_and_on_the_record(
+    publish: Callable[..., TinyRun], caplog: pytest.LogCaptureFixture
+) -> None:
+    summary = publish(chosen_on=("tiny/test",)).summary
+    assert summary["baseline"]["chosen_on"] == ["tiny/test"]
+    assert "tiny.th was chosen on tiny/test by its author's own word (a page)" in caplog.text
+
+
+def test_the_page_says_of_each_published_checkpoint_that_was_chosen_on_test_data_that_it_was() -> None:
+    experiments = load_paper(REPOSITORY / "results" / "paper")
+    said = {(each.model, each.dataset) for each in experiments if each.published_checkpoint}
+    assert said == {place for place, checkpoint in PUBLISHED.items() if checkpoint.chosen_on} != set()
 
 
 def test_a_published_checkpoint_wants_the_data_of_its_training(publish: Callable[..., TinyRun]) -> None:

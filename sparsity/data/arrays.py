@@ -27,6 +27,7 @@ class Published:
         name: of what was really loaded: `mnist`, `digits`, `generated-1x28x28`.
         mean, std: per channel, of pixels scaled to [0, 1].
         checksums: md5 as published, by file; empty where nothing was fetched.
+        test_name: of the test set, which tells what else it was used for.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Published:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     checksums: dict[str, str] = field(default_factory=dict)
+    test_name: str = "test"
 
 
 def balanced_draw(labels: NDArray[np.int64], size: int, seed: int, num_classes: int = NUM_CLASSES) -> NDArray[np.int64]:

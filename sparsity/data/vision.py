@@ -109,11 +109,11 @@ def image_data(dataset: str, published: Published, source: str, protocol: str, b
     """
     sizes = split_sizes(dataset, source, protocol, baseline)
     train = _split(published, "train", published.train_images, published.train_labels)
-    test = _split(published, "test", published.test_images, published.test_labels)
+    test = _split(published, published.test_name, published.test_images, published.test_labels)
     if validates_on_test(dataset, protocol):
         val = test
     elif validates_beside_test(protocol, baseline):
-        test, val = _held_out(test, sizes.val, f"{published.name}/test-heldout-{sizes.val}")
+        test, val = _held_out(test, sizes.val, f"{test.identity}-heldout-{sizes.val}")
     else:
         train, val = _held_out(train, sizes.val, f"{published.name}/heldout-{sizes.val}")
     assert sizes == SplitSizes(len(train), len(val), len(test))

@@ -155,7 +155,14 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         *_frontier(ours),
         *_runs(ours),
         *(Prose(reason) for reason in moved_bounds(ours)),
+        *_checkpoint(paper, ours),
     ]
+
+
+def _checkpoint(paper: PaperExperiment, ours: Sequence[Configuration]) -> list[Block]:
+    """What must be said of runs that start from a published checkpoint."""
+    names = [each.name for each in ours if each.first.baseline.source == "published"]
+    return [Prose(f"{', '.join(names)}: {paper.published_checkpoint}")] if names and paper.published_checkpoint else []
 
 
 def _runs(ours: Sequence[Configuration]) -> list[Block]:

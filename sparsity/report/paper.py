@@ -93,6 +93,7 @@ class PublishedCurve:
 class PaperExperiment:
     """Everything the paper prints about one experiment; `baseline` is where its dense network comes from, as ours.
 
+    published_checkpoint: what must be said of runs that start from the one that others give away.
     ours: the experiment's own settings of the phases and the gate by dotted path, where they are not the defaults.
     """
 
@@ -106,6 +107,7 @@ class PaperExperiment:
     settings: tuple[PublishedSetting, ...]
     results: PublishedTable
     ours: dict[str, Any] = field(default_factory=dict)
+    published_checkpoint: str = ""
     sizes: PublishedSizes | None = None
     curves: tuple[PublishedCurve, ...] = ()
 

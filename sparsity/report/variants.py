@@ -42,7 +42,7 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
         f"{DATA}{summary.data_used}": summary.data_source != "real" or summary.dataset != paper.dataset,
         f"model: {summary.model}": summary.model != paper.model,
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
-        f"baseline: {summary.baseline.source}": summary.baseline.source != paper.baseline,
+        f"baseline: {_baseline(summary, paper)}": summary.baseline.source != paper.baseline,
         "uncommitted code": provenance.dirty or not provenance.commit,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
@@ -90,3 +90,9 @@ def _unprinted(summary: Summary, paper: PaperExperiment, printed: Container[tupl
     ]
     words = [_OF_FINAL_PHASE.get(path, lambda value, path=path: f"{path} {value}")(ours[path]) for path in changed]
     return words + (["until the paper's sparsity"] if ours[_STOP] is not None else [])
+
+
+def _baseline(summary: Summary, paper: PaperExperiment) -> str:
+    """Where the dense network came from, with what must be said of it wherever the run is shown."""
+    is_tainted = summary.baseline.source == "published" and paper.published_checkpoint
+    return summary.baseline.source + (", chosen on the test set" if is_tainted else "")

@@ -1,8 +1,11 @@
 """CIFAR-10 and its twins are split as protocol and baseline say, and normalised as the experiment says."""
 
+import numpy as np
 import pytest
 import torch
 
+from sparsity.data import cifar
+from sparsity.data.arrays import Published
 from sparsity.data.cifar import cifar10
 from sparsity.data.vision import ImageData
 
@@ -37,6 +40,26 @@ def test_a_published_baseline_is_gated_on_half_the_test_set_and_tested_on_the_ot
         "shapes/test-minus-heldout",
     ]
     assert rows(data, "val") | rows(data, "test") == rows(built(), "test")
+
+
+@pytest.mark.parametrize(
+    ("protocol", "names"),
+    [
+        ("sound", ["test-which-chose-the-checkpoint-heldout-5000", "test-which-chose-the-checkpoint-minus-heldout"]),
+        ("authors", ["heldout-5000", "test-which-chose-the-checkpoint"]),
+    ],
+)
+def test_the_names_of_the_splits_say_that_the_published_checkpoint_was_chosen_on_the_test_set(
+    protocol: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class_of = np.arange(60_000) % 10
+    blank = np.zeros((60_000, 3, 1, 1), dtype=np.uint8)
+    parts = (blank[:50_000], class_of[:50_000], blank[50_000:], class_of[50_000:])
+    whole = Published("cifar10", *parts, mean=(0.0,) * 3, std=(1.0,) * 3)
+    monkeypatch.setattr(cifar, "published_cifar10", lambda _: whole)
+    data = built("real", protocol, "published")
+    assert [data.val.identity, data.test.identity] == [f"cifar10/{name}" for name in names]
+    assert built("real", protocol).test.identity == "cifar10/test"
 
 
 @pytest.mark.parametrize("baseline", ["train", "published"])

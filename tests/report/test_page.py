@@ -146,6 +146,17 @@ def test_the_baseline_of_a_marked_run_is_not_among_the_results(results: Path, ad
     assert not lines(render_page(results), "Ours: dense baseline")
 
 
+def test_a_run_from_a_checkpoint_that_was_chosen_on_the_test_set_says_so_in_each_row(
+    results: Path, add_run: AddRun
+) -> None:
+    baseline = {**summary()["baseline"], "source": "published", "val": 92.8, "test": 92.4}
+    add_run(experiment="resnet32_cifar10", baseline=baseline)
+    page = render_page(results)
+    rows = lines(page, "| Ours: relevance")
+    assert rows and rows == lines(page, "| Ours: relevance", "baseline: published, chosen on the test set")
+    assert lines(page, "relevance ab12cd34", ": the literature's checkpoint was chosen on the CIFAR-10 test set")
+
+
 def test_a_baseline_collects_the_seeds_of_all_methods_that_share_it(results: Path, add_run: AddRun) -> None:
     for seed, pruner in ((0, "relevance"), (0, "l2"), (1, "l2")):
         baseline = {"source": "train", "num_epochs": 21, "val": 91.0, "test": 91.0 + seed, "saw": []}
