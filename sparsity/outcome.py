@@ -42,7 +42,8 @@ class Baseline:
 class Row:
     """One result: where the final phase started, and what its best checkpoint by validation reaches.
 
-    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a further split to its metric.
+    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a further split to its metric;
+    `test_metrics` holds what else is known of the metric on the test split, as other definitions of it.
     """
 
     start: str
@@ -53,6 +54,7 @@ class Row:
     epoch: int
     seconds: float
     extra_tests: dict[str, float] = field(default_factory=dict)
+    test_metrics: dict[str, float] = field(default_factory=dict)
 
     def record(self, num_epochs: int) -> dict[str, Any]:
         """The row as it stands in summary.json."""
@@ -67,6 +69,7 @@ class Row:
             "val": self.val,
             "test": self.test,
             "extra_tests": self.extra_tests,
+            "test_metrics": self.test_metrics,
             "epoch": self.epoch,
             "num_epochs": num_epochs,
         }

@@ -210,19 +210,21 @@ def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[st
 def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:
     """A network's figures; what it writes on a test split is kept as <phase>-<split>.txt."""
     kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
-    scores = {}
+    metric, measured = work.settings.metric, {}
     for name, split in {"test": work.data.test, **work.data.extra_tests}.items():
-        scores[name] = work.score(phase.model, split)
+        measured[name] = work.measure(phase.model, split)
         phase.keep_text(name)
+    test = measured.pop("test")
     return Row(
         start=start,
         sparsity=phase.pruner.sparsity,
         layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
         val=val,
-        test=scores.pop("test"),
+        test=test[metric],
         epoch=epoch,
         seconds=seconds,
-        extra_tests=scores,
+        extra_tests={name: metrics[metric] for name, metrics in measured.items()},
+        test_metrics={name: value for name, value in test.items() if name.startswith(f"{metric}_")},
     )
 
 

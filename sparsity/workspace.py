@@ -159,9 +159,13 @@ class Setup:
 
         return Replay(evaluate, num_eager=1) if self.execution.capture and is_resident else evaluate
 
+    def measure(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """The task's metrics on a split, as numbers."""
+        return {name: float(value) for name, value in self.evaluate(model, split).items()}
+
     def score(self, model: nn.Module, split: Split) -> float:
         """The metric alone, as a number."""
-        return float(self.evaluate(model, split)[self.settings.metric])
+        return self.measure(model, split)[self.settings.metric]
 
 
 @dataclass(frozen=True)

@@ -232,6 +232,18 @@ def test_what_an_evaluation_writes_is_kept_line_by_line(tmp_path: Path) -> None:
     assert summary["metric_signatures"] == {"bleu": "tok:13a"}
 
 
+class Definitions(Classification):
+    """A classification whose metric has another definition."""
+
+    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
+        return super().evaluate(model, batches) | {"accuracy_top5": torch.tensor(99.0)}
+
+
+def test_other_definitions_of_the_metric_are_recorded_of_the_test_split(tmp_path: Path) -> None:
+    summary = pipeline.run(replace(tiny_experiment(tmp_path), task=Definitions()))
+    assert [row["test_metrics"] for row in summary["rows"]] == [{"accuracy_top5": 99.0}] * len(summary["rows"])
+
+
 def test_a_run_without_text_keeps_none(tiny_run: TinyRun) -> None:
     assert not (tiny_run.directory / "hypotheses").exists()
     assert tiny_run.summary["metric_signatures"] == {}

@@ -3,7 +3,7 @@
 Shape suffixes: B sentences, S source positions, T target positions, L positions of a hypothesis.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -69,12 +69,14 @@ class TextSplit:
     Attributes:
         identity: names exactly these pairs, such as `wmt14/newstest2013`.
         references: detokenised targets in the split's order; empty for training pairs.
+        subsets: name -> places of pairs that are another known test set.
     """
 
     identity: str
     sources: TokenArrays
     targets: TokenArrays
     references: list[str] = field(default_factory=list)
+    subsets: Mapping[str, Sequence[int]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.sources)
@@ -170,6 +172,11 @@ class EvaluationText:
     def references(self) -> list[str]:
         """Detokenised targets in the split's order."""
         return self.split.references
+
+    @property
+    def subsets(self) -> Mapping[str, Sequence[int]]:
+        """Places in the split that are scored by themselves too, by name."""
+        return self.split.subsets
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Where each sentence stands in the split (int64 [B], on the CPU), input_ids [B, S], attention_mask [B, S]."""

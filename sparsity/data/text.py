@@ -12,7 +12,7 @@ from typing import Self
 
 import torch
 
-from sparsity.data import corpora
+from sparsity.data import corpora, newstest
 from sparsity.data.catalogue import FILES
 from sparsity.data.corpora import Corpus
 from sparsity.data.download import DataError, accept
@@ -150,7 +150,7 @@ def taskmaster1(
 
 def _text_data(corpus: Corpus, vocabulary: Vocabulary, data_dir: str, layout: Layout, batch_by: str) -> TextData:
     prepared = prepare(corpus, vocabulary, data_dir)
-    splits = prepared.splits
+    splits = {part: _with_subsets(part, split) for part, split in prepared.splits.items()}
     return TextData(
         name=corpus.name,
         checksums=corpus.checksums,
@@ -163,6 +163,12 @@ def _text_data(corpus: Corpus, vocabulary: Vocabulary, data_dir: str, layout: La
         layout=layout,
         batch_by=batch_by,
     )
+
+
+def _with_subsets(part: str, split: TextSplit) -> TextSplit:
+    """Newstest2014 as WMT released it in full holds the filtered test set too, which is scored beside it."""
+    is_full = part == "newstest2014" and len(split) == newstest.NUM_FULL
+    return replace(split, subsets={newstest.NAME: newstest.filtered()}) if is_full else split
 
 
 def _generated(dataset: str, sizes: SplitSizes, vocabulary_size: int, layout: Layout, batch_by: str) -> TextData:

@@ -6,6 +6,7 @@ It is written as `results/README.md` and as `results/index.html`, with its figur
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsity.report.bleu import bleu_section
 from sparsity.report.blocks import Block, Folded, Heading, Prose, anchor, figures
 from sparsity.report.cells import code
 from sparsity.report.comparison import RULE
@@ -146,6 +147,7 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         *comparison_tables(paper, ours),
         *_deviations(paper, deviations),
         *experiment_figures(paper, ours),
+        *bleu_section(paper, ours),
         Heading(3, "All methods"),
         methods_table(paper, ours),
         *sizes_section(paper, ours),

@@ -65,7 +65,10 @@ class Regularise:
 
 @dataclass(frozen=True)
 class Row:
-    """One result: the final phase run from one start, scored once on the test data."""
+    """One result: the final phase run from one start, scored once on the test data.
+
+    `test_metrics` are other definitions of the test metric, or of it on a part of the test set; early rows lack them.
+    """
 
     start: str
     sparsity: float
@@ -76,6 +79,7 @@ class Row:
     test: float
     epoch: int
     num_epochs: int
+    test_metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         counts = f"{self.kept} of {self.total} kept"

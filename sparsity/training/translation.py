@@ -1,6 +1,6 @@
 """What is learnt from pairs of texts? Token cross-entropy in training, BLEU of generated text at each evaluation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from transformers import BartForConditionalGeneration
 
 SUBSET_SEED = 0
+# Each evaluation reports all of them; the one that `bleu` is depends on the protocol.
+DEFINITIONS = {"bleu_13a": "13a", "bleu_intl": "intl", "bleu_compound": "compound"}
 
 
 class TextBatch(Protocol):
@@ -31,9 +33,13 @@ class TextBatch(Protocol):
 
 
 class EvaluationText(Protocol):
-    """A whole split: what is to be read, what should come out, and its vocabulary."""
+    """A whole split: what is to be read, what should come out, and its vocabulary.
+
+    subsets: name -> places in the split that are scored by themselves too, where all of it is.
+    """
 
     references: list[str]
+    subsets: Mapping[str, Sequence[int]]
     bos_id: int
     eos_id: int
     pad_id: int
@@ -65,7 +71,7 @@ class Translation:
             splits are scored whole.
         chunk_tokens: target tokens whose scores are held at a time.
         protocol: `sound` takes sacrebleu's 13a for `bleu`; `authors` takes the international tokenisation of
-            tensor2tensor, and the start token once more as first token. `bleu_intl` stands beside both.
+            tensor2tensor, and the start token once more as first token. All `DEFINITIONS` stand beside both.
     """
 
     metric = "bleu"
@@ -106,8 +112,9 @@ class Translation:
     def evaluate(self, model: "BartForConditionalGeneration", text: EvaluationText) -> dict[str, Tensor]:
         """Metrics of a split, as 0-dim tensors; leaves the model in the mode it was in.
 
-        `loss` (per token, no label smoothing), `bleu` and `bleu_intl` in 0-100, and of `bleu` the `bleu_precision_1`
-        to `_4` in 0-100, `bleu_brevity_penalty` and `bleu_length_ratio` (our length over the references').
+        `loss` (per token, no label smoothing), `bleu` and its `DEFINITIONS` in 0-100, these of a subset of the split as
+        `bleu_13a/<name>` and so on, and of `bleu` the `bleu_precision_1` to `_4` in 0-100, `bleu_brevity_penalty` and
+        `bleu_length_ratio` (our length over the references').
         """
         was_training = model.training
         model.eval()
@@ -117,10 +124,12 @@ class Translation:
         model.train(was_training)
         self.hypotheses = [hypotheses[index] for index in chosen]
         references = [text.references[index] for index in chosen]
-        main = corpus_bleu(self.hypotheses, references, self._tokenize)
-        beside = corpus_bleu(self.hypotheses, references, "intl")
-        self.signatures = {"bleu": main.signature, "bleu_intl": beside.signature}
-        figures = _figures(main) | {"bleu_intl": beside.score}
+        by_name = {name: corpus_bleu(self.hypotheses, references, how) for name, how in DEFINITIONS.items()}
+        main = next(by_name[name] for name, how in DEFINITIONS.items() if how == self._tokenize)
+        self.signatures = {"bleu": main.signature} | {name: bleu.signature for name, bleu in by_name.items()}
+        figures = _figures(main) | {name: bleu.score for name, bleu in by_name.items()}
+        for name, places in text.subsets.items() if len(chosen) == len(text.references) else ():
+            figures |= self._subset_figures(name, references, places)
         return {"loss": loss} | {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
 
     @torch.no_grad()
@@ -139,6 +148,11 @@ class Translation:
                 # one line each, as a file holds it: no tokenisation of BLEU tells white spaces apart
                 hypotheses |= zip(places[rows].tolist(), (" ".join(line.split()) for line in lines), strict=True)
         return hypotheses
+
+    def _subset_figures(self, name: str, references: list[str], places: Sequence[int]) -> dict[str, float]:
+        """Of the texts at some places of a split that has just been generated whole."""
+        part = [self.hypotheses[place] for place in places], [references[place] for place in places]
+        return {f"{metric}/{name}": corpus_bleu(*part, how).score for metric, how in DEFINITIONS.items()}
 
     def _search(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Search:
         forced = [(1, text.bos_id)] if self._forced_bos else []

@@ -1,11 +1,12 @@
 """The stand-ins of a local mirror are read whole and called by their own names. Runs where a local mirror is set."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
 
-from sparsity.data import corpora, text
+from sparsity.data import corpora, newstest, text
 from sparsity.data.text import TextData
 
 pytestmark = pytest.mark.skipif("SPARSITY_DATA_MIRROR" not in os.environ, reason="SPARSITY_DATA_MIRROR is not set")
@@ -56,6 +57,11 @@ def test_the_pairs_of_sentences_are_those_of_the_mirror(data_dir: str) -> None:
     assert first == ("Resumption of the session", "Wiederaufnahme der Sitzungsperiode")
     counts = {part: sum(1 for _ in pairs) for part, pairs in corpus.parts.items()}
     assert counts == {"train": 94_485, "newstest2013": 3_000, "newstest2014": 3_003}
+
+
+def test_the_filtered_test_set_is_that_of_the_mirror() -> None:
+    listed = Path(os.environ["SPARSITY_DATA_MIRROR"]) / "wmt14-mini" / "newstest2014.stanford2737.idx"
+    assert newstest.filtered() == sorted(map(int, listed.read_text().split()))
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,6 +25,7 @@ class FakeText:
     """A split whose sources are to be repeated; token 7 is written "w7", batches are sorted by length."""
 
     bos_id, eos_id, pad_id = BOS, EOS, PAD
+    subsets: Mapping[str, Sequence[int]] = {"odd": range(1, NUM_SENTENCES, 2)}
 
     def __init__(self, batch_size: int = 8, is_gate: bool = True) -> None:
         self.is_gate = is_gate
@@ -157,11 +158,31 @@ def test_its_texts_are_kept_by_a_phase() -> None:
     assert isinstance(Translation(), WritesText)
 
 
-def test_both_tokenisations_are_reported_with_their_signatures() -> None:
-    task, metrics = evaluate(protocol="authors")
-    assert metrics["bleu_intl"] == metrics["bleu"]
-    assert "tok:intl" in task.signatures["bleu"] and "tok:intl" in task.signatures["bleu_intl"]
-    assert "tok:13a" in evaluate()[0].signatures["bleu"]
+@pytest.mark.parametrize(("protocol", "main"), [("sound", "bleu_13a"), ("authors", "bleu_intl")])
+def test_all_definitions_of_bleu_are_reported_with_their_signatures(protocol: str, main: str) -> None:
+    task, metrics = evaluate(protocol=protocol)
+    references = FakeText().references
+    for name, tokenize in {"bleu_13a": "13a", "bleu_intl": "intl", "bleu_compound": "compound"}.items():
+        expected = corpus_bleu(task.hypotheses, references, tokenize)
+        assert (metrics[name], task.signatures[name]) == (expected.score, expected.signature)
+    assert (metrics["bleu"], task.signatures["bleu"]) == (metrics[main], task.signatures[main])
+
+
+def test_a_subset_of_a_split_is_scored_by_each_definition_without_another_search() -> None:
+    task, metrics = evaluate()
+    places = range(1, NUM_SENTENCES, 2)
+    texts = [task.hypotheses[place] for place in places], [FakeText().references[place] for place in places]
+    for name, tokenize in {"bleu_13a": "13a", "bleu_intl": "intl", "bleu_compound": "compound"}.items():
+        assert metrics[f"{name}/odd"] == corpus_bleu(*texts, tokenize).score
+    assert not [name for name in evaluate(num_sentences=6)[1] if "/" in name], "a draw does not hold the subset"
+
+
+def test_compounds_are_split_at_each_hyphen_between_characters() -> None:
+    texts = ["ein Rich-Text-Teil - ja"], ["ein Poor-Text-Teil - ja"]
+    assert corpus_bleu(*texts, "13a").precisions[0] == pytest.approx(100 * 3 / 4)
+    split = corpus_bleu(*texts, "compound")
+    assert split.precisions[0] == pytest.approx(100 * 7 / 8), "ein, Rich, -, Text, -, Teil, -, ja"
+    assert "tok:13a-compounds-split" in split.signature
 
 
 def test_texts_without_a_reference_each_are_refused() -> None:

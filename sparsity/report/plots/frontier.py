@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from sparsity.report.bleu import DEFINITIONS, bleu_of
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment, PublishedCurve
 from sparsity.report.plots.sparsity_axis import label_axis, position_of
@@ -13,6 +14,8 @@ from sparsity.report.plots.style import MUTED, PAPER, SERIES, colours, labels, l
 CURVES_WITHIN = (
     0.12  # of the paper's sparsity: where a competitor's curve must be seen; elsewhere it may leave the figure
 )
+
+FIGURE_1 = {"bleu_intl": "D", "bleu_compound": "s"}  # the definitions of BLEU in the paper's Figure 1, as our marks
 
 
 def draw_frontier(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Drawing:
@@ -26,6 +29,8 @@ def draw_frontier(paper: PaperExperiment, configurations: Sequence[Configuration
         _draw_curve(axes, curve, target, colour)
     for ours, colour, label in zip(configurations, colours(configurations), labels(configurations), strict=True):
         _draw_ours(axes, ours, target, colour, label)
+        if paper.curves:
+            _draw_definitions(axes, ours, target, colour)
     _frame(axes, paper, configurations, target)
     legend(drawing, configurations, columns=2)
     return drawing
@@ -85,10 +90,30 @@ def _draw_ours(axes: Axes, ours: Configuration, target: float, colour: str, labe
         )  # fmt: skip
 
 
+def _draw_definitions(axes: Axes, ours: Configuration, target: float, colour: str) -> None:
+    """Our test BLEU as the paper's own points and as the competitors' curves define it, as open marks."""
+    for name, marker in FIGURE_1.items():
+        for start in ours.starts():
+            metric, sparsity = bleu_of(ours, start, name), ours.over_rows(start, lambda row: row.sparsity)
+            if metric is not None and sparsity is not None:
+                axes.plot(
+                    position_of(target)(sparsity.mean), metric.mean, marker, color=colour, markersize=6,
+                    markerfacecolor="none", label=f"ours: {DEFINITIONS[name]}", zorder=5,
+                )  # fmt: skip
+
+
 def _frame(axes: Axes, paper: PaperExperiment, configurations: Sequence[Configuration], target: float) -> None:
     """Axes that show what is compared: a competitor's far end must not flatten the rest."""
     published = [(row.sparsity, row.metric) for row in paper.results.rows if row.sparsity is not None]
     tested = [(row.sparsity, row.test) for each in configurations for run in each.runs for row in run.summary.rows]
+    beside = {name for name in FIGURE_1 if paper.curves}
+    tested += [
+        (row.sparsity, row.test_metrics[name])
+        for each in configurations
+        for run in each.runs
+        for row in run.summary.rows
+        for name in beside & row.test_metrics.keys()
+    ]
     pruned = [(p.sparsity, p.val) for each in configurations for run in each.runs for p in run.summary.frontier]
     curves = [point for curve in paper.curves for point in curve.points if abs(point[0] - target) < CURVES_WITHIN]
     sparsities, metrics = zip(*published, *tested, *pruned, *curves, strict=True)
