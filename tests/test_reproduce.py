@@ -56,7 +56,7 @@ def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.Capture
     assert reproduce.main(["plan", "--scale", "paper", *ONE]) == 0
     out = capsys.readouterr().out
     assert "71,500 steps (baseline 0, regularised 66,000, final 2 x 2,750)" in out
-    assert "prunes needed 143, evaluations available 240; 0.044 GB of checkpoints, hours unknown" in out
+    assert "prunes needed 143, evaluations available 240; 0.045 GB of checkpoints, hours unknown" in out
 
 
 def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.CaptureFixture[str]):

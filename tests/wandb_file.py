@@ -71,6 +71,8 @@ def _contents(data: bytes) -> Iterator[bytes]:
             continue
         _, length, kind = RECORD_HEADER.unpack_from(data, position)
         position += RECORD_HEADER.size
+        if position + length > len(data):  # W&B is still writing it
+            return
         parts += data[position : position + length]
         position += length
         if kind in (WHOLE, LAST):
