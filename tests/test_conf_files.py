@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsity import config
+from sparsity import config, provenance
 from sparsity.plan import make_plan
 from sparsity.settings import Settings, leaves
 
@@ -119,3 +119,9 @@ def test_vgg16_reaches_the_papers_sparsity_at_our_interval_but_not_at_the_printe
     assert warning.startswith(
         "262 prunes are needed for 92.82 % sparsity, but there are only 150 evaluations: at most 77"
     )
+
+
+def test_the_better_final_phase_is_the_one_that_was_measured() -> None:
+    stopped = ["experiment=lenet5_fashion_mnist", "scale=paper", "gate.stop_at_sparsity=0.9766"]
+    chosen = config.compose([*stopped, "finetune.from=[paper_sparsity]", "finetune=constant_1e-4"])
+    assert provenance.fingerprint(chosen) == "b6d62915dc"

@@ -39,7 +39,7 @@ def experiment_figures(paper: PaperExperiment, configurations: Sequence[Configur
         figures.append(_training(paper, ours))
     if any(point.lowest_mean_irrelevance is not None for each in ours for point in regularised(each.runs[0])):
         figures.append(irrelevance_figure(paper, ours, "irrelevance"))
-    if paper.sizes or any(each.first.sizes for each in ours):
+    if paper.sizes:
         figures.append(_sizes(paper, ours))
     return figures
 

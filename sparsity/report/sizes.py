@@ -29,17 +29,20 @@ def size_label(key: str) -> str:
 
 
 def sizes_section(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Block]:
-    """Every size that the paper prints or a run has measured; nothing where there is neither."""
-    published = paper.sizes.values if paper.sizes else {}
+    """The paper's sizes and those of each run; nothing for an experiment of which the paper prints none."""
+    if paper.sizes is None:
+        return []
+    published = paper.sizes.values
     rows = [_row(f"Paper: {FILES[file]}", file, {key: number(size, Kind.BYTES) for key, size in published.items()})
             for file in FILES]  # fmt: skip
     for ours in configurations:
         sizes = {key: spread(ours.size_bytes(key), Kind.BYTES) for key in ours.first.sizes or {}}
         rows += [_row(f"Ours: {ours.name}, {FILES[file]}", file, sizes) for file in FILES]
-    rows = [row for row in rows if any(row[1:])]
-    if not rows:
-        return []
-    return [Heading(3, "Size on disk"), Prose(_NOTE), table(["File", *WAYS.values()], rows)]
+    return [
+        Heading(3, "Size on disk"),
+        Prose(_NOTE),
+        table(["File", *WAYS.values()], [row for row in rows if any(row[1:])]),
+    ]
 
 
 def _row(name: str, file: str, sizes: dict[str, str]) -> list[str]:

@@ -53,6 +53,24 @@ def test_the_study_is_tabled_as_its_records_say(words: str, mnist: str, fashion:
     assert f"| {words} | {', '.join(lowest)} | {' | '.join(cells)} |" in FINDINGS
 
 
+@pytest.mark.parametrize(
+    ("words", "configuration"),
+    [
+        ("1e-4, constant (`finetune=constant_1e-4`)", "b6d62915dc"),
+        ("1e-4, cosine", "719261345a"),
+        ("3e-4, cosine", "8f78ad6f99"),
+        ("1e-3, cosine, 10 epochs", "8ee58027b1"),
+        ("1e-3, cosine (as configured)", "94f8c8f393"),
+    ],
+)
+def test_the_final_phases_are_tabled_as_their_records_say(words: str, configuration: str) -> None:
+    runs = seeds(f"lenet5_fashion_mnist/paper-relevance-{configuration}")
+    rows = [row for run in runs if (row := row_at(run, "paper_sparsity"))]
+    ends = [statistics.mean([point.val for point in run.curve][-10:]) for run in runs]
+    cells = [spread([row.val for row in rows]), f"{statistics.mean(ends):.2f}", spread([row.test for row in rows])]
+    assert f"| {words} | {' | '.join(cells)} |" in FINDINGS
+
+
 def test_the_reported_checkpoints_of_fashion_mnist_are_early_ones() -> None:
     rows = [row for run in seeds(FASHION) if (row := row_at(run, "paper_sparsity"))]
     assert {row.num_epochs for row in rows} == {50}

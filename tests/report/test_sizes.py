@@ -49,9 +49,12 @@ def test_a_run_that_measured_true_zeros_only_has_no_row_of_signed_ones(results: 
     assert list(rows_of(results, "Ours")) == ["dense", "pruned, true zeros"]
 
 
-def test_an_experiment_without_sizes_has_no_section_of_them(results: Path) -> None:
+def test_an_experiment_of_which_the_paper_prints_no_size_has_no_section_of_them(results: Path, add_run: AddRun) -> None:
     paper = next(each for each in load_paper(results / "paper") if each.sizes is None)
-    assert sizes_section(paper, []) == []
+    add_run(experiment=paper.experiment, sizes=TRUE)
+    configurations = collect([load_run(directory) for directory in find_runs(results)], paper)
+    assert configurations
+    assert sizes_section(paper, configurations) == []
 
 
 def test_a_size_is_called_by_its_file_and_compressor() -> None:
