@@ -210,12 +210,22 @@ class Trainer:
         self._first_bad_step.fill_(-1)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
+        self._lay_out_moments()
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate  # load_state_dict has put a copy there, which no schedule would reach
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
         for extension, saved in zip(stateful, state["extensions"], strict=True):
             extension.load_state_dict(saved)
         _restore_generators(state["generators"])
+
+    def _lay_out_moments(self) -> None:
+        """Let each moment lie in memory as its parameter does: torch keeps the saved strides, and the fused kernels go
+        through parameter, gradient and moments place by place."""
+        for parameter, state in self.optimizer.state.items():
+            for name, value in state.items():
+                is_moment = isinstance(value, Tensor) and value.shape == parameter.shape
+                if is_moment and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter).detach().copy_(value)
 
     def _is_due(self, steps_into_epoch: int) -> bool:
         every = self.settings.evaluate_every_steps or self.steps_per_epoch

@@ -27,6 +27,7 @@ from tests.training.fakes import (
 
 OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
 PRUNE_STEP, NUM_STEPS = 8, 30
+LAST, CONTIGUOUS = torch.channels_last, torch.contiguous_format
 
 
 def fresh(settings: OptimizerSettings, kind: str, decoupled: bool) -> tuple[Trainer, Pruner]:
@@ -66,6 +67,27 @@ def test_a_resumed_phase_ends_like_one_that_never_stopped(
     assert steps[0] > stopped_at and steps[-1] == NUM_STEPS
     assert same(weights(resumed.model), weights(whole.model))
     assert method.sparsity == other_method.sparsity == pytest.approx(0.5, abs=1e-3)
+
+
+@pytest.mark.parametrize("settings", OPTIMIZERS)
+@pytest.mark.parametrize("layouts", [(LAST, CONTIGUOUS), (CONTIGUOUS, LAST)], ids=["to contiguous", "to channels_last"])
+def test_a_phase_resumed_under_another_memory_layout_ends_like_one_that_never_stopped(
+    settings: OptimizerSettings, layouts: tuple[torch.memory_format, torch.memory_format], tmp_path: Path
+) -> None:
+    def start(layout: torch.memory_format) -> Trainer:
+        """In float64, where a layout changes what rounding leaves alone."""
+        model = network(dtype=torch.float64).to(memory_format=layout)  # type: ignore[call-overload]
+        return trainer(model, phase(2, every=5, optimizer=settings), batches=FakeBatches(dtype=torch.float64))
+
+    whole, resumed = (start(layout) for layout in layouts)
+    for evaluation in whole.run():
+        if evaluation.step == 5:
+            save_checkpoint(tmp_path / "last.pt", {"net": whole.model.state_dict(), "loop": whole.state_dict()})
+    state = load_checkpoint(tmp_path / "last.pt")
+    resumed.model.load_state_dict(state["net"])
+    resumed.load_state_dict(state["loop"])
+    assert [evaluation.step for evaluation in resumed.run()] == [10, 15, 20]
+    torch.testing.assert_close(weights(resumed.model), weights(whole.model), rtol=1e-9, atol=1e-12)
 
 
 def test_the_schedule_still_reaches_the_optimiser_after_a_restore() -> None:
