@@ -248,7 +248,7 @@ def pack(results: Path, out: Path, part_bytes: int, total_bytes: int) -> None:
 
 def fitting(runs: Path, total_bytes: int) -> list[Path]:
     """The files to go on with, of the run directories that fit together, smallest first; the others are named."""
-    found = {directory: needed(directory) for directory in runs.glob("*/*/seed*")}
+    found = {directory: needed(directory) for directory in provenance.seed_folders(runs)}
     chosen: list[Path] = []
     for directory in sorted(found, key=lambda directory: size_bytes(found[directory])):
         if size_bytes(chosen + found[directory]) > total_bytes:

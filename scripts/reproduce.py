@@ -17,7 +17,7 @@ from typing import Any
 
 from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
-from sparsity.files import run_script, visible
+from sparsity.files import run_script
 from sparsity.machine import count_gpus, has_cuda
 from sparsity.plan import checkpoint_bytes, make_plan, uncut
 from sparsity.report.paper import load_paper
@@ -188,8 +188,9 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
     if settings.scale == "smoke":
         return "less than a minute"
     disk = f"{checkpoint_bytes(settings, num_weights) / 1e9:.2g} GB of checkpoints"
-    runs = Path(settings.results_dir) / "runs" / settings.experiment
-    paths = sorted(visible(runs.glob("*/seed*/summary.json"), runs), key=lambda path: path.stat().st_mtime)
+    folders = provenance.seed_folders(Path(settings.results_dir) / "runs", settings.experiment)
+    summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").is_file()]
+    paths = sorted(summaries, key=lambda path: path.stat().st_mtime)
     costs = [(json.loads(path.read_text()), path) for path in paths]
     costs = [(summary["cost"], path) for summary, path in costs if _is_like(summary, num_weights)]
     if not costs:

@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -21,12 +22,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sparsity.files import replaced
+from sparsity.files import replaced, visible
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
 COMMIT_VARIABLE = "SPARSITY_COMMIT"
 _LOCK = "lock"
+_SEED_FOLDER = re.compile("seed(0|[1-9][0-9]*)")
 _NEVER_IDENTITY = (
     *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
     *("data_dir", "results_dir", "measure_sizes", "sweep_name", "force"),
@@ -68,6 +70,12 @@ def baseline_directory(settings: Settings) -> Path:
     """results/runs/baselines/<scale>-<fingerprint>/seed<seed>, shared by all runs with this baseline."""
     name = f"{settings.scale}-{baseline_fingerprint(settings)}"
     return _runs(settings) / "baselines" / name / f"seed{settings.seed}"
+
+
+def seed_folders(runs: Path, experiment: str = "*") -> list[Path]:
+    """The folders <experiment>/<run>/seed<seed> below `runs`, sorted; a copy, such as `seed0 copy`, is no seed."""
+    found = [path for path in runs.glob(f"{experiment}/*/seed*") if _SEED_FOLDER.fullmatch(path.name)]
+    return [path for path in visible(found, runs) if path.is_dir()]
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -29,8 +29,7 @@ _RECORD = struct.Struct("<IHB")  # checksum, length, type
 
 def unsent(results: Path) -> list[Path]:
     """Run directories with offline files that were not sent, and in which no process is at work."""
-    runs = results / "runs"
-    directories = dict.fromkeys(path.parents[1] for path in visible(runs.glob(f"*/*/seed*/wandb/{_FILES}"), runs))
+    directories = [path for path in provenance.seed_folders(results / "runs") if _offline(path)]
     return [path for path in directories if not _is_sent(path) and provenance.state_of(path)[0] != "running"]
 
 

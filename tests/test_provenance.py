@@ -142,6 +142,15 @@ def test_another_seed_is_another_baseline() -> None:
     assert provenance.baseline_directory(replace(BASE, seed=1)) != provenance.baseline_directory(BASE)
 
 
+def test_the_seeds_of_runs_are_found_by_their_numbers_alone_and_copies_are_none(tmp_path: Path) -> None:
+    for name in ("seed0", "seed12", "seed0_backup", "seed0 copy", "seed1.tar", "seeds", "seed01"):
+        (tmp_path / "tiny" / "smoke-l2-0123456789" / name).mkdir(parents=True)
+    (tmp_path / "tiny" / "smoke-l2-0123456789" / "seed3").touch()
+    (tmp_path / "other" / "smoke-l2-0123456789" / "seed2").mkdir(parents=True)
+    assert [path.name for path in provenance.seed_folders(tmp_path)] == ["seed2", "seed0", "seed12"]
+    assert [path.name for path in provenance.seed_folders(tmp_path, "tiny")] == ["seed0", "seed12"]
+
+
 HOLD = """
 import sys, pathlib
 from sparsity import provenance

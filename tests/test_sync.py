@@ -150,6 +150,7 @@ def test_a_run_that_cannot_be_sent_stops_no_other(
 ) -> None:
     directory, _ = only(results)
     shutil.copytree(directory, directory.with_name("seed9"))
+    shutil.copytree(directory, directory.with_name("seed9_backup"))
     monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
     calls = fake_wandb(monkeypatch, status=1)
     assert script.main(["--results", str(results)]) == 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sparsity.files import visible
+from sparsity.provenance import seed_folders
 from sparsity.report.decoding import decode, decode_document
 
 T = TypeVar("T")
@@ -186,7 +186,7 @@ class Run:
 
 def find_runs(root: Path) -> list[Path]:
     """The directories under `root` that hold a finished run: `<experiment>/<configuration>/seed<n>/summary.json`."""
-    return [path.parent for path in visible(root.glob("*/*/seed*/summary.json"), root)]
+    return [path for path in seed_folders(root) if (path / "summary.json").is_file()]
 
 
 def load_run(directory: Path) -> Run:
@@ -203,7 +203,7 @@ def load_run(directory: Path) -> Run:
 
 def load_summary(directory: Path) -> Summary:
     """Read and check `summary.json` alone. Raises as `load_run`."""
-    return _read(directory / "summary.json", lambda text: decode_document(Summary, json.loads(text)))
+    return _read(directory / "summary.json", lambda text: _parse_summary(text, directory))
 
 
 def _read(path: Path, parse: Callable[[str], T]) -> T:
@@ -214,6 +214,18 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
     except (ValueError, csv.Error) as error:
         problem = str(error)
     raise ValueError(f"{path} cannot be used: {problem}; repeat that run with force=true or delete its directory.")
+
+
+def _parse_summary(text: str, directory: Path) -> Summary:
+    summary: Summary = decode_document(Summary, json.loads(text))
+    experiment, run, seed = directory.absolute().parts[-3:]
+    is_its_own = run.endswith(f"-{summary.fingerprint}") and seed == f"seed{summary.seed}"
+    if experiment != summary.experiment or not is_its_own:
+        raise ValueError(
+            f"it is of seed {summary.seed} of the run {summary.fingerprint} of {summary.experiment}, so this folder is "
+            "a copy of that run's"
+        )
+    return summary
 
 
 def _parse_layers(text: str) -> tuple[Layer, ...]:

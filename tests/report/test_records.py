@@ -30,6 +30,31 @@ def test_a_folder_whose_name_begins_with_a_dot_holds_no_run(results: Path, add_r
     assert find_runs(results) == [finished]
 
 
+@pytest.mark.parametrize("name", ["seed0_backup", "seed0 copy", "seed0.old", "seed", "seed00", "seed-1"])
+def test_a_copy_of_a_seeds_folder_is_no_further_seed(results: Path, add_run: AddRun, name: str) -> None:
+    finished = add_run(seed=0)
+    shutil.copytree(finished, finished.with_name(name))
+    assert find_runs(results) == [finished]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "lenet5_mnist/paper-relevance-ab12cd34ef56/seed3",
+        "lenet5_mnist/paper-relevance-ab12cd34ef56 copy/seed0",
+        "old/paper-relevance-ab12cd34ef56/seed0",
+    ],
+)
+def test_a_copy_under_a_name_that_could_be_a_runs_is_refused(results: Path, add_run: AddRun, place: str) -> None:
+    shutil.copytree(add_run(seed=0), results / place)
+    with pytest.raises(ValueError) as caught:
+        load_run(results / place)
+    assert str(caught.value).startswith(
+        f"{results / place}/summary.json cannot be used: it is of seed 0 of the run ab12cd34ef56 of lenet5_mnist, so "
+        "this folder is a copy of that run's; "
+    )
+
+
 def test_unpublished_runs_are_not_found_among_the_published(results: Path, add_finished: AddRun) -> None:
     add_finished()
     assert find_runs(results) == []
