@@ -63,8 +63,8 @@ LEGEND = """\
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
 let the network be pruned further, so never below the bound."""
 
-FINAL_PHASES_NOTE = """All else is equal, so that they start from the same states, seed by seed; of the same commit on the
-same kind of processor bit for bit. Chosen on validation data; the test column is shown, not used."""
+FINAL_PHASES_NOTE = """All else is equal, so that they start from the same states, seed by seed; of one commit on one
+kind of processor bit for bit. Chosen on validation data; the test column is shown, not used."""
 
 MOST_OPEN_RUNS = 8
 UNEXPLAINED = "No finished run at the paper's scale has been published yet."
