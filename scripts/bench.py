@@ -2,7 +2,7 @@
 
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py text --experiment transformer_wmt14 [--precision bf16 --rounds N --sentences N]
-python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N --decoder auto|cpu|gpu]
+python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N]
 python scripts/bench.py busy [--policies project,unbounded,passive --pairs N --seconds S --busy N --threads N]
 
 First it verifies that our step and the recipe compute the same update; if not, it ends with one sentence and exit
@@ -67,7 +67,6 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     loader.add_argument("--batch-size", type=int, default=100, help="(default: %(default)s)")
     loader.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
     loader.add_argument("--workers", type=int, default=0, help="threads (default: one per processor core)")
-    loader.add_argument("--decoder", choices=("auto", "cpu", "gpu"), default="auto", help="(default: auto)")
     loader.add_argument("--data-dir", default="data", help="(default: %(default)s)")
     _add_busy(commands.add_parser("busy", help="time a step beside busy programs, by how threads wait"))
     options = parser.parse_args(arguments)
@@ -113,8 +112,7 @@ def texts(options: argparse.Namespace) -> Iterator[Figure]:
 def loader(options: argparse.Namespace) -> Iterator[Figure]:
     """The figures of the command `loader`."""
     device = machine.prepare(MachineSettings(device=options.machine))
-    reading = {"decoder": options.decoder, "num_workers": options.workers}
-    data = imagenet(options.source, "sound", options.data_dir, **reading).to(device)
+    data = imagenet(options.source, "sound", options.data_dir, num_workers=options.workers).to(device)
     assert isinstance(data, StreamedData)
     yield from loader_figures(data, options.batch_size, options.rounds, device)
 

@@ -41,6 +41,5 @@ def loader_figures(
         "figure": "loader",
         "data": data.name,
         "device": machine.describe(device),
-        "decoder": data.reading.decoder,
         **spread(rates, "images_per_second"),
     }

@@ -18,8 +18,8 @@ from sparsity.data.drawn_folder import draw_folder
 from sparsity.data.folders import Listing, is_flat, list_classes, list_flat, numbered
 from sparsity.data.loading import FolderSplit
 from sparsity.data.pool import PoolData, noise_pool
-from sparsity.data.sizes import SplitSizes, check_word, published_sizes, split_sizes
-from sparsity.data.streaming import DECODERS, Reading, StreamedData
+from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes
+from sparsity.data.streaming import Reading, StreamedData
 
 NUM_CLASSES = 1000
 _HELD_OUT_SEED = 5000  # of the fixed division of the validation images, never the seed of a run
@@ -40,7 +40,6 @@ def imagenet(
     data_dir: str,
     image_size: int = 224,
     min_area: float = 0.08,
-    decoder: str = "auto",
     max_damaged: int = 0,
     num_workers: int = 0,
     baseline: str = "train",
@@ -55,7 +54,6 @@ def imagenet(
         data_dir: also keeps the index of the folders.
         image_size: of the network's input, in pixels; evaluation takes the centre of an image resized to 8/7 of it.
         min_area: smallest share of an image that a training crop takes, in (0, 1].
-        decoder: `cpu`, `gpu` or `auto`.
         max_damaged: how many images may be damaged; each is named, and the next one takes its place.
         num_workers: threads that read and decode; 0 is one per processor core.
         baseline: source of the baseline: published weights know all 1,000 classes by their numbers.
@@ -64,8 +62,7 @@ def imagenet(
         ValueError: an unknown word; data that cannot be had or do not fit (DataError).
     """
     sizes = split_sizes("imagenet", source, protocol)
-    check_word("decoder", decoder, DECODERS)
-    reading = Reading(image_size, min_area, decoder, max_damaged, num_workers)
+    reading = Reading(image_size, min_area, max_damaged, num_workers)
     if source == "generated":
         return noise_pool(image_size, NUM_CLASSES, sizes.train, sizes.val, sizes.test)
     if source == "sample":

@@ -1,7 +1,7 @@
 """Who reads the images? A pool of threads that load batches ahead, and say which images are damaged.
 
-A batch is uint8 (B, 3, size, size) and labels int64 (B,): on the CPU, in memory that a GPU fetches by itself where
-there is one, or already on the GPU where that decodes. Pixels are normalised on the device.
+A batch is uint8 (B, 3, size, size) and labels int64 (B,) on the CPU, in memory that a GPU fetches by itself where there
+is one. Pixels are normalised on the device.
 """
 
 import logging
@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2.functional import get_size
 
 from sparsity.data.crops import Crop
-from sparsity.data.decoding import DamagedImageError, central, cropped, decode, decode_on_gpu
+from sparsity.data.decoding import DamagedImageError, central, cropped, decode
 from sparsity.data.download import DataError
 
 NUM_BATCHES_AHEAD = 4
@@ -72,15 +71,13 @@ class Loader:
     Args:
         size: of the images that the network takes, in pixels.
         device: where the batches are wanted.
-        on_gpu: whether the GPU decodes.
         num_workers: threads that read and decode; 0 is one per processor core.
         max_damaged: how many images may be damaged.
     """
 
-    def __init__(self, size: int, device: torch.device, on_gpu: bool, num_workers: int, max_damaged: int) -> None:
+    def __init__(self, size: int, device: torch.device, num_workers: int, max_damaged: int) -> None:
         self.device = device
         self._size = size
-        self._stream = torch.cuda.Stream(device) if on_gpu else None
         self._damage = DamageLimit(max_damaged)
         self._workers = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "images")
         self._assemblers = ThreadPoolExecutor(NUM_BATCHES_AHEAD, "batches")
@@ -93,11 +90,6 @@ class Loader:
         return self._assemblers.submit(self._assemble, split, indices, choose)
 
     def _assemble(self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None) -> Batch:
-        if self._stream is not None:
-            try:
-                return self._decoded_together(split, indices, choose, self._stream)
-            except DamagedImageError:  # one of them; image by image the CPU finds out which, or can read it
-                pass
         loaded = list(self._workers.map(lambda index: self._load(split, index, choose), indices))
         images = torch.empty(
             (len(indices), 3, self._size, self._size),
@@ -107,7 +99,8 @@ class Loader:
         )
         for image, (pixels, _) in zip(images, loaded, strict=True):
             image.copy_(pixels)
-        return images, self._labels(split, [place for _, place in loaded])
+        labels = split.labels[[place for _, place in loaded]]
+        return images, labels.pin_memory() if self.device.type == "cuda" else labels
 
     def _load(self, split: FolderSplit, index: int, choose: ChooseCrop | None) -> tuple[Tensor, int]:
         """The image at `index`, or the first readable one after it, and where that stands."""
@@ -119,36 +112,13 @@ class Loader:
                 self._damage.report(path, str(error))
         raise DataError(f"{split.identity} holds no image that can be read: unpack the data set anew.")
 
-    def _part(self, image: Image.Image | Tensor, index: int, choose: ChooseCrop | None) -> Tensor:
+    def _part(self, image: Image.Image, index: int, choose: ChooseCrop | None) -> Tensor:
         if choose is None:
             return central(image, self._size)
-        height, width = get_size(image)
-        return cropped(image, choose(index, height, width), self._size)
-
-    def _decoded_together(
-        self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None, stream: torch.cuda.Stream
-    ) -> Batch:
-        """The batch decoded and cropped on the GPU, on a stream beside that of the training.
-
-        Raises:
-            DamagedImageError: the GPU cannot decode one of the images.
-        """
-        with torch.cuda.stream(stream):
-            decoded = decode_on_gpu([split.root / split.files[index] for index in indices], self.device)
-            images = torch.stack(
-                [self._part(image, index, choose) for image, index in zip(decoded, indices, strict=True)]
-            )
-        stream.synchronize()  # this thread waits, so that the training need not
-        return images, self._labels(split, indices)
-
-    def _labels(self, split: FolderSplit, indices: list[int]) -> Tensor:
-        labels = split.labels[indices]
-        return labels.pin_memory() if self.device.type == "cuda" else labels
+        return cropped(image, choose(index, image.height, image.width), self._size)
 
 
 def sent(batch: Batch, device: torch.device) -> Batch:
     """The batch on `device`, without waiting for its arrival."""
     images, labels = (tensor.to(device, non_blocking=True) for tensor in batch)
-    if device.type == "cuda":  # what the loader's stream allocated must not be given away while it is used here
-        images.record_stream(torch.cuda.current_stream(device))
     return images, labels

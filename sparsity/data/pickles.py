@@ -34,7 +34,7 @@ def read_cifar_batch(path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
         images, labels = batch[b"data"], np.array(batch[b"labels"], dtype=np.int64)
         assert images.dtype == np.uint8
         return images.reshape(len(labels), *_SHAPE), labels
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # a damaged pickle raises nearly anything
         reason = f"{type(error).__name__}: {error}"

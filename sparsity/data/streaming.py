@@ -18,7 +18,6 @@ from sparsity.data.crops import EpochDraws
 from sparsity.data.loading import NUM_BATCHES_AHEAD, Batch, FolderSplit, Loader, sent
 
 EVALUATION_BATCH_SIZE = 100
-DECODERS = ("auto", "cpu", "gpu")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, which its published weights expect
 
 
@@ -29,14 +28,12 @@ class Reading:
     Attributes:
         size: of the square images that the network takes, in pixels.
         min_area: smallest share of an image that a training crop takes, in (0, 1].
-        decoder: `cpu`, `gpu`, or `auto`: the GPU where there is one.
         max_damaged: how many images may be damaged.
         num_workers: threads that read and decode; 0 is one per processor core.
     """
 
     size: int = 224
     min_area: float = 0.08
-    decoder: str = "auto"
     max_damaged: int = 0
     num_workers: int = 0
 
@@ -68,16 +65,9 @@ class StreamedData:
         return (3, self.reading.size, self.reading.size)
 
     def to(self, device: torch.device | str) -> Self:
-        """The same data, ready to be streamed to `device`.
-
-        Raises:
-            ValueError: dataset.decoder=gpu without a GPU.
-        """
-        device, reading = torch.device(device), self.reading
-        if reading.decoder == "gpu" and device.type != "cuda":
-            raise ValueError(f"dataset.decoder=gpu, but the run is on {device}; use dataset.decoder=auto or cpu.")
-        on_gpu = device.type == "cuda" and reading.decoder != "cpu"
-        loader = Loader(reading.size, device, on_gpu, reading.num_workers, reading.max_damaged)
+        """The same data, ready to be streamed to `device`."""
+        reading = self.reading
+        loader = Loader(reading.size, torch.device(device), reading.num_workers, reading.max_damaged)
         return replace(self, loader=loader, kept={})
 
     def training_batches(self, batch_size: int, seed: int, kind: str) -> "StreamedBatches":

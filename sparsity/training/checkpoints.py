@@ -57,6 +57,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         if damaged is None:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
             return state
+    except MemoryError:  # no fault of the file, and so no reason to take the one before it
+        raise
     except Exception as error:
         raise CheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {error}).") from error
     raise CheckpointError(f"The checkpoint {path} is damaged (the record {damaged} fails its checksum).")

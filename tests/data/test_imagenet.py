@@ -227,7 +227,7 @@ def test_the_twin_is_drawn_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     imagenet("embedded", "sound", str(tmp_path), image_size=28)
 
 
-@pytest.mark.parametrize(("key", "value"), [("source", "reel"), ("protocol", "fair"), ("decoder", "tpu")])
+@pytest.mark.parametrize(("key", "value"), [("source", "reel"), ("protocol", "fair")])
 def test_an_unknown_word_is_refused(key: str, value: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=f"{key} is '{value}', but it must be one of"):
         imagenet(**{"source": "embedded", "protocol": "sound", "data_dir": str(tmp_path)} | {key: value})

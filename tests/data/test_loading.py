@@ -26,7 +26,7 @@ def split(tmp_path: Path) -> FolderSplit:
 
 
 def loader(num_workers: int = 2, max_damaged: int = 0, size: int = 24) -> Loader:
-    return Loader(size, CPU, on_gpu=False, num_workers=num_workers, max_damaged=max_damaged)
+    return Loader(size, CPU, num_workers=num_workers, max_damaged=max_damaged)
 
 
 def damage(split: FolderSplit, *indices: int) -> None:
@@ -63,6 +63,18 @@ def test_the_next_readable_image_takes_the_place_of_a_damaged_one(split: FolderS
     assert torch.equal(images[1], central(decode(split.root / split.files[5]), 24))
 
 
+def test_an_empty_file_is_a_damaged_image_like_another(split: FolderSplit, caplog: pytest.LogCaptureFixture) -> None:
+    path = split.root / split.files[3]
+    path.write_bytes(b"")
+    with caplog.at_level(logging.WARNING):
+        assert loader(max_damaged=1).submit(split, [3], None).result()[1].tolist() == [1]
+    assert caplog.messages == [
+        f"warning: {path} is damaged (cannot identify image file); the next image takes its place."
+    ]
+    with pytest.raises(DataError, match=r"^1 images are damaged, .*dataset\.max_damaged=0 allows no more"):
+        loader(max_damaged=0).submit(split, [3], None).result()
+
+
 def test_after_the_last_image_comes_the_first(split: FolderSplit) -> None:
     damage(split, 11)
     assert loader(max_damaged=1).submit(split, [11], None).result()[1].tolist() == [0]
@@ -96,22 +108,3 @@ def test_a_split_without_a_readable_image_is_refused(split: FolderSplit) -> None
     damage(split, *range(12))
     with pytest.raises(DataError, match=r"toy/train holds no image that can be read"):
         loader(max_damaged=100).submit(split, [0], None).result()
-
-
-@pytest.mark.gpu
-def test_a_gpu_decodes_the_images_that_a_cpu_decodes(split: FolderSplit) -> None:
-    device = torch.device("cuda")
-    on_gpu = Loader(24, device, on_gpu=True, num_workers=2, max_damaged=0).submit(split, [0, 5, 9], None).result()
-    on_cpu = loader().submit(split, [0, 5, 9], None).result()
-    assert on_gpu[0].is_cuda and torch.equal(on_gpu[1], on_cpu[1])
-    assert (on_gpu[0].cpu().int() - on_cpu[0].int()).abs().max() <= 3  # two decoders round differently
-
-
-@pytest.mark.gpu
-def test_what_a_gpu_cannot_decode_the_cpu_does_and_damage_is_named(split: FolderSplit) -> None:
-    damage(split, 3)
-    path = split.root / split.files[0]
-    decode(path).convert("CMYK").save(path, "JPEG")
-    loaded = Loader(24, torch.device("cuda"), on_gpu=True, num_workers=2, max_damaged=1)
-    images, labels = loaded.submit(split, [0, 3], None).result()
-    assert labels.tolist() == [0, 1] and images.shape == (2, 3, 24, 24)

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -57,3 +58,12 @@ def test_what_is_no_batch_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_file_that_is_not_there_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read_cifar_batch(tmp_path / "batch")
+
+
+def test_a_machine_without_memory_is_no_fault_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def without_memory(_: object) -> NoReturn:
+        raise MemoryError
+
+    monkeypatch.setattr("sparsity.data.pickles._ArraysOnly.load", without_memory)
+    with pytest.raises(MemoryError):
+        read_cifar_batch(as_published(tmp_path / "batch"))

@@ -80,7 +80,7 @@ def test_no_image_comes_twice_in_an_epoch(data: StreamedData, monkeypatch: pytes
 
 def test_batches_are_normalised_by_imagenets_mean_and_deviation(data: StreamedData) -> None:
     images, labels = next(iter(data.evaluation_batches(data.test)))
-    raw, _ = Loader(24, torch.device("cpu"), False, 1, 0).submit(data.test, list(range(6)), None).result()
+    raw, _ = Loader(24, torch.device("cpu"), 1, 0).submit(data.test, list(range(6)), None).result()
     torch.testing.assert_close(images, Normalise(MEAN, STD, torch.device("cpu"))(raw))
     assert images.dtype == torch.float32 and images.is_contiguous(memory_format=torch.channels_last)
     assert labels.tolist() == [0, 0, 0, 1, 1, 1]
@@ -114,12 +114,6 @@ def test_an_evaluation_that_was_broken_off_is_not_taken_for_whole(
 def test_a_batch_size_that_gives_no_batch_is_refused(data: StreamedData, batch_size: int) -> None:
     with pytest.raises(ValueError, match=f"batch_size is {batch_size}, but toy/train allows 1 to 20"):
         data.training_batches(batch_size, 0, "regularise")
-
-
-def test_decoding_on_a_gpu_takes_one(data: StreamedData) -> None:
-    asking = StreamedData("toy", data.train, data.val, data.test, 2, {}, Reading(decoder="gpu"))
-    with pytest.raises(ValueError, match=r"dataset.decoder=gpu, but the run is on cpu; use dataset.decoder=auto"):
-        asking.to("cpu")
 
 
 def test_batches_to_come_are_under_way_and_no_more_than_there_are() -> None:

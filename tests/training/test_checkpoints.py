@@ -103,6 +103,18 @@ def test_the_newest_file_is_used_without_a_word(tmp_path: Path) -> None:
     assert state is not None and state["step"] == 2 and problem is None
 
 
+def test_a_machine_without_memory_does_not_make_a_checkpoint_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(*_: object, **__: object) -> NoReturn:
+        raise MemoryError
+
+    write_both(tmp_path / "last.pt")
+    monkeypatch.setattr(torch, "load", without_memory)
+    with pytest.raises(MemoryError):
+        load_newest(tmp_path / "last.pt")
+
+
 @damaged_somehow
 def test_the_file_before_a_damaged_one_is_used_and_the_damaged_one_named(damage: Any, tmp_path: Path) -> None:
     write_both(tmp_path / "last.pt")
