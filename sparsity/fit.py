@@ -70,6 +70,6 @@ def _scores(build_model: Callable[[], nn.Module], task: Task, shape: tuple[int, 
 
 @torch.no_grad()
 def _scores_on(device: str, build_model: Callable[[], nn.Module], task: Task, shape: tuple[int, ...]) -> Tensor:
-    with torch.random.fork_rng(), torch.device(device):
+    with torch.random.fork_rng(devices=()), torch.device(device):
         batch = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
         return task.forward(build_model(), batch)[1]

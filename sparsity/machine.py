@@ -114,12 +114,20 @@ def describe(device: "torch.device", precision: str = "fp32") -> str:
 
 
 @contextlib.contextmanager
-def seeded(seed: int, purpose: str) -> Iterator[None]:
-    """Run a block (initialisation, say) under its own random state, derived from the seed and its purpose."""
+def seeded(seed: int, purpose: str, device: "torch.device") -> Iterator[None]:
+    """Run a block (initialisation, say) under its own random state, derived from the seed and its purpose.
+
+    The states of the CPU and of the run's device are put back afterwards. Other GPUs are left alone: torch would by
+    default start every one of them, which takes memory of each, and where a run is on the CPU too.
+    """
     import torch
 
-    with torch.random.fork_rng():
-        torch.manual_seed(mixed_seed(seed, purpose))
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus):
+        torch.default_generator.manual_seed(mixed_seed(seed, purpose))
+        for gpu in gpus:
+            with torch.cuda.device(gpu):
+                torch.cuda.manual_seed(mixed_seed(seed, purpose))
         yield
 
 

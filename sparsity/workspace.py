@@ -117,7 +117,7 @@ class Setup:
 
     def new_model(self) -> nn.Module:
         """The network on the device, initialised from the run's seed alone."""
-        with machine.seeded(self.settings.seed, "initialisation"):
+        with machine.seeded(self.settings.seed, "initialisation", self.device):
             model = self.experiment.build_model()
         if self.memory_format is torch.contiguous_format:
             model.register_forward_pre_hook(_contiguous)  # batches come in channels_last, which would win

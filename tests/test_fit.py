@@ -37,6 +37,13 @@ class Branching(nn.Module):
 
 
 @pytest.mark.parametrize("build_model", [LeNet5, Branching])
+def test_a_network_is_tried_without_a_gpu(build_model: type[nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: pytest.fail(f"GPU {gpu} is started"))
+    check_fit(build_model, Classification(), Digits(), build_model.__name__)
+
+
+@pytest.mark.parametrize("build_model", [LeNet5, Branching])
 def test_a_network_that_takes_the_images_is_accepted_without_a_draw(build_model: type[nn.Module]) -> None:
     before = torch.get_rng_state()
     check_fit(build_model, Classification(), Digits(), "network")

@@ -1,5 +1,6 @@
 """Where a run computes, and that its random states derive from seed and purpose alone."""
 
+import contextlib
 import platform
 import subprocess
 import sys
@@ -58,13 +59,36 @@ def test_the_number_of_threads_is_the_users() -> None:
 
 def test_a_seeded_block_depends_on_seed_and_purpose_and_leaves_no_trace() -> None:
     def draw(seed: int, purpose: str) -> float:
-        with machine.seeded(seed, purpose):
+        with machine.seeded(seed, purpose, torch.device("cpu")):
             return float(torch.rand(()))
 
     before = torch.get_rng_state()
     assert draw(0, "initialisation") == draw(0, "initialisation")
     assert len({draw(0, "a"), draw(0, "b"), draw(1, "a")}) == 3
     assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize(("name", "touched"), [("cuda:1", ["cuda:1"]), ("cpu", [])])
+def test_of_many_gpus_a_seeded_block_touches_the_runs_alone(
+    monkeypatch: pytest.MonkeyPatch, name: str, touched: list[str]
+) -> None:
+    seen: dict[str, list[str]] = {"read": [], "written": [], "seeded": []}
+    entered: list[str] = []
+
+    @contextlib.contextmanager
+    def on(gpu: torch.device) -> Iterator[None]:
+        entered.append(str(gpu))
+        yield
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda gpu: seen["read"].append(str(gpu)))
+    monkeypatch.setattr(torch.cuda, "set_rng_state", lambda state, gpu: seen["written"].append(str(gpu)))
+    monkeypatch.setattr(torch.cuda, "device", on)
+    monkeypatch.setattr(torch.cuda, "manual_seed", lambda seed: seen["seeded"].append(entered[-1]))
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", lambda seed: pytest.fail("every GPU is seeded"))
+    with machine.seeded(0, "initialisation", torch.device(name)):
+        pass
+    assert seen == dict.fromkeys(seen, touched)
 
 
 def test_a_phase_starts_with_a_random_state_of_its_own() -> None:
