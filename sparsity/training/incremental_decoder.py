@@ -3,7 +3,8 @@
 The network is Hugging Face's; what differs from its own `forward` with a cache is where the time goes: keys and values
 of the encoder's output are computed once per sentence and read by all of its beams (never copied per beam, never
 reordered), the three projections of self-attention are one product, and the cache grows by blocks, so that shapes
-change every `BLOCK` tokens only. Everything a step needs lies on the device; the host reads nothing.
+change every `BLOCK` tokens only. Everything a step needs lies on the device, and the host, which counts the positions,
+reads nothing.
 
 Shapes: B sentences, K beams, S source positions, W cached target positions, H heads, D = width / H, V tokens.
 """
@@ -114,7 +115,6 @@ class IncrementalDecoder:
     def __init__(self, weights: DecoderWeights, encoded: Tensor, attention_mask: Tensor, num_beams: int) -> None:
         self._weights, self._num_beams = weights, num_beams
         self._num_positions = 0
-        self._position = torch.zeros(1, dtype=torch.int64, device=encoded.device)
         self._source_mask = attention_mask.bool()[:, None, None, :]  # [B, 1, 1, S]
         self._source = [self._heads(layer.cross_kv(encoded), 2) for layer in weights.layers]  # each [2, B, H, S, D]
         rows, width = len(encoded) * num_beams, encoded.shape[2]
@@ -139,15 +139,15 @@ class IncrementalDecoder:
         torch.index_select(self._cache, 0, parents, out=self._spare)  # two buffers by turns: no allocation per token
         self._cache, self._spare = self._spare, self._cache
         if self._num_positions == self._cache.shape[4]:
+            del self._spare  # so that there are never three
             self._cache = F.pad(self._cache, (0, 0, 0, BLOCK))
             self._spare = torch.empty_like(self._cache)
         weights = self._weights
-        hidden = weights.tokens[tokens] * weights.embed_scale + weights.positions[self._position]
+        hidden = weights.tokens[tokens] * weights.embed_scale + weights.positions[self._num_positions]
         hidden = weights.embedding_norm(hidden)
-        is_past = torch.arange(self._cache.shape[4], device=hidden.device) <= self._position
+        is_past = torch.arange(self._cache.shape[4], device=hidden.device) <= self._num_positions
         for layer, cache, source in zip(weights.layers, self._cache.unbind(1), self._source, strict=True):
             hidden = self._layer(layer, hidden, cache, source, is_past)
-        self._position += 1
         self._num_positions += 1
         return weights.head(hidden).float()
 
@@ -160,6 +160,7 @@ class IncrementalDecoder:
         self._source_mask = self._source_mask[sentences]
         self._source = [source.index_select(1, sentences) for source in self._source]
         beams = torch.arange(self._num_beams, device=sentences.device)
+        del self._spare
         self._cache = self._cache.index_select(0, (sentences[:, None] * self._num_beams + beams).flatten())
         self._spare = torch.empty_like(self._cache)
 
@@ -172,8 +173,8 @@ class IncrementalDecoder:
     def _attend_to_past(self, layer: _Layer, hidden: Tensor, cache: Tensor, is_past: Tensor) -> Tensor:
         query, key, value = self._heads(layer.self_qkv(hidden)[:, None], 3)  # each [B * K, H, 1, D]
         keys, values = cache.unbind(1)
-        keys.index_copy_(2, self._position, key)
-        values.index_copy_(2, self._position, value)
+        here = slice(self._num_positions, self._num_positions + 1)
+        keys[:, :, here], values[:, :, here] = key, value  # where index_copy_ sorts, under deterministic algorithms
         attended = F.scaled_dot_product_attention(query, keys, values, attn_mask=is_past[None, None, None])
         return attended.flatten(1)
 

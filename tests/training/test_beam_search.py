@@ -13,7 +13,8 @@ from transformers import BartForConditionalGeneration
 
 from sparsity.training import beam_search as module
 from sparsity.training.beam_search import Search, beam_search
-from sparsity.training.incremental_decoder import DecoderWeights
+from sparsity.training.incremental_decoder import DecoderWeights, IncrementalDecoder
+from tests.recorded_graph import Recorder
 from tests.training.tiny_bart import BOS, EOS, PAD, copier, sources, tiny_bart
 
 Ids = list[list[int]]
@@ -107,6 +108,17 @@ def test_the_search_stops_when_the_last_sentence_is_done(monkeypatch: pytest.Mon
     sizes = watched_sizes(monkeypatch)
     ours(copier(), ids[short], mask[short], search(4, 0.6, 304))
     assert len(sizes) < 100
+
+
+def test_a_token_is_put_into_its_place_without_sorting() -> None:
+    """Under deterministic algorithms a GPU sorts the places that index_copy_ and index_put_ write to."""
+    ids, mask = sources(3)
+    weights = DecoderWeights(tiny_bart())
+    decoder = IncrementalDecoder(weights, torch.zeros(*ids.shape, weights.positions.shape[1]), mask, num_beams=2)
+    with torch.no_grad(), Recorder() as recorder:
+        decoder.step(torch.full((6,), BOS), torch.arange(6))
+    names = {func._schema.name for func, *_ in recorder.operations}
+    assert "aten::copy_" in names and not names & {f"aten::{name}" for name in ("index_copy_", "index_put_", "sort")}
 
 
 def watched_sizes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
