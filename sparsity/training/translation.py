@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.bleu import Bleu, corpus_bleu
 from sparsity.training.incremental_decoder import DecoderWeights
+from sparsity.training.search_memory import most_sentences
 from sparsity.training.token_loss import CHUNK_TOKENS, token_cross_entropy
 
 if TYPE_CHECKING:
@@ -138,10 +139,12 @@ class Translation:
     ) -> dict[int, str]:
         """Place in the split -> generated text on one line, for the chosen places; the model is in evaluation mode."""
         weights, search, wanted = DecoderWeights(model), self._search(model, text), set(chosen)
+        most = most_sentences(weights, search)
         hypotheses: dict[int, str] = {}
         for places, input_ids, attention_mask in text:
-            rows = [row for row, place in enumerate(places.tolist()) if place in wanted]
-            if rows:
+            of_batch = [row for row, place in enumerate(places.tolist()) if place in wanted]
+            for start in range(0, len(of_batch), most):
+                rows = of_batch[start : start + most]
                 ids, mask = input_ids[rows], attention_mask[rows]
                 encoded = model.model.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
                 lines = text.decode(beam_search(weights, encoded, mask, search))

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from sparsity.benchmark.huggingface import as_inputs
+from sparsity.training.beam_search import beam_search
 from sparsity.training.bleu import corpus_bleu
+from sparsity.training.incremental_decoder import DecoderWeights
 from sparsity.training.tasks import WritesText
 from sparsity.training.translation import Translation
 from tests.recorded_graph import Recorder
@@ -97,6 +99,21 @@ def test_hypotheses_stand_in_the_order_of_the_split() -> None:
     plain = model.generate(input_ids=text.ids, attention_mask=text.mask, num_beams=3, length_penalty=0.6, max_length=20)
     assert task.hypotheses == text.decode(plain)
     assert metrics["bleu"] == corpus_bleu(task.hypotheses, text.references, "13a").score
+
+
+def test_no_more_sentences_are_searched_at_once_than_fit_and_the_texts_stay_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole, sizes = evaluate()[0].hypotheses, []
+
+    def watched(weights: DecoderWeights, encoded: Tensor, *rest: Any) -> Tensor:
+        sizes.append(len(encoded))
+        return beam_search(weights, encoded, *rest)
+
+    monkeypatch.setattr("sparsity.training.translation.beam_search", watched)
+    monkeypatch.setattr("sparsity.training.translation.most_sentences", lambda weights, search: 3)
+    assert evaluate()[0].hypotheses == whole
+    assert sizes == [3, 3, 2, 3, 3, 2, 3, 1]
 
 
 @pytest.mark.parametrize("was_training", [True, False])
