@@ -75,10 +75,6 @@ class RecordedGraph(Generic[T]):
             repeat(func, args, kwargs, made)
         return self._result
 
-    def eagerly(self, act: Callable[[], T]) -> T:
-        """Call a function of the same kind as it is."""
-        return act()
-
 
 @torch.no_grad()
 def repeat(func: OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any], made: Any) -> None:

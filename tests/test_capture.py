@@ -14,6 +14,7 @@ from sparsity import config, pipeline, workspace
 from sparsity.phase import Interrupted
 from sparsity.plan import make_plan
 from sparsity.pruning import masks
+from sparsity.pruning.summary import IrrelevanceProbe
 from sparsity.settings import (
     LrScheduleSettings,
     MachineSettings,
@@ -102,6 +103,32 @@ def test_accumulation_can_be_captured(final_network: FinalNetwork, tmp_path: Pat
     assert_same(captured, final_network(tmp_path / "eager", capture=False, regularise=accumulated))
 
 
+def test_the_steps_before_evaluations_are_replayed_too_and_observe_what_eager_ones_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    replace_graphs(monkeypatch)
+    observe, num_observed = IrrelevanceProbe.observe, 0
+
+    def counted(self: IrrelevanceProbe, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        nonlocal num_observed
+        num_observed += 1
+        observe(self, parameters, gradients)
+
+    monkeypatch.setattr(IrrelevanceProbe, "observe", counted)
+    figures = {}
+    for capture in (False, True):
+        num_observed = 0
+        run = tiny_run(tmp_path / str(capture), machine=MachineSettings("cpu", capture=capture))
+        figures[capture] = [irrelevances(row) for row in run.rows("evaluation")]
+    # of the first phase's 8: three before the graph and the one of its recording; the final ones are evaluated once
+    assert (len(figures[True]), num_observed) == (8 + 1 + 1, 4 + 1 + 1)
+    assert figures[True] == figures[False] and all(figures[True])
+
+
+def irrelevances(row: dict[str, Any]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name.startswith("irrelevance/")}
+
+
 @pytest.mark.parametrize("experiment", ["lenet5_mnist", "resnet32_cifar10"])
 def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
     monkeypatch: pytest.MonkeyPatch, experiment: str, tmp_path: Path
@@ -119,7 +146,8 @@ def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
     with JsonlWriter(tmp_path / "metrics.jsonl", 1) as log:
         work = Workspace(built, device, data, tmp_path, {}, plan, log, Mirrors())
         phase = work.phase("regularise", settings.regularise, settings.pruner, 0)
-        for act in (phase.trainer.train_step, lambda: work.evaluate(phase.model, data.val)):
+        train_step, observed_step = phase.trainer.train_step, partial(phase.trainer.train_step, observe=True)
+        for act in (train_step, observed_step, partial(work.evaluate, phase.model, data.val)):
             act()
             with Recorder() as recorder:
                 act()

@@ -9,6 +9,8 @@ from torch import Tensor
 from sparsity.pruning.scores import irrelevance
 from sparsity.settings import PenaltySettings
 
+FIGURES = ("mean", "min", "below_0.99")
+
 
 def sparsity(num_kept: int, num_total: int) -> float:
     """Pruned weights over all weights, in [0, 1]."""
@@ -33,31 +35,27 @@ class IrrelevanceProbe:
     """
 
     def __init__(self, names: Sequence[str], penalty: PenaltySettings, multipliers: Mapping[str, Tensor]) -> None:
-        self._names, self._penalty, self._multipliers = tuple(names), penalty, multipliers
-        self._figures: dict[str, Tensor] = {}
+        self._names = [f"irrelevance/layer/{name}/{figure}" for name in names for figure in FIGURES]
+        self._penalty, self._multipliers = penalty, [multipliers[name] for name in names]
+        self._figures = torch.full((len(names), len(FIGURES)), math.nan, device=self._multipliers[0].device)
 
     def observe(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Measure the unedited gradients of one step."""
-        p = self._penalty
-        for name, gradient in zip(self._names, gradients, strict=True):
-            multiplier = self._multipliers[name]
+        p, rows = self._penalty, []
+        for multiplier, gradient in zip(self._multipliers, gradients, strict=True):
             values = irrelevance(gradient, p.alpha, p.irrelevance, p.scale_free, multiplier)
-            self._figures |= _distribution(f"irrelevance/layer/{name}", values, multiplier)
+            rows.append(_distribution(values, multiplier))
+        self._figures.copy_(torch.stack(rows))
 
     def figures(self) -> dict[str, float]:
         """`irrelevance/layer/<parameter>/{mean,min,below_0.99}` of the last step observed, where weights are kept."""
-        if not self._figures:
-            return {}
-        values = torch.stack(list(self._figures.values())).tolist()  # in one transfer
-        return {name: value for name, value in zip(self._figures, values, strict=True) if not math.isnan(value)}
+        values = self._figures.flatten().tolist()  # in one transfer
+        return {name: value for name, value in zip(self._names, values, strict=True) if not math.isnan(value)}
 
 
-def _distribution(prefix: str, values: Tensor, multiplier: Tensor) -> dict[str, Tensor]:
-    """Mean, minimum and share below 0.99 over the kept weights; NaN where none is kept."""
+def _distribution(values: Tensor, multiplier: Tensor) -> Tensor:
+    """The FIGURES of the kept weights: mean, minimum and share below 0.99; NaN where none is kept."""
     count = multiplier.sum()
     smallest = torch.where(multiplier != 0, values, math.inf).min()
-    return {
-        f"{prefix}/mean": (values * multiplier).sum() / count,
-        f"{prefix}/min": torch.where(count > 0, smallest, math.nan),
-        f"{prefix}/below_0.99": ((values < 0.99) * multiplier).sum() / count,
-    }
+    mean, share = (values * multiplier).sum() / count, ((values < 0.99) * multiplier).sum() / count
+    return torch.stack([mean, torch.where(count > 0, smallest, math.nan), share])

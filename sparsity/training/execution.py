@@ -1,5 +1,7 @@
 """How is a step executed? Precision, fusion and CUDA graphs: they change speed and rounding, never the algorithm."""
 
+import functools
+import gc
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -38,12 +40,12 @@ class Replay(Generic[T]):
 
     Args:
         act: the function; Python branches in it are taken once and for all at the capture.
-        num_eager: calls before the capture, on the stream of the capture, so that autograd's nodes belong to it.
+        num_eager: calls before the capture, on the stream of all captures, so that autograd's nodes belong to it.
     """
 
     def __init__(self, act: Callable[[], T], num_eager: int = NUM_EAGER_CALLS) -> None:
         self._act, self._num_eager = act, num_eager
-        self._stream = torch.cuda.Stream()
+        self._stream = _side_stream()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: T
 
@@ -51,18 +53,24 @@ class Replay(Generic[T]):
         """Act once."""
         if self._num_eager > 0:
             self._num_eager -= 1
-            return self.eagerly(self._act)
+            return self._eagerly()
         if self._graph is None:
             self._graph = torch.cuda.CUDAGraph()
+            gc.collect()  # what lies in cycles must not be freed during the capture, which that would break
             with torch.cuda.graph(self._graph, stream=self._stream):  # records, and executes nothing
                 self._result = self._act()
         self._graph.replay()
         return self._result
 
-    def eagerly(self, act: Callable[[], T]) -> T:
-        """Call a function of the same kind without capturing it, on the stream of the capture."""
+    def _eagerly(self) -> T:
         self._stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(self._stream):
-            result = act()
+            result = self._act()
         torch.cuda.current_stream().wait_stream(self._stream)
         return result
+
+
+@functools.cache
+def _side_stream() -> torch.cuda.Stream:
+    """The stream of all captures: two graphs of the same weights share autograd's nodes."""
+    return torch.cuda.Stream()

@@ -7,6 +7,7 @@ heard of pruning. Between two yields the host asks the device for nothing but on
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -118,7 +119,10 @@ class Trainer:
         names = [name for recorded in self._recorded for name in recorded]
         self._recorder = StepRecorder(["train/loss", "train/learning_rate", *names], RECORDER_CAPACITY, device)
         self._num_undrained = 0
-        self._replay = Replay(self._learn) if self.execution.capture and batches.is_resident else None
+        self._learning: Callable[[], None] = self._learn
+        self._observing: Callable[[], None] = partial(self._learn, observe=True)
+        if self.execution.capture and batches.is_resident:  # one graph each: a graph cannot branch
+            self._learning, self._observing = Replay(self._learning), Replay(self._observing)
         self._edit: Callable[[list[Tensor]], None] = self._edit_gradients
         if self.execution.compile != "none" and self.extensions.gradient_edits:
             self._edit = torch.compile(self._edit_gradients, dynamic=False)
@@ -154,12 +158,10 @@ class Trainer:
         """
         self._take_place()
         self._set_learning_rate()
-        if self._replay is None:
-            self._learn(observe)
-        elif observe:  # the one step of many that does more than the captured one
-            self._replay.eagerly(lambda: self._learn(observe))
+        if observe:
+            self._observing()
         else:
-            self._replay()
+            self._learning()
         self.step += 1
         self._num_undrained += 1
 

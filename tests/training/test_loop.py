@@ -1,6 +1,6 @@
 """Does the loop train as torch does, evaluate when it promises to, and stop at the first loss that is not finite?"""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
@@ -333,28 +333,6 @@ def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts() -> None:
 
 
 # Execution
-
-
-def test_only_the_steps_that_are_observed_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[str] = []
-
-    class Recording:
-        def __init__(self, act: Callable[[], None]) -> None:
-            self.act = act
-
-        def __call__(self) -> None:
-            calls.append("replayed")
-            self.act()
-
-        def eagerly(self, act: Callable[[], None]) -> None:
-            calls.append("eager")
-            act()
-
-    loop = trainer(network(), phase(1, every=4))
-    loop._replay = Recording(loop._learn)  # type: ignore[assignment]
-    ours = finish(loop)
-    assert calls == [*["replayed"] * 3, "eager"] * 2 + ["replayed", "eager"]
-    assert same(weights(ours), weights(finish(trainer(network(), phase(1, every=4)))))
 
 
 @pytest.mark.slow
