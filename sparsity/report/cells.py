@@ -36,16 +36,17 @@ def _around(mean: float | None, half: float | None, kind: Kind) -> str:
 
 
 def comparison(item: Comparison) -> list[str]:
-    """Paper, tolerance, ours, 95 % interval, n, difference, its 95 % interval, verdict of one printed number."""
+    """Paper, tolerance, ours, 95 % interval, n, difference with its 95 % interval, verdict of one printed number."""
     count = "" if item.ours is None else str(item.ours.n)
+    around = _around(item.difference, item.half_width, item.kind)
+    around = f"({around})" if around else ""
     return [
         number(item.paper, item.kind),
         "±" + number(item.tolerance, item.kind),
         spread(item.ours, item.kind),
         interval(item.ours, item.kind),
         count,
-        number(item.difference, item.kind, sign="+"),
-        _around(item.difference, item.half_width, item.kind),
+        f"{number(item.difference, item.kind, sign='+')} {around}".rstrip(),
         item.words,
     ]
 

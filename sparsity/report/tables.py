@@ -78,8 +78,8 @@ def _rule(paper: PaperExperiment, items: Sequence[Comparison]) -> str:
 
 def _comparison_table(items: Sequence[Comparison]) -> Table:
     header = [
-        *("Result", "Number", "Table", "Paper", "Tolerance", "Ours", "95 % interval", "n", "Difference"),
-        *("Its 95 % interval", "Verdict"),
+        *("Result", "Number", "Table", "Paper", "Tolerance", "Ours", "95 % interval", "n"),
+        *("Difference (its 95 % interval)", "Verdict"),
     ]
     rows = [[_result(item), item.number, str(item.table), *comparison(item)] for item in items]
     return table(header, rows)
