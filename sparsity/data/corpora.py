@@ -11,7 +11,15 @@ from itertools import islice
 from pathlib import Path
 
 from sparsity.data.catalogue import FILES, STAND_INS
-from sparsity.data.dialogues import DIALOGUE_TOKENS, Dialogue, chosen, pairs, plain_reply, read_dialogues
+from sparsity.data.dialogues import (
+    DIALOGUE_TOKENS,
+    Dialogue,
+    check_disjoint,
+    chosen,
+    pairs,
+    plain_reply,
+    read_dialogues,
+)
 from sparsity.data.download import DataError, RemoteFile, checksum, fetch_readable
 from sparsity.data.lines import Lines, Pair, Parallel
 from sparsity.data.plain_text import detokenised, unchanged
@@ -170,7 +178,9 @@ def _dialogue_files(name: str, files: dict[str, RemoteFile], data_dir: str, posi
     paths = {role: fetch_readable(file, data_dir) for role, file in files.items()}
     checksums = {file.path: checksum(file, data_dir) for file in files.values()}
     dialogues = read_dialogues(paths["dialogues"])
-    parts = {part: chosen(dialogues, paths[part]) for part in ("train", "dev", "test")}
+    lists = {part: paths[part] for part in ("train", "dev", "test")}
+    check_disjoint(lists.values())
+    parts = {part: chosen(dialogues, path) for part, path in lists.items()}
     return _conversation(name, parts, positional, digest(checksums), checksums)
 
 

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ def read_dialogues(path: Path) -> dict[str, Dialogue]:
     """
     text = read_text(path)
     try:
-        return dict(_dialogue(entry) for entry in json.loads(text))
+        return _by_name(_dialogue(entry) for entry in json.loads(text))
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is not in Taskmaster-1's schema ({error}): remove it and run again.") from error
 
@@ -34,6 +34,24 @@ def read_dialogues(path: Path) -> dict[str, Dialogue]:
 def read_ids(path: Path) -> list[str]:
     """The ids of an official list, `train.csv` and the like: one a line, followed by a comma."""
     return [line.rstrip(",") for line in Lines(path) if line.strip(" ,")]
+
+
+def check_disjoint(lists: Iterable[Path]) -> None:
+    """Hold each dialogue to one part: one that is trained on and tested with would flatter every figure.
+
+    Raises:
+        DataError: naming the first id that stands in two lists, or twice in one.
+    """
+    seen: dict[str, Path] = {}
+    for path in lists:
+        for name in read_ids(path):
+            if name in seen:
+                where = f"twice in {path}" if seen[name] == path else f"in {seen[name]} and in {path}"
+                raise DataError(
+                    f"The dialogue {name} is named {where}, but it may belong to one part only, once: remove these "
+                    "lists and run again, so that they are had anew."
+                )
+            seen[name] = path
 
 
 def chosen(dialogues: Mapping[str, Dialogue], ids: Path) -> list[Dialogue]:
@@ -78,6 +96,15 @@ def plain_reply(target: str) -> str:
 
 def _by_position(dialogue: Dialogue) -> Dialogue:
     return [("ASSISTANT" if number % 2 else "USER", text) for number, (_, text) in enumerate(dialogue)]
+
+
+def _by_name(entries: Iterable[tuple[str, Dialogue]]) -> dict[str, Dialogue]:
+    dialogues: dict[str, Dialogue] = {}
+    for name, turns in entries:
+        if name in dialogues:
+            raise ValueError(f"dialogue {name} stands there twice")
+        dialogues[name] = turns
+    return dialogues
 
 
 def _dialogue(entry: dict[str, Any]) -> tuple[str, Dialogue]:

@@ -89,6 +89,13 @@ def test_a_turn_without_a_text_is_named_with_its_dialogue(
         read_dialogues(path)
 
 
+def test_a_dialogue_that_stands_there_twice_is_refused(tmp_path: Path) -> None:
+    entry = {"conversation_id": "dlg-7", "utterances": []}
+    (tmp_path / "d.json").write_text(json.dumps([entry, entry]))
+    with pytest.raises(DataError, match=r"d\.json is not in Taskmaster-1's schema \(dialogue dlg-7 stands there twice\)"):
+        read_dialogues(tmp_path / "d.json")
+
+
 def test_a_dialogue_without_turns_gives_no_pair_and_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "dev.csv").write_text("dlg-1,\ndlg-2,\n")
     with caplog.at_level(logging.WARNING):

@@ -223,6 +223,22 @@ def test_taskmasters_pairs_are_counted_for_later_plans(tmp_path: Path, monkeypat
         assert len(data.train) == size == split_sizes("taskmaster1", "real", protocol, data_dir=data_dir).train
 
 
+@pytest.mark.parametrize(("lists", "where"), [("train test", "in {0} and in {1}"), ("dev dev", "twice in {0}")])
+def test_a_dialogue_in_two_parts_is_refused_before_anything_is_tokenised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: str, where: str
+) -> None:
+    monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
+    anybodys = {role: replace(file, sha256=None) for role, file in FILES["taskmaster1"].items()}
+    monkeypatch.setitem(FILES, "taskmaster1", anybodys)
+    taskmaster(tmp_path / "mirror", ["USER", "ASSISTANT"])
+    first, second = lists.split()
+    put(tmp_path / "mirror", f"taskmaster1/{second}.csv", f"dlg-{second},\ndlg-{first},\n")
+    with pytest.raises(DataError) as caught:
+        load("taskmaster1", str(tmp_path / "data"), source="real")
+    named = where.format(*(tmp_path / "data" / "taskmaster1" / f"{name}.csv" for name in (first, second)))
+    assert str(caught.value).startswith(f"The dialogue dlg-{first} is named {named}, but it may belong to one part only")
+
+
 def test_other_dialogues_than_the_published_ones_are_not_taken_for_taskmaster1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -76,7 +76,7 @@ def test_a_phase_resumed_under_another_memory_layout_ends_like_one_that_never_st
 ) -> None:
     def start(layout: torch.memory_format) -> Trainer:
         """In float64, where a layout changes what rounding leaves alone."""
-        model = network(dtype=torch.float64).to(memory_format=layout)  # type: ignore[call-overload]
+        model = network(dtype=torch.float64).to(memory_format=layout)
         return trainer(model, phase(2, every=5, optimizer=settings), batches=FakeBatches(dtype=torch.float64))
 
     whole, resumed = (start(layout) for layout in layouts)
