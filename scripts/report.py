@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sparsity.files import run_script
+from sparsity.files import check_folder, run_script, visible
 from sparsity.report.publish import publish
 from sparsity.report.records import find_runs
 from sparsity.report.sweep import render_sweep
@@ -17,6 +17,7 @@ def main() -> int:
     """Run the command line and return the exit status; a damaged file is one sentence and 1."""
     arguments = parse_arguments()
     try:
+        check_folder(arguments.results, "the results folder, by default the repository's")
         if arguments.sweep:
             print(render_sweep(arguments.results, arguments.sweep))
         elif arguments.runs:
@@ -45,9 +46,17 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def report(results: Path) -> None:
-    """Copy new records out of results/runs, then write the page from all published ones."""
+    """Copy new records out of results/runs, then write the page from all published ones.
+
+    Raises:
+        ValueError: if the folder holds nothing to report, or a damaged file.
+    """
     from sparsity.report.page import write_page  # draws: the tables of a terminal need not wait for matplotlib
 
+    if not any(visible((results / "paper").glob("*.yaml"), results)):
+        raise ValueError(f"{results} holds no paper/*.yaml to compare with; name the results folder of the repository.")
+    if not find_runs(results) and not find_runs(results / "runs"):
+        raise ValueError(f"{results} holds no finished run to report; make one first, e.g. with scripts/train.py.")
     for directory in publish(results):
         print(f"published {directory}")
     for page in write_page(results):

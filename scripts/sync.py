@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from sparsity.files import run_script
+from sparsity.files import check_folder, run_script
 from sparsity.sync import send, unsent
 from sparsity.tracking import wandb_mode
 
@@ -15,7 +15,13 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; a run that cannot be sent stops no other."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
-    directories = unsent(parser.parse_args(arguments).results)
+    results = parser.parse_args(arguments).results
+    try:
+        check_folder(results, "the results folder, by default the repository's")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    directories = unsent(results)
     if not directories:
         print("Nothing to send: no finished or interrupted run has an offline file that was not sent.")
         return 0

@@ -21,6 +21,16 @@ def visible(paths: Iterable[Path], root: Path) -> list[Path]:
     return sorted(path for path in paths if not any(name.startswith(".") for name in path.relative_to(root).parts))
 
 
+def check_folder(path: Path, what: str) -> None:
+    """Hold a folder that is only read to be there: of a misspelt one everything would be said to be empty.
+
+    Raises:
+        ValueError: naming it and what it should be.
+    """
+    if not path.is_dir():
+        raise ValueError(f"There is no folder {path}; name {what}.")
+
+
 def temporary(path: Path) -> Path:
     """Where this process alone writes what is to become `path`: two that write the same file do not meet there."""
     return path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")

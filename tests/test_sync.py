@@ -138,6 +138,12 @@ def test_without_offline_runs_there_is_nothing_to_send(tmp_path: Path, capsys: p
     assert capsys.readouterr().out.startswith("Nothing to send")
 
 
+def test_a_results_folder_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["--results", str(tmp_path / "typo")]) == 1
+    sentence = f"error: There is no folder {tmp_path}/typo; name the results folder, by default the repository's.\n"
+    assert capsys.readouterr() == ("", sentence)
+
+
 def test_without_a_login_nothing_is_sent_and_the_status_says_so(
     results: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -6,7 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.report.fake_results import REPOSITORY, AddRun, row
+import pytest
+
+from tests.report.fake_results import REPOSITORY, AddRun, row, summary, write_run
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -50,6 +52,29 @@ def test_a_damaged_run_ends_the_script_with_one_sentence(results: Path, add_fini
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1
     assert "summary.json cannot be used" in done.stderr
+
+
+@pytest.mark.parametrize("what", [(), ("--runs",), ("--sweep", "lambda")])
+def test_a_results_folder_that_is_not_there_is_refused_and_not_made(tmp_path: Path, what: tuple[str, ...]) -> None:
+    done = report("--results", str(tmp_path / "typo"), *what)
+    sentence = f"There is no folder {tmp_path}/typo; name the results folder, by default the repository's.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", sentence)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_without_records_gets_no_page(results: Path) -> None:
+    done = report("--results", str(results))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"{results} holds no finished run to report; make one first")
+    assert [path.name for path in results.iterdir()] == ["paper"]
+
+
+def test_a_folder_without_the_papers_numbers_gets_no_page(tmp_path: Path) -> None:
+    write_run(tmp_path, summary())
+    done = report("--results", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{tmp_path} holds no paper/*.yaml to compare with; name the results folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["lenet5_mnist"]
 
 
 def test_a_full_disk_ends_the_script_with_one_sentence(mnist_alone: Path, add_finished: AddRun) -> None:
