@@ -236,7 +236,7 @@ def test_a_dialogue_in_two_parts_is_refused_before_anything_is_tokenised(
     with pytest.raises(DataError) as caught:
         load("taskmaster1", str(tmp_path / "data"), source="real")
     named = where.format(*(tmp_path / "data" / "taskmaster1" / f"{name}.csv" for name in (first, second)))
-    assert str(caught.value).startswith(f"The dialogue dlg-{first} is named {named}, but it may belong to one part only")
+    assert str(caught.value).startswith(f"The dialogue dlg-{first} is named {named}, but it may belong to one part")
 
 
 def test_other_dialogues_than_the_published_ones_are_not_taken_for_taskmaster1(
