@@ -166,7 +166,7 @@ def workspace(
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
         plan = make_plan(settings, len(data.train))
         try:
-            yield Workspace(built, on, data, directory, {}, plan, log, Mirrors())
+            yield Workspace(built, on, data, directory, {}, {}, plan, log, Mirrors())
         finally:
             log.finish(0)
 

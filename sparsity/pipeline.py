@@ -105,6 +105,8 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
 def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
     """Load a dense network from a checkpoint of ours or a plain state dict; it names what it saw, or nobody knows."""
     saved: Any = load_checkpoint(path)
+    if provenance.identity(work.settings) != work.identity:
+        raise ValueError(f"{path} was changed while this run began; start it again.")
     saved = saved if isinstance(saved, dict) else {}
     saw = [str(name) for name in saved["saw"]] if isinstance(saved.get("saw"), list) else None
     return _measured(work, path, saved.get("weights", saved), Baseline("file", checkpoint=path.name, saw=saw))

@@ -1,11 +1,13 @@
 """Which run is this, and what made it? Fingerprints, run directories, manifests and locks; free of torch.
 
-A run's identity is its scientific settings and its seed. Device, workers, tracking and paths stay out of it, and so
-does every setting that has its default value: a new setting leaves old fingerprints unchanged.
+A run's identity is its scientific settings, with the content of the file it starts from, and its seed. Device, workers,
+tracking and paths stay out of it, and so does every setting that has its default value: a new setting leaves old
+fingerprints unchanged.
 """
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -47,19 +49,32 @@ class BusyError(ValueError):
 
 
 def fingerprint(settings: Settings) -> str:
-    """The identity of a run apart from its seed: ten hexadecimal digits."""
-    return _digest(identity(settings))
+    """The identity of a run apart from its seed: ten hexadecimal digits. Raises as `identity`."""
+    return digest(identity(settings))
 
 
 def identity(settings: Settings) -> dict[str, Any]:
-    """Dotted path -> value of the scientific settings that differ from their defaults: what the fingerprint digests."""
+    """Dotted path -> value of the scientific settings that differ from their defaults: what the fingerprint digests.
+
+    In the place of `baseline.path` stands the sha256 of the file, under `baseline.sha256`: another network under an old
+    name is another start, and the same one elsewhere is not.
+
+    Raises:
+        ValueError: if the file of `baseline=file` is not there.
+    """
     return {path: value for path, value in _changed(settings).items() if not path.startswith(_NEVER_IDENTITY)}
+
+
+def digest(identity: dict[str, Any]) -> str:
+    """Ten hexadecimal digits that stand for an identity."""
+    text = json.dumps(identity, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 def baseline_fingerprint(settings: Settings) -> str:
     """The identity of a baseline apart from its seed: runs that share it share the trained network."""
     changed = _changed(settings)
-    return _digest({path: value for path, value in changed.items() if path.startswith(_OF_BASELINE)})
+    return digest({path: value for path, value in changed.items() if path.startswith(_OF_BASELINE)})
 
 
 def run_directory(settings: Settings) -> Path:
@@ -204,19 +219,32 @@ def _runs(settings: Settings) -> Path:
 
 
 def _changed(settings: Settings) -> dict[str, Any]:
-    """Dotted path -> value of every setting that differs from its default."""
+    """Dotted path -> value of every setting that differs from its default; of a file to start from, its sha256."""
     defaults = dict(leaves(Settings()))
-    return {path: _as_ever(value) for path, value in leaves(settings) if value != defaults[path]}
+    changed = {path: _as_ever(value) for path, value in leaves(settings) if value != defaults[path]}
+    if settings.baseline.source == "file":
+        changed["baseline.sha256"] = _sha256(Path(changed.pop("baseline.path")))
+    return changed
+
+
+def _sha256(path: Path) -> str:
+    if path.is_dir():
+        raise ValueError(f"baseline.path={path} is a folder; name the checkpoint in it.")
+    if not path.is_file():
+        raise ValueError(f"There is no checkpoint at {path}; check baseline.path.")
+    status = path.stat()
+    return _sha256_of(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache  # a file of hundreds of MB is asked for several times a run
+def _sha256_of(path: Path, *status: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _as_ever(value: Any) -> Any:
     """A setting as its fingerprint knows it: a constructor with the arguments that it once had."""
     return _RETIRED.get(str(value.get("_target_")), {}) | value if isinstance(value, dict) else value
-
-
-def _digest(identity: dict[str, Any]) -> str:
-    text = json.dumps(identity, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:IDENTITY_LENGTH]
 
 
 def _code() -> dict[str, Any]:

@@ -172,10 +172,11 @@ class Setup:
 class Workspace(Setup):
     """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given.
 
-    `origin` is the code, the command and the device as they were when the run was opened.
+    `identity` is which run it is; `origin` the code, the command and the device; both as the run was opened.
     """
 
     directory: Path
+    identity: dict[str, Any]
     origin: dict[str, Any]
     plan: Plan
     log: JsonlWriter
@@ -248,7 +249,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         ValueError: if the data cannot be had or do not fit the network, or the device is not there.
     """
     settings = experiment.settings
-    directory = provenance.run_directory(settings)
+    directory, identity = provenance.run_directory(settings), provenance.identity(settings)
     with provenance.locked(directory, wait=False):
         remove_temporaries(directory)
         device = machine.prepare(settings.machine)
@@ -265,7 +266,9 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
             _announce(plan, data)
             _open_mirrors(mirrors, settings, plan, directory)
             with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
-                yield Workspace(experiment, device, data, directory, origin, plan, log, mirrors, interrupt_after)
+                yield Workspace(
+                    experiment, device, data, directory, identity, origin, plan, log, mirrors, interrupt_after
+                )
             ending, exit_code = {"status": "done"}, 0
         except BaseException as error:
             ending = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}

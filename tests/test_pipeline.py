@@ -9,11 +9,12 @@ import torch
 
 from sparsity import pipeline, provenance
 from sparsity.data.batches import ImageSplit
+from sparsity.data.vision import ImageData
 from sparsity.phase import Interrupted
 from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
 from sparsity.workspace import Setup
-from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
+from tests.tiny_runs import TinyNet, TinyRun, tiny_data, tiny_experiment, tiny_run, tiny_settings
 
 TRAINED = BaselineSettings(source="train", num_epochs=2, batch_size=5, evaluate_every_steps=4)
 L2 = PrunerSettings("l2", True, PenaltySettings("l2", 1e-1))
@@ -125,13 +126,46 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path, content: objec
         from_file(tmp_path, path)
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", None])
-def test_a_damaged_or_missing_file_is_refused(tmp_path: Path, content: bytes | None) -> None:
+@pytest.mark.parametrize("content", [b"", b"not a checkpoint"])
+def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "model.pt"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="damaged" if content is not None else "There is no checkpoint at"):
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged"):
         from_file(tmp_path, path)
+
+
+def test_a_file_that_is_changed_while_a_run_begins_is_not_taken_for_the_one_it_was(
+    scored: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(scored.read_bytes())
+    experiment = tiny_experiment(tmp_path, baseline=BaselineSettings(source="file", path=str(path)))
+
+    def slow_data() -> ImageData:
+        """Meanwhile somebody exports another network under the same name."""
+        torch.save(load_checkpoint(scored) | {"note": "another"}, path)
+        return tiny_data()
+
+    with pytest.raises(ValueError, match=r"model\.pt was changed while this run began; start it again"):
+        pipeline.run(replace(experiment, build_data=slow_data))
+
+
+def test_a_run_ends_as_the_one_it_began_as_even_if_the_file_it_started_from_is_gone_by_then(
+    scored: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(scored.read_bytes())
+    regularise = pipeline.regularise_and_prune
+
+    def without_file(*arguments: Any) -> Any:
+        path.unlink()
+        return regularise(*arguments)
+
+    monkeypatch.setattr(pipeline, "regularise_and_prune", without_file)
+    start = BaselineSettings(source="file", path=str(path))
+    summary = pipeline.run(tiny_experiment(tmp_path, baseline=start))
+    assert summary["settings"]["baseline.sha256"]
+    assert summary["fingerprint"] == provenance.digest(summary["settings"])
 
 
 class NormedNet(TinyNet):

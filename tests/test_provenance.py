@@ -1,5 +1,6 @@
 """Which run is this: what its identity depends on, who may work in its directory, and what is done."""
 
+import hashlib
 import json
 import logging
 import shlex
@@ -75,6 +76,39 @@ def test_asking_how_a_run_stands_leaves_no_trace_as_in_a_read_only_archive(tmp_p
 )
 def test_what_is_science_changes_the_fingerprint(changes: dict[str, Any]) -> None:
     assert fingerprint(replace(BASE, **changes)) != fingerprint(BASE)
+
+
+def started_from(path: Path) -> Settings:
+    return replace(BASE, baseline=BaselineSettings(source="file", path=str(path)))
+
+
+def test_another_content_of_the_file_that_is_started_from_is_another_run(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"one network")
+    before = provenance.run_directory(started_from(path))
+    path.write_bytes(b"another network")
+    assert provenance.run_directory(started_from(path)) != before
+
+
+def test_the_same_file_elsewhere_is_the_same_start(tmp_path: Path) -> None:
+    (tmp_path / "a.pt").write_bytes(b"one network")
+    (tmp_path / "b.pt").write_bytes(b"one network")
+    first, second = (provenance.identity(started_from(tmp_path / name)) for name in ("a.pt", "b.pt"))
+    assert first == second
+    assert first["baseline.sha256"] == hashlib.sha256(b"one network").hexdigest() and "baseline.path" not in first
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("none.pt", "There is no checkpoint at {0}/none.pt; check baseline.path."),
+        ("", "baseline.path={0} is a folder; name the checkpoint in it."),
+    ],
+)
+def test_a_file_that_is_not_there_is_said_before_anything_begins(tmp_path: Path, name: str, sentence: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        provenance.run_directory(started_from(tmp_path / name))
+    assert str(caught.value) == sentence.format(tmp_path)
 
 
 def test_a_new_setting_with_its_default_leaves_the_fingerprint_unchanged() -> None:
