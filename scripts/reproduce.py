@@ -15,10 +15,9 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from sparsity import config, provenance
+from sparsity import config, driver, provenance
 from sparsity.data.sizes import split_sizes
 from sparsity.files import run_script
-from sparsity.machine import count_gpus, has_cuda
 from sparsity.plan import checkpoint_bytes, make_plan, uncut
 from sparsity.report.paper import load_paper
 from sparsity.report.terminal import render_runs
@@ -35,7 +34,6 @@ EXPERIMENTS = (
     "transformer_wmt14",
     "transformer_taskmaster1",
 )
-WHY_AUTO = {"paper": "there is a CUDA GPU", "smoke": "there is no CUDA GPU"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,7 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser().parse_intermixed_args(arguments)
     try:
         scale = config.concrete_scale(options.scale)
-        why = f" ({WHY_AUTO[scale]}; SCALE=paper, rehearsal or smoke overrides)" if options.scale == "auto" else ""
+        reason = driver.obstacle() or "there is a CUDA GPU"
+        why = f" ({reason}; SCALE=paper, rehearsal or smoke overrides)" if options.scale == "auto" else ""
         print(f"scale={scale}{why}", flush=True)
         jobs = list(list_jobs(options, scale))
         return {"run": run, "plan": plan, "status": status}[options.command](jobs)
@@ -133,9 +132,13 @@ def obstacle(job: Job) -> str | None:
     settings = job.settings
     if provenance.is_done(job.directory):
         return None
-    if settings.scale == "paper" and settings.paper.needs_gpu and settings.machine.device == "auto" and not has_cuda():
-        return "it takes days without a CUDA GPU; use a machine with one, SCALE=smoke, or MACHINE=cpu all the same."
-    return None
+    if settings.scale != "paper" or not settings.paper.needs_gpu or settings.machine.device != "auto":
+        return None
+    reason = driver.obstacle()
+    if not reason:
+        return None
+    here = "" if reason == driver.ABSENT else f" ({reason})"
+    return f"it takes days without a CUDA GPU{here}; use a machine with one, SCALE=smoke, or MACHINE=cpu all the same."
 
 
 def train(number: str, job: Job, places: "Queue[dict[str, str]]") -> bool:
@@ -154,7 +157,7 @@ def train(number: str, job: Job, places: "Queue[dict[str, str]]") -> bool:
 
 def device_environments() -> list[dict[str, str]]:
     """What to add to the environment of each of the runs that may go on side by side: a GPU of its own."""
-    num_gpus = count_gpus()
+    num_gpus = 0 if driver.obstacle() else driver.count_gpus()
     if num_gpus < 2:
         return [{}]
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(num_gpus)))

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from sparsity import driver
 from sparsity.provenance import cpu_name
 from sparsity.settings import MachineSettings
 
@@ -23,26 +24,15 @@ _MOST_KEPT_BYTES = 1 << 30
 
 
 def has_cuda() -> bool:
-    """Whether there is at least one GPU."""
-    return count_gpus() > 0
-
-
-def count_gpus() -> int:
-    """GPUs that CUDA_VISIBLE_DEVICES leaves visible; asks the driver itself, which takes no import of torch."""
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    is_there = driver.cuInit(0) == 0 and driver.cuDeviceGetCount(ctypes.byref(count)) == 0
-    return count.value if is_there else 0
+    """Whether there is a GPU that torch can use; `prepare` takes it by the same answer."""
+    return not driver.obstacle()
 
 
 def prepare(settings: MachineSettings) -> "torch.device":
     """Set threads, determinism and denormals for this process and return the device.
 
     Raises:
-        ValueError: if CUDA is asked for and there is none.
+        ValueError: if CUDA is asked for and cannot be used.
     """
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by cuBLAS when it starts
     import torch
@@ -60,10 +50,18 @@ def prepare(settings: MachineSettings) -> "torch.device":
     has_tf32 = settings.precision != "fp32"
     torch.set_float32_matmul_precision("high" if has_tf32 else "highest")
     torch.backends.cudnn.allow_tf32 = has_tf32  # torch's own default is True
-    if settings.device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto.")
-    name = "cpu" if settings.device == "cpu" or not torch.cuda.is_available() else "cuda"
-    return torch.device(name)
+    return torch.device(_chosen(settings.device))
+
+
+def _chosen(asked: str) -> str:
+    """The name of the device; why the CPU is taken where nobody has asked for it is said."""
+    obstacle = "" if asked == "cpu" else driver.obstacle()
+    if obstacle and asked == "cuda":
+        raise ValueError(f"machine.device=cuda, but {obstacle}; machine=cpu computes without one.")
+    if obstacle:
+        level = logging.INFO if obstacle == driver.ABSENT else logging.WARNING
+        logger.log(level, "%sthe CPU is taken: %s.", "" if level == logging.INFO else "warning: ", obstacle)
+    return "cpu" if obstacle or asked == "cpu" else "cuda"
 
 
 def _keep_freed_memory() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsity import machine
+from sparsity import config, driver, machine
 from sparsity.settings import MachineSettings
 
 
@@ -26,23 +26,51 @@ def as_before() -> Iterator[None]:
 
 
 def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(driver, "obstacle", lambda: driver.ABSENT)
     assert machine.prepare(MachineSettings("auto")) == torch.device("cpu")
+
+
+@pytest.mark.parametrize("obstacle", ["", driver.ABSENT, "the card is too old: take another"])
+def test_the_scale_and_the_device_are_chosen_by_one_answer(monkeypatch: pytest.MonkeyPatch, obstacle: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # which alone would take a GPU without kernels
+    monkeypatch.setattr(driver, "obstacle", lambda: obstacle)
+    on_gpu = machine.prepare(MachineSettings("auto")).type == "cuda"
+    assert on_gpu == machine.has_cuda() == (config.concrete_scale("auto") == "paper") == (not obstacle)
+
+
+@pytest.mark.parametrize(
+    ("obstacle", "said"),
+    [
+        (driver.ABSENT, "the CPU is taken: there is no CUDA GPU."),
+        ("the card is too old: take another", "warning: the CPU is taken: the card is too old: take another."),
+    ],
+)
+def test_why_the_cpu_is_taken_is_said_where_nobody_asked_for_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, obstacle: str, said: str
+) -> None:
+    monkeypatch.setattr(driver, "obstacle", lambda: obstacle)
+    with caplog.at_level("INFO"):
+        machine.prepare(MachineSettings("cpu"))
+        assert caplog.messages == []
+        machine.prepare(MachineSettings("auto"))
+    assert caplog.messages == [said]
 
 
 @pytest.mark.parametrize(("device", "expected"), [("auto", "cuda"), ("cuda", "cuda"), ("cpu", "cpu")])
 def test_a_gpu_is_taken_unless_the_cpu_is_asked_for(
     monkeypatch: pytest.MonkeyPatch, device: str, expected: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(driver, "obstacle", lambda: "")
     assert machine.prepare(MachineSettings(device)).type == expected
 
 
-def test_a_gpu_that_is_asked_for_and_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+def test_a_gpu_that_is_asked_for_and_cannot_be_used_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "obstacle", lambda: "the card is too old: take another")
     with pytest.raises(ValueError) as caught:
         machine.prepare(MachineSettings("cuda"))
-    assert str(caught.value) == "machine.device=cuda, but torch sees no GPU; use machine=cpu or machine=auto."
+    assert str(caught.value) == (
+        "machine.device=cuda, but the card is too old: take another; machine=cpu computes without one."
+    )
 
 
 def test_a_run_is_deterministic_and_flushes_denormals() -> None:

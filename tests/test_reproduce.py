@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts import reproduce
-from sparsity import config, provenance
+from sparsity import config, driver, provenance
 from sparsity.plan import checkpoint_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -47,9 +47,10 @@ def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]]
 
 
 def test_auto_says_which_scale_it_chose_and_why(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
-    monkeypatch.setattr(config, "has_cuda", lambda: False)
+    monkeypatch.setattr(driver, "obstacle", lambda: "the card is too old: take another")
     assert reproduce.main(["status", *ONE]) == 0
-    assert capsys.readouterr().out.splitlines()[0].startswith("scale=smoke (there is no CUDA GPU")
+    first = capsys.readouterr().out.splitlines()[0]
+    assert first.startswith("scale=smoke (the card is too old: take another; SCALE=paper")
 
 
 def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.CaptureFixture[str]):
@@ -148,7 +149,8 @@ def test_runs_are_spread_over_the_gpus_that_are_visible(monkeypatch: pytest.Monk
         return SimpleNamespace(returncode=0)
 
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(reproduce, "count_gpus", lambda: 2)
+    monkeypatch.setattr(driver, "ask_driver", lambda: driver.Report(num_gpus=2))
+    monkeypatch.setattr(driver, "obstacle", lambda: "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
     assert reproduce.main(["run", "--scale", "smoke", *ONE, "--seeds", "0,1"]) == 0
     assert sorted(used) == ["4", "6"]
@@ -158,13 +160,20 @@ def test_what_cannot_run_is_said_first_and_stops_no_other(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     calls = calls_to_train(monkeypatch, lambda command: 0)
-    monkeypatch.setattr(reproduce, "has_cuda", lambda: False)
+    monkeypatch.setattr(driver, "obstacle", lambda: "the card is too old: take another")
     settings = config.compose(["scale=paper", "paper.needs_gpu=true"])
     jobs = [reproduce.Job((), settings), reproduce.Job(("seed=1",), config.compose(["scale=paper"]))]
     assert reproduce.run(jobs) == 1
     assert len(calls) == 1 and "seed=1" in calls[0]
     first, *_, last = capsys.readouterr().err.splitlines()
-    assert first.startswith("cannot run: lenet5_mnist") and last.startswith("not run: lenet5_mnist")
+    assert first.startswith("cannot run: lenet5_mnist") and "GPU (the card is too old: take another);" in first
+    assert last.startswith("not run: lenet5_mnist")
+
+
+def test_gpus_that_cannot_be_used_are_no_places_to_run_side_by_side(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(driver, "ask_driver", lambda: driver.Report(num_gpus=2))
+    monkeypatch.setattr(driver, "obstacle", lambda: "the card is too old: take another")
+    assert reproduce.device_environments() == [{}]
 
 
 def test_an_unknown_experiment_is_one_sentence(capsys: pytest.CaptureFixture[str]):
