@@ -10,25 +10,23 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from sparsity import provenance
 from sparsity.compression import measure_sizes, pruned_sizes
-from sparsity.data.published import load_published, published_for
+from sparsity.data.download import fetch
+from sparsity.data.published import PublishedCheckpoint, published_for, recognised
 from sparsity.files import remove_temporaries
 from sparsity.gating import GatedPruning
+from sparsity.given_weights import read_weights
 from sparsity.outcome import Baseline, Row, write_outcome
 from sparsity.phase import Interrupted, Phase, State, Watch
 from sparsity.plan import plan_phase
 from sparsity.pruning.schedules import Gate, Plateau, Trigger
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking import JsonlWriter
-from sparsity.training.checkpoints import CheckpointError, load_checkpoint, plain_weights
+from sparsity.training.checkpoints import load_checkpoint, plain_weights
 from sparsity.workspace import Experiment, Workspace, dense, opened
 
 Summary = dict[str, Any]
-
-COUNTER = ".num_batches_tracked"  # of a batch norm: nothing depends on it, and checkpoints before torch 0.4.1 have none
 
 logger = logging.getLogger(__name__)
 
@@ -103,13 +101,17 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
 
 
 def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
-    """Load a dense network from a checkpoint of ours or a plain state dict; it names what it saw, or nobody knows."""
-    saved: Any = load_checkpoint(path)
+    """Load a dense network from a file; ours says what it saw, of a copy of a published one it is known."""
+    given = read_weights(path, work.new_model())
     if provenance.identity(work.settings) != work.identity:
         raise ValueError(f"{path} was changed while this run began; start it again.")
-    saved = saved if isinstance(saved, dict) else {}
-    saw = [str(name) for name in saved["saw"]] if isinstance(saved.get("saw"), list) else None
-    return _measured(work, path, saved.get("weights", saved), Baseline("file", checkpoint=path.name, saw=saw))
+    known = recognised(work.identity["baseline.sha256"])
+    saw, chosen_on = (list(known.saw), list(known.chosen_on)) if known else (given.saw, [])
+    baseline = Baseline("file", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
+    baseline, state = _measured(work, path, given.weights, baseline)
+    if known:
+        _warn_of_choice(known)
+    return baseline, state
 
 
 def published_baseline(work: Workspace) -> tuple[Baseline, State]:
@@ -117,30 +119,34 @@ def published_baseline(work: Workspace) -> tuple[Baseline, State]:
     settings = work.settings
     model, dataset = (leaf_name(node).lower() for node in (settings.model, settings.dataset))
     published = published_for(model, settings.dataset, dataset)
-    path = Path(published.file.path)
+    path = fetch(published.file, settings.data_dir)
     saw, chosen_on = list(published.saw), list(published.chosen_on)
     baseline = Baseline("published", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
-    baseline, state = _measured(work, path, load_published(published, settings.data_dir), baseline)
+    baseline, state = _measured(work, path, read_weights(path, work.new_model()).weights, baseline)
     logger.info("baseline: %s, %.2f on test; its publisher: %.2f", path.name, baseline.test, published.metric)
-    if chosen_on:
+    _warn_of_choice(published)
+    return baseline, state
+
+
+def _warn_of_choice(published: PublishedCheckpoint) -> None:
+    """Say of a published network that was chosen by its figures on some data what is tainted by that."""
+    if published.chosen_on:
         logger.warning(
             "warning: %s was chosen on %s by its author's own word (%s): every part of that is slightly contaminated, "
             "the one that gates too; baseline=train is free of it",
-            *(path.name, " and ".join(chosen_on), published.source),
+            *(Path(published.file.path).name, " and ".join(published.chosen_on), published.source),
         )
-    return baseline, state
 
 
 def _measured(work: Workspace, path: Path, weights: State, baseline: Baseline) -> tuple[Baseline, State]:
     """A given network as the start of a run, measured; refused if it may have seen the images that are to gate it."""
-    model = work.new_model()
-    _check_fits(path, weights, model)
     if baseline.saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
         raise ValueError(
             f"{path} was trained on {', '.join(baseline.saw or ['unknown data'])}, so {work.data.val.identity} may be "
             f"contaminated and cannot gate it; it should have seen {work.data.train.identity} only: "
             "set baseline.allow_contaminated=true to go on."
         )
+    model = work.new_model()
     model.load_state_dict(weights)
     val, test = work.score(model, work.data.val), work.score(model, work.data.test)
     return replace(baseline, val=val, test=test), {"weights": weights, "masks": {}}
@@ -228,15 +234,3 @@ def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seco
         extra_tests={name: metrics[metric] for name, metrics in measured.items()},
         test_metrics={name: value for name, value in test.items() if name.startswith(f"{metric}_")},
     )
-
-
-def _check_fits(path: Path, weights: State, model: nn.Module) -> None:
-    ours = {name: tuple(value.shape) for name, value in model.state_dict().items() if not name.endswith(COUNTER)}
-    items = weights.items() if isinstance(weights, dict) else ()
-    theirs = {str(name): tuple(getattr(value, "shape", ())) for name, value in items if not str(name).endswith(COUNTER)}
-    if ours != theirs:
-        differing = sorted(set(ours.items()) ^ set(theirs.items()))[0][0]
-        raise CheckpointError(
-            f"{path} is a checkpoint of another model: {differing} has shape {theirs.get(differing, 'none')} there and "
-            f"{ours.get(differing, 'none')} in {type(model).__name__}; give a checkpoint of this model."
-        )

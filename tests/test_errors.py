@@ -85,8 +85,8 @@ def test_a_checkpoint_of_another_model_is_named_with_what_differs(fails: Fails, 
     torch.save({"weights": torch.nn.Linear(4, 2).state_dict()}, tmp_path / "other.pt")
     said = fails(*TINY_OVERRIDES, "baseline=file", f"baseline.path={tmp_path}/other.pt")
     assert said == (
-        f"{tmp_path}/other.pt is a checkpoint of another model: bias has shape (2,) there and none in TinyNet; "
-        "give a checkpoint of this model."
+        f"{tmp_path}/other.pt is a checkpoint of another model: fc1.bias, which TinyNet has, is missing (and 6 more "
+        "do not fit); give a checkpoint of this model."
     )
 
 

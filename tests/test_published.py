@@ -33,9 +33,9 @@ def publish(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Ti
     def run(**changes: Any) -> TinyRun:
         path = tmp_path / "mirror" / "checkpoints" / "tiny.th"
         path.parent.mkdir(parents=True)
-        torch.save({"net": {f"module.{name}": value for name, value in TinyNet().state_dict().items()}}, path)
+        torch.save({"state_dict": {f"module.{name}": value for name, value in TinyNet().state_dict().items()}}, path)
         file = RemoteFile("checkpoints/tiny.th", (), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
-        entry = PublishedCheckpoint(file, ("tiny/train",), 50.0, "a page", "MIT", key="net", prefix="module.")
+        entry = PublishedCheckpoint(file, ("tiny/train",), 50.0, "a page", "MIT")
         monkeypatch.setitem(PUBLISHED, ("tinynet", "tiny_data"), replace(entry, **changes))
         monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
         baseline = BaselineSettings(source="published")
@@ -60,6 +60,17 @@ def test_a_checkpoint_that_was_chosen_on_the_test_set_says_so_at_the_start_and_o
 ) -> None:
     summary = publish(chosen_on=("tiny/test",)).summary
     assert summary["baseline"]["chosen_on"] == ["tiny/test"]
+    assert "tiny.th was chosen on tiny/test by its author's own word (a page)" in caplog.text
+
+
+def test_a_copy_of_a_published_checkpoint_is_known_by_its_content(
+    publish: Callable[..., TinyRun], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(chosen_on=("tiny/test",))
+    caplog.clear()
+    copy = (tmp_path / "mirror" / "checkpoints" / "tiny.th").rename(tmp_path / "mine.pt")
+    baseline = tiny_run(tmp_path, baseline=BaselineSettings(source="file", path=str(copy))).summary["baseline"]
+    assert (baseline["saw"], baseline["chosen_on"]) == (["tiny/train"], ["tiny/test"])
     assert "tiny.th was chosen on tiny/test by its author's own word (a page)" in caplog.text
 
 

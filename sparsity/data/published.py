@@ -1,14 +1,11 @@
-"""Which trained networks are published, what have they seen, and how are they loaded?"""
+"""Which trained networks are published, and what have they seen?"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from sparsity.data.download import RemoteFile, fetch
+from sparsity.data.download import RemoteFile
 
 
 @dataclass(frozen=True)
@@ -22,8 +19,6 @@ class PublishedCheckpoint:
             of them is flattered a little, whoever measures it.
         metric: what its publisher says it reaches on the whole test set, in percent.
         source, licence: of the weights.
-        key: under which the weights stand in the file; None where they are all of it.
-        prefix: of every parameter's name there.
         dataset: keys of `dataset` that must be as in its training, with their values.
     """
 
@@ -32,8 +27,6 @@ class PublishedCheckpoint:
     metric: float
     source: str
     licence: str
-    key: str | None = None
-    prefix: str = ""
     dataset: Mapping[str, str] = field(default_factory=dict)
     chosen_on: tuple[str, ...] = ()
 
@@ -54,8 +47,6 @@ PUBLISHED: dict[tuple[str, str], PublishedCheckpoint] = {
         metric=92.63,
         source="https://github.com/akamaster/pytorch_resnet_cifar10",
         licence="BSD-2-Clause",
-        key="state_dict",
-        prefix="module.",
         dataset={"normalise": "imagenet"},
     ),
     ("vgg16", "imagenet"): PublishedCheckpoint(
@@ -93,12 +84,7 @@ def published_for(model: str, dataset: Mapping[str, Any], dataset_name: str) -> 
     return checkpoint
 
 
-def load_published(checkpoint: PublishedCheckpoint, data_dir: str) -> dict[str, Tensor]:
-    """Its weights under our names, fetched where the file is missing, read as tensors and plain values only.
-
-    Raises:
-        DataError: the file could not be had.
-    """
-    saved = torch.load(fetch(checkpoint.file, data_dir), map_location="cpu", weights_only=True)
-    weights = saved if checkpoint.key is None else saved[checkpoint.key]
-    return {name.removeprefix(checkpoint.prefix): weight for name, weight in weights.items()}
+def recognised(sha256: str) -> PublishedCheckpoint | None:
+    """The published checkpoint of which a file of this content is a copy, under whatever name."""
+    known = (checkpoint for checkpoint in PUBLISHED.values() if checkpoint.file.sha256)
+    return next((checkpoint for checkpoint in known if sha256.startswith(str(checkpoint.file.sha256))), None)

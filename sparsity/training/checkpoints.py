@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 
 from sparsity.files import temporary
+
+_OBJECT = re.compile(r"GLOBAL (\S+)")  # how torch names what it refuses to build
 
 
 class CheckpointError(ValueError):
@@ -54,14 +57,41 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:  # torch's reader skips the checksums that its writer stores
             damaged = archive.testzip()
-        if damaged is None:
-            state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-            return state
+            is_script = any(name.endswith("/constants.pkl") for name in archive.namelist())
     except MemoryError:  # no fault of the file, and so no reason to take the one before it
         raise
     except Exception as error:
         raise CheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {error}).") from error
-    raise CheckpointError(f"The checkpoint {path} is damaged (the record {damaged} fails its checksum).")
+    if damaged is not None:
+        raise CheckpointError(f"The checkpoint {path} is damaged (the record {damaged} fails its checksum).")
+    if is_script:
+        raise _objects(path, "TorchScript")
+    state: dict[str, Any] = load_tensors(path)
+    return state
+
+
+def load_tensors(path: Path) -> Any:
+    """What torch saved in a file, onto the CPU; tensors and plain values alone, so that reading runs no code of it.
+
+    Raises:
+        CheckpointError: if the file is damaged or holds other objects.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:
+        if named := _OBJECT.search(str(error)):
+            raise _objects(path, named[1]) from error
+        reason = str(error).partition("\n")[0]
+        raise CheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {reason}).") from error
+
+
+def _objects(path: Path, name: str) -> CheckpointError:
+    return CheckpointError(
+        f"{path} holds Python objects ({name}), such as a whole pickled model, and reading these could run code of the "
+        "file: save the weights alone where it was made, torch.save(model.state_dict(), PATH)."
+    )
 
 
 def plain_weights(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

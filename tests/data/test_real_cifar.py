@@ -13,8 +13,10 @@ import torch
 
 from sparsity.data.catalogue import ARCHIVES, FILES
 from sparsity.data.cifar import cifar10
-from sparsity.data.published import PUBLISHED, load_published
+from sparsity.data.download import fetch
+from sparsity.data.published import PUBLISHED
 from sparsity.data.vision import ImageData
+from sparsity.given_weights import read_weights
 from sparsity.models.resnet import resnet32
 from sparsity.training.tasks import Classification
 
@@ -64,6 +66,6 @@ def test_the_literatures_checkpoint_scores_what_its_publisher_says(data_dir: str
     published = PUBLISHED["resnet32", "cifar10"]
     data = cifar10("real", "none", "imagenet", "sound", data_dir, "train")
     model = resnet32().to(memory_format=torch.channels_last)
-    model.load_state_dict(load_published(published, data_dir))
+    model.load_state_dict(read_weights(fetch(published.file, data_dir), model).weights)
     metrics = Classification().evaluate(model, data.evaluation_batches(data.test))
     assert float(metrics["accuracy"]) == pytest.approx(published.metric, abs=0.02)

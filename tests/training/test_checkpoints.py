@@ -89,7 +89,7 @@ class Payload:
 
 def test_a_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"weights": Payload()}, tmp_path / "last.pt")
-    with pytest.raises(CheckpointError, match="UnpicklingError"):
+    with pytest.raises(CheckpointError, match=r"holds Python objects \(posix\.system\), such as a whole pickled model"):
         load_checkpoint(tmp_path / "last.pt")
 
 
