@@ -119,13 +119,14 @@ class Trainer:
         names = [name for recorded in self._recorded for name in recorded]
         self._recorder = StepRecorder(["train/loss", "train/learning_rate", *names], RECORDER_CAPACITY, device)
         self._num_undrained = 0
-        self._learning: Callable[[], None] = self._learn
-        self._observing: Callable[[], None] = partial(self._learn, observe=True)
+        # A trainer keeps no method of its own where it need not: it would only be freed, with its network, when Python
+        # looks for cycles, and the next phase would have to fit beside it.
+        self._replays: dict[bool, Replay[None]] = {}
         if self.execution.capture and batches.is_resident:  # one graph each: a graph cannot branch
-            self._learning, self._observing = Replay(self._learning), Replay(self._observing)
-        self._edit: Callable[[list[Tensor]], None] = self._edit_gradients
+            self._replays = {observe: Replay(partial(self._learn, observe)) for observe in (False, True)}
+        self._compiled_edit: Callable[[list[Tensor]], None] | None = None
         if self.execution.compile != "none" and self.extensions.gradient_edits:
-            self._edit = torch.compile(self._edit_gradients, dynamic=False)
+            self._compiled_edit = torch.compile(self._edit_gradients, dynamic=False)
         if self.execution.compile == "all":
             task.called(model).compile()
 
@@ -158,10 +159,10 @@ class Trainer:
         """
         self._take_place()
         self._set_learning_rate()
-        if observe:
-            self._observing()
+        if self._replays:
+            self._replays[observe]()
         else:
-            self._learning()
+            self._learn(observe)
         self.step += 1
         self._num_undrained += 1
 
@@ -241,7 +242,7 @@ class Trainer:
             self._position.fill_(position * self.settings.micro_batches)
             self._epoch = epoch
 
-    def _learn(self, observe: bool = False) -> None:
+    def _learn(self, observe: bool) -> None:
         """Gather, forward, backward and update: all of a step that happens on the device."""
         self.optimizer.zero_grad(set_to_none=True)
         num_parts = self.settings.micro_batches
@@ -271,7 +272,7 @@ class Trainer:
         assert len(gradients) == len(self.parameters), "a parameter took no part in the loss"
         for observer in self.extensions.observers if observe else ():
             observer.observe(self.parameters, gradients)
-        self._edit(gradients)
+        (self._compiled_edit or self._edit_gradients)(gradients)
         self.optimizer.step()
         for after in self.extensions.after_steps:
             after.after_step(self.parameters, self._learning_rate)

@@ -1,5 +1,7 @@
 """Does the loop train as torch does, evaluate when it promises to, and stop at the first loss that is not finite?"""
 
+import gc
+import weakref
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -333,6 +335,19 @@ def test_the_loss_of_an_accumulated_step_is_the_mean_of_its_parts() -> None:
 
 
 # Execution
+
+
+def test_a_trainer_that_is_dropped_frees_its_network_at_once() -> None:
+    gc.disable()  # what frees cycles, on a GPU too late for the next phase
+    try:
+        model = network()
+        loop = trainer(model, phase(1), pruner(model, "relevance"))
+        finish(loop)
+        dropped = weakref.ref(loop), weakref.ref(model)
+        del loop, model
+        assert [alive() for alive in dropped] == [None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.slow
