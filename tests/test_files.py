@@ -55,6 +55,21 @@ def test_two_processes_may_write_one_file_at_the_same_time(
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
+def test_all_of_a_file_is_on_the_disk_before_it_takes_its_place(
+    write: Callable[[Path], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, fsync, seen = tmp_path / "file.json", os.fsync, []
+
+    def noting(descriptor: int) -> None:
+        seen.append((os.fstat(descriptor).st_size, path.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    write(path)
+    assert seen == [(path.stat().st_size, False)]
+
+
 def test_a_text_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")

@@ -1,14 +1,19 @@
 """What happens at an evaluation of the regularised phase: which states are kept, when it stops, what is recorded."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from sparsity import pipeline
 from sparsity.gating import GatedPruning
 from sparsity.pruning.masks import unpack_bits
+from sparsity.pruning.schedules import Plateau
 from sparsity.settings import (
     GateSettings,
     OptimizerSettings,
@@ -16,6 +21,7 @@ from sparsity.settings import (
     PhaseSettings,
     PrunerSettings,
     ScheduleSettings,
+    Settings,
 )
 from sparsity.training.checkpoints import load_checkpoint
 from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
@@ -47,6 +53,17 @@ def test_the_last_two_states_before_a_prune_are_kept_and_no_more(tiny_run: TinyR
     folder = tiny_run.directory / "checkpoints" / "regularise"
     before = sorted(sparsity_of(path) for path in folder.glob("before_prune_*.pt"))
     assert before == pytest.approx([point["sparsity"] for point in tiny_run.summary["frontier"][-2:]])
+
+
+def test_a_prune_clears_what_the_optimiser_remembers_of_the_weights_that_went(tiny_run: TinyRun) -> None:
+    state = load_checkpoint(tiny_run.directory / "checkpoints" / "regularise" / "last.pt")  # just after the last prune
+    of_kept = []
+    for i, (name, parameter) in enumerate(TinyNet().named_parameters()):
+        kept, moments = unpack_bits(state["masks"][name], parameter.shape), state["trainer"]["optimizer"][i]
+        for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
+            assert not moment[~kept].any(), name
+            of_kept.append(moment[kept])
+    assert torch.cat(of_kept).any(), "it has forgotten everything"
 
 
 def test_the_frontier_has_each_prune_with_the_sparsity_and_the_metric_before_it(tiny_run: TinyRun) -> None:
@@ -148,6 +165,24 @@ def test_the_loss_just_after_a_plateaus_prune_is_within_its_tolerance(
     monkeypatch.setattr(GatedPruning, "_prune", and_measure)
     lobster(tmp_path, plateau_evaluations=2, loss_tolerance=0.3)
     assert found and all(loss <= bound for loss, bound in found)
+
+
+@pytest.mark.parametrize("tolerable", range(20))
+def test_the_most_weights_go_that_the_loss_tolerates(tolerable: int) -> None:
+    gone = [0]
+
+    @contextmanager
+    def without(count: int) -> Iterator[None]:
+        gone[0] = count
+        yield
+
+    phase: Any = SimpleNamespace(
+        pruner=SimpleNamespace(num_kept=20, without=without),
+        trainer=SimpleNamespace(evaluate=lambda: {"loss": float(gone[0])}),
+    )
+    trigger = Plateau(ScheduleSettings())
+    trigger.bound = float(tolerable)
+    assert GatedPruning(phase, trigger, Settings(), 1)._largest_tolerable() == tolerable
 
 
 def test_lobster_ends_where_no_weight_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

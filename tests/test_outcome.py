@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,11 +15,14 @@ from torch import Tensor, nn
 
 from sparsity import pipeline, provenance
 from sparsity.data.vision import ImageData
+from sparsity.phase import Interrupted
 from sparsity.pruning.masks import NEGATIVE, unpack_bits
 from sparsity.report.records import load_run
-from sparsity.settings import ProtocolSettings
+from sparsity.settings import BaselineSettings, ProtocolSettings
 from sparsity.training.checkpoints import load_checkpoint
+from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
+from sparsity.workspace import Setup
 from tests import tiny_runs
 from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_data, tiny_experiment
 
@@ -157,6 +161,11 @@ def test_each_step_has_its_loss_its_penalty_and_its_rate(tiny_run: TinyRun) -> N
     assert first["train/loss"] > 0 and first["penalty/value"] > 0
 
 
+def test_the_final_phase_trains_without_the_penalty(tiny_run: TinyRun) -> None:
+    with_penalty = {row["phase"] for row in tiny_run.rows("step") if any("penalty/" in name for name in row)}
+    assert with_penalty == {"regularise"}
+
+
 def test_each_evaluation_has_the_sparsity_and_the_irrelevance_of_each_parameter(tiny_run: TinyRun) -> None:
     row = tiny_run.rows("evaluation")[0]
     assert row["sparsity/total"] == pytest.approx(0.2)
@@ -164,6 +173,41 @@ def test_each_evaluation_has_the_sparsity_and_the_irrelevance_of_each_parameter(
         assert 0 <= row[f"sparsity/layer/{name}"] <= 1
         assert 0 < row[f"irrelevance/layer/{name}/mean"] <= 1
     assert row["prune/reason"].endswith("is above the bound 0.00")
+
+
+def test_the_curve_holds_the_mean_irrelevance_of_the_layer_where_it_is_lowest(tiny_run: TinyRun) -> None:
+    row, point = tiny_run.rows("evaluation")[0], tiny_run.curve("regularise")[0]
+    means = [row[f"irrelevance/layer/{name}/mean"] for name in SHAPES]
+    assert point["lowest_mean_irrelevance"] == pytest.approx(min(means), abs=1e-6)
+    assert max(means) > min(means) + 1e-3, "else nothing is told"
+
+
+@pytest.mark.parametrize("is_interrupted", [False, True])
+def test_steps_evaluations_and_all_phases_are_timed_each_for_itself(
+    is_interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+
+    def taking(seconds: float, act: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            now[0] += seconds
+            return act(*arguments)
+
+        return timed
+
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(Trainer, "_learn", taking(1.0, Trainer._learn))
+    monkeypatch.setattr(Setup, "evaluate", taking(100.0, Setup.evaluate))
+    baseline = BaselineSettings(source="train", num_epochs=1, batch_size=5)
+    experiment = tiny_experiment(tmp_path, baseline=baseline)
+    if is_interrupted:
+        with pytest.raises(Interrupted):
+            pipeline.run(experiment, interrupt_after=1)
+        now[0] += 1e6  # until somebody sees it
+    summary = pipeline.run(experiment)
+    assert (summary["cost"]["step_seconds"], summary["cost"]["evaluation_seconds"]) == (1.0, 100.0)
+    steps, evaluations = 8 + 16 + 2 * 8, 1 + 8 + 2
+    assert summary["provenance"]["wall_seconds"] == steps * 1.0 + evaluations * 100.0
 
 
 def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:

@@ -1,5 +1,6 @@
 """Where a run starts, and that runs with the same start share it: a baseline trained, from a file, or none."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from sparsity import pipeline, provenance
+from sparsity import machine, pipeline, provenance
 from sparsity.data.batches import ImageSplit
 from sparsity.data.vision import ImageData
 from sparsity.phase import Interrupted
-from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings
+from sparsity.settings import BaselineSettings, FinetuneSettings, PenaltySettings, PrunerSettings
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint
 from sparsity.workspace import Setup
 from tests.tiny_runs import TinyNet, TinyRun, tiny_data, tiny_experiment, tiny_run, tiny_settings
@@ -45,6 +46,11 @@ def test_a_trained_baseline_is_measured_and_says_what_it_saw(trained: TinyRun, s
     assert (baseline["source"], baseline["num_epochs"], baseline["saw"]) == ("train", 2, ["tiny/train"])
     assert baseline["val"] == load_checkpoint(scored.parent / "last.pt")["progress"]["best_metric"]
     assert 0 <= baseline["test"] <= 100
+
+
+def test_a_baseline_is_trained_without_the_penalty(scored: Path) -> None:
+    lines = (scored.parents[2] / "metrics.jsonl").read_text().splitlines()
+    assert lines and not any("penalty/" in name for line in lines for name in json.loads(line))
 
 
 def test_pruners_share_the_baseline_and_train_it_once(tmp_path: Path) -> None:
@@ -210,6 +216,28 @@ def test_test_data_is_scored_once_for_each_row(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(Setup, "evaluate", watched)
     tiny_run(tmp_path, baseline=TRAINED)
     assert seen.count("tiny/test") == 3  # the baseline and two rows
+
+
+def test_the_order_of_the_data_and_dropout_follow_the_seed_of_the_run_and_the_kind_of_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    orders, streams = [], []
+    batches, seed_everything = ImageData.training_batches, machine.seed_everything
+
+    def ordered(self: ImageData, batch_size: int, seed: int, kind: str) -> Any:
+        orders.append((seed, kind))
+        return batches(self, batch_size, seed, kind)
+
+    def seeded(seed: int, purpose: str) -> None:
+        streams.append((seed, purpose))
+        seed_everything(seed, purpose)
+
+    monkeypatch.setattr(ImageData, "training_batches", ordered)
+    monkeypatch.setattr(machine, "seed_everything", seeded)
+    tiny_run(
+        tmp_path, seed=3, baseline=TRAINED, finetune=FinetuneSettings(num_epochs=1, batch_size=5, start_from=["last"])
+    )
+    assert orders == streams == [(3, "baseline"), (3, "regularise"), (3, "finetune")]
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(tiny_run: TinyRun, tmp_path: Path) -> None:

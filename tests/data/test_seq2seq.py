@@ -78,6 +78,11 @@ def test_widths_are_rounded_unless_padding_counts(layout: Layout, width: int) ->
     assert layout.width(17) == width
 
 
+@pytest.mark.parametrize("layout", [Layout(multiple=8), Layout(widths=(16, 32)), Layout(multiple=4, widths=(8,))])
+def test_what_fits_a_width_exactly_is_not_padded(layout: Layout) -> None:
+    assert layout.width(16) == 16
+
+
 def test_a_batch_is_of_64_bit_integers(split: TextSplit) -> None:
     assert {tensor.dtype for tensor in assemble(split, np.array([0]), EXACT, CPU)} == {torch.int64}
 
