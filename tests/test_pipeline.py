@@ -197,14 +197,6 @@ def test_a_baseline_below_the_bound_moves_the_gate(tmp_path: Path, scored: Path)
     assert run.summary["gate"]["bound_used"] == run.summary["baseline"]["val"] - 1.0
 
 
-def test_rows_stand_for_the_best_evaluation_of_their_final_phase(tmp_path: Path) -> None:
-    long = replace(tiny_settings(tmp_path).finetune, num_epochs=4, start_from=["last"])
-    run = tiny_run(tmp_path, finetune=long)
-    (row,) = run.summary["rows"]
-    values = [point["val"] for point in run.curve("finetune/last")]
-    assert (row["val"], row["epoch"], row["num_epochs"]) == (max(values), values.index(max(values)) + 1, 4)
-
-
 def test_test_data_is_scored_once_for_each_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[str] = []
     evaluate = Setup.evaluate

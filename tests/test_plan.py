@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sparsity.plan import make_plan, plan_phase, prunes_needed, reaches, shrinkage_bound, uncut
+from sparsity.plan import checkpoint_bytes, make_plan, plan_phase, prunes_needed, reaches, shrinkage_bound, uncut
 from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,
@@ -209,3 +209,32 @@ def test_an_uncut_run_has_no_max_steps_and_nothing_else_changed() -> None:
         finetune=replace(whole.finetune, max_steps=3),
     )
     assert uncut(cut) == whole
+
+
+NUM_WEIGHTS = 1000
+NETWORK_BYTES = 4 * NUM_WEIGHTS + NUM_WEIGHTS // 4  # floats, and the bits of a mask and of signs
+
+
+def disk(optimizer: OptimizerSettings, **changes: Any) -> int:
+    """What a run of two final phases leaves, every phase of it with this optimiser."""
+    phases = {"regularise": PhaseSettings(1, optimizer=optimizer), "finetune": FinetuneSettings(1, optimizer=optimizer)}
+    return checkpoint_bytes(settings(**phases, **changes), NUM_WEIGHTS)
+
+
+@pytest.mark.parametrize(("optimizer", "moments"), [(OptimizerSettings("adam"), 2), (SGD, 1)])
+def test_the_two_states_that_a_phase_resumes_from_hold_what_the_optimiser_remembers(
+    optimizer: OptimizerSettings, moments: int
+) -> None:
+    num_phases, num_states = 3, 2
+    more = num_phases * num_states * moments * 4 * NUM_WEIGHTS
+    assert disk(optimizer) - disk(replace(SGD, momentum=0.0)) == more
+
+
+def test_a_trained_baseline_takes_two_states_to_resume_from_and_two_networks() -> None:
+    trained = BaselineSettings(1, source="train", optimizer=SGD)
+    assert disk(SGD, baseline=trained) - disk(SGD) == 4 * NETWORK_BYTES + 2 * 4 * NUM_WEIGHTS
+
+
+def test_a_method_that_prunes_keeps_two_networks_more() -> None:
+    dense = PrunerSettings("dense", False, PenaltySettings("none"))
+    assert disk(SGD) - disk(SGD, pruner=dense) == 2 * NETWORK_BYTES

@@ -64,7 +64,7 @@ def test_a_row_is_the_best_of_its_final_phase_by_validation_and_of_equals_the_fi
     finetune = FinetuneSettings(**FOUR_EVALUATIONS, start_from=["last"])
     run, script = scripted(monkeypatch, tmp_path, RISES_AND_FALLS, regularise=NO_TRAINING, finetune=finetune)
     (row,) = run.summary["rows"]
-    assert (row["val"], row["test"], row["epoch"]) == (40.0, 60.0, 1)
+    assert (row["val"], row["test"], row["epoch"], row["num_epochs"]) == (40.0, 60.0, 1, 2)
     assert script.of(run.directory / "checkpoints/finetune/last/best.pt") == 40.0
 
 

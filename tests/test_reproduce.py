@@ -119,15 +119,16 @@ def test_every_experiment_pruner_and_seed_is_run(
 
 
 @pytest.mark.parametrize(
-    ("scale", "expected"),
+    ("experiment", "scale", "expected"),
     [
-        ("paper", ["relevance", "l2", "magnitude"]),
-        ("rehearsal", ["relevance"]),
-        ("smoke", ["relevance", "l2"]),
+        ("lenet5_mnist", "paper", ["relevance", "l2", "magnitude"]),
+        ("lenet5_mnist", "rehearsal", ["relevance"]),
+        ("lenet5_mnist", "smoke", ["relevance", "l2"]),
+        ("transformer_taskmaster1", "paper", ["relevance", "l2", "l1", "magnitude"]),
     ],
 )
-def test_without_a_choice_relevance_is_run_with_its_controls(scale: str, expected: list[str]):
-    options = reproduce.parser().parse_args(["run", "--experiments", "lenet5_mnist"])
+def test_without_a_choice_relevance_is_run_with_its_controls(experiment: str, scale: str, expected: list[str]):
+    options = reproduce.parser().parse_args(["run", "--experiments", experiment])
     assert [job.settings.pruner.name for job in reproduce.list_jobs(options, scale)] == expected
 
 

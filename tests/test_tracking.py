@@ -1,6 +1,7 @@
 """Who is told what happens: the record can be cut back, a mirror never fails a run, W&B never asks."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,20 @@ def test_the_record_is_cut_back_and_goes_on_from_there(tmp_path: Path) -> None:
         log.cut(position)
         log.write_evaluation({"step": 3})
     assert [row["step"] for row in lines(path)] == [1, 3]
+
+
+def test_what_a_checkpoint_counts_on_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fsync, on_disk = os.fsync, []
+
+    def noting(descriptor: int) -> None:
+        fsync(descriptor)
+        on_disk.append(os.fstat(descriptor).st_size)
+
+    monkeypatch.setattr(os, "fsync", noting)
+    with JsonlWriter(tmp_path / "metrics.jsonl", every_steps=1) as log:
+        log.write_evaluation({"step": 1})
+        assert on_disk == []
+        assert [log.position()] == on_disk
 
 
 def test_a_record_that_lost_what_a_checkpoint_counts_on_is_refused(tmp_path: Path) -> None:

@@ -83,8 +83,7 @@ def _comparable(ours: Configuration, control: Configuration) -> bool:
         return False
     is_lobster = control.first.pruner == LOBSTER
     shared = [each.shared_with_lobster if is_lobster else each.shared_settings for each in (ours, control)]
-    alike = [(each.first.scale, each.marks) for each in (ours, control)]
-    return shared[0] is not None and shared[0] == shared[1] and alike[0] == alike[1]
+    return shared[0] is not None and shared[0] == shared[1] and ours.marks == control.marks
 
 
 def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:

@@ -1,7 +1,9 @@
 """Streamed batches are a function of (seed, kind, epoch, step), wherever one begins, and are loaded ahead."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from sparsity.data import streaming
 from sparsity.data.batches import Normalise
+from sparsity.data.crops import EpochDraws
 from sparsity.data.decoding import decode
 from sparsity.data.folders import list_classes
 from sparsity.data.loading import NUM_BATCHES_AHEAD, Batch, FolderSplit, Loader
@@ -66,7 +69,17 @@ def test_what_went_before_the_middle_of_an_epoch_is_not_read(
     assert len(read) == 2 * 3
 
 
-def test_images_change_with_seed_kind_and_epoch(data: StreamedData) -> None:
+FIXED: dict[str, tuple[str, Callable[..., Any]]] = {
+    "order": ("EpochDraws", lambda *place: EpochDraws(0, "", 0, place[-1])),
+    "crops": ("epoch_generator", lambda *_: torch.Generator().manual_seed(0)),
+}
+
+
+@pytest.mark.parametrize(("name", "fixed"), FIXED.values(), ids=FIXED)
+def test_order_and_crops_change_with_seed_kind_and_epoch_each_for_itself(
+    data: StreamedData, monkeypatch: pytest.MonkeyPatch, name: str, fixed: Callable[..., Any]
+) -> None:
+    monkeypatch.setattr(streaming, name, fixed)  # the other one is left
     first = epoch(batches(data), 0)[0][0]
     others = [epoch(batches(data, seed=1), 0), epoch(batches(data, kind="finetune"), 0), epoch(batches(data), 1)]
     assert not any(torch.equal(first, other[0][0]) for other in others)

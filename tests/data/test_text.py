@@ -109,6 +109,19 @@ def test_training_batches_come_from_the_training_split_in_the_layout_of_the_sett
     assert stream.steps_per_epoch == 1250
 
 
+@pytest.mark.parametrize("batch_by", ["sentences", "tokens"])
+def test_training_batches_change_with_seed_and_phase(data_dir: str, batch_by: str) -> None:
+    data = load("wmt14", data_dir, batch_by=batch_by)
+
+    def epoch(seed: int, kind: str) -> list[list[list[int]]]:
+        stream = data.training_batches(500, seed, kind)
+        stream.start_epoch(0)
+        return [stream.at(torch.tensor(step), step).input_ids.tolist() for step in range(3)]
+
+    assert epoch(0, "regularise") == epoch(0, "regularise")
+    assert epoch(0, "regularise") not in (epoch(1, "regularise"), epoch(0, "finetune"))
+
+
 def test_generated_data_use_the_whole_vocabulary_and_need_no_tokenizer(tmp_path: Path) -> None:
     data = load("wmt14", str(tmp_path), source="generated", vocabulary_size=32_000)
     assert data.train.sources.flat.max() == 31_999

@@ -113,6 +113,13 @@ def test_order_changes_with_seed_and_phase(split: ImageSplit, other: dict) -> No
     assert not torch.equal(batches(split).indices(epoch=0), batches(split, **other).indices(epoch=0))
 
 
+@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+def test_a_data_sets_batches_have_the_order_of_the_runs_seed_and_phase(split: ImageSplit, augment: str) -> None:
+    data = ImageData("toy", split, split, split, MEAN, STD, 10, {}, augment=augment)
+    found = data.training_batches(3, seed=5, kind="finetune").indices(epoch=0)
+    assert torch.equal(found, batches(split, seed=5, phase="finetune").indices(epoch=0))
+
+
 def test_order_changes_with_the_epoch(split: ImageSplit) -> None:
     stream = batches(split)
     assert not torch.equal(stream.indices(epoch=0), stream.indices(epoch=1))

@@ -56,6 +56,21 @@ def test_runs_of_the_same_seed_are_paired(results: Path, paper: PaperExperiment,
     assert (sparsity.number, sparsity.pairs.difference.mean) == ("Sparsity (%) at the bound", 0.0)
 
 
+def test_only_relevance_is_compared_and_only_with_its_controls(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    for pruner in ("relevance", "l2", "magnitude", "l1", "dense", "mine"):
+        settings = SHARED | {"pruner.name": pruner, "pruner.penalty.kind": pruner}
+        add_run(pruner=pruner, settings=settings, fingerprint=pruner)
+    pairs = {(contrast.ours.first.pruner, contrast.control.first.pruner) for contrast in found(results, paper)}
+    assert pairs == {("relevance", control) for control in ("l2", "magnitude", "l1")}
+
+
+def test_runs_of_another_scale_are_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0], [98.9], scale="smoke")
+    assert found(results, paper) == []
+
+
 def test_a_control_with_another_setting_is_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
     add_pairs(add_run, [99.0], [98.9], settings=SHARED | L2 | {"gate.bound": 98.0})
     assert found(results, paper) == []

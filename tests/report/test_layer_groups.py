@@ -28,6 +28,51 @@ def test_every_parameter_of_resnet32_is_in_a_stage_or_at_its_ends() -> None:
     assert groups["Stage 2"] == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize(
+    ("parameter", "group"),
+    [
+        ("conv1.weight", "Stem"),
+        ("bn1.weight", "Stem"),
+        ("layer1.0.conv1.weight", "Stage 1"),
+        ("layer1.0.bn1.weight", "Stage 1"),
+        ("layer2.0.conv1.weight", "Stage 2"),
+        ("layer3.4.bn2.bias", "Stage 3"),
+        ("linear.bias", "Classifier"),
+    ],
+)
+def test_a_parameter_of_resnet32_counts_in_its_own_part(parameter: str, group: str) -> None:
+    assert list(residual_by_group("resnet32", [layer(parameter, 10, 1)])) == [group]
+
+
+@pytest.mark.parametrize(
+    ("parameter", "group"),
+    [
+        ("encoder.layers.0.self_attn.k_proj.weight", "Encoder attention"),
+        ("encoder.layers.1.self_attn_layer_norm.weight", "Encoder attention"),
+        ("encoder.layers.0.fc1.weight", "Encoder FFN"),
+        ("encoder.layers.0.final_layer_norm.bias", "Encoder FFN"),
+        ("decoder.layers.0.self_attn.out_proj.bias", "Decoder attention"),
+        ("decoder.layers.0.self_attn_layer_norm.weight", "Decoder attention"),
+        ("decoder.layers.1.encoder_attn.q_proj.weight", "Decoder attention"),
+        ("decoder.layers.1.encoder_attn_layer_norm.bias", "Decoder attention"),
+        ("decoder.layers.0.fc2.weight", "Decoder FFN"),
+        ("decoder.layers.0.final_layer_norm.weight", "Decoder FFN"),
+        ("encoder.embed_positions.weight", "Embedding and head"),
+        ("decoder.layernorm_embedding.weight", "Embedding and head"),
+        ("shared.weight", "Embedding and head"),
+    ],
+)
+def test_a_parameter_of_a_transformer_counts_in_its_own_block(parameter: str, group: str) -> None:
+    assert next(iter(residual_by_group("transformer", [layer(f"model.{parameter}", 10, 1)]))) == group
+
+
+@pytest.mark.parametrize(
+    ("parameter", "group"), [("features.28.weight", "Convolutional"), ("classifier.6.bias", "Fully connected")]
+)
+def test_a_parameter_of_vgg16_counts_in_its_own_half(parameter: str, group: str) -> None:
+    assert list(residual_by_group("vgg16", [layer(parameter, 10, 1)])) == [group]
+
+
 def test_a_model_without_a_rule_has_no_columns() -> None:
     assert residual_by_group("perceptron", [layer("conv1.weight", 10, 1)]) == {}
 
