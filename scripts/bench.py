@@ -1,7 +1,7 @@
 """Time a training step against plain training and a straightforward research recipe, one JSON line per figure.
 
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
-python scripts/bench.py text --experiment transformer_wmt14 [--precision bf16 --rounds N --sentences N]
+python scripts/bench.py text --experiment transformer_wmt14 [--precision fp32 --rounds N --sentences N]
 python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N]
 python scripts/bench.py busy [--policies project,unbounded,passive --pairs N --seconds S --busy N --threads N]
 
@@ -31,9 +31,9 @@ from sparsity.benchmark.text import text_figures
 from sparsity.data.imagenet import imagenet
 from sparsity.data.streaming import StreamedData
 from sparsity.plan import make_plan
-from sparsity.settings import MachineSettings
+from sparsity.settings import CHOICES, MachineSettings
 from sparsity.tracking import JsonlWriter, Mirrors
-from sparsity.workspace import Workspace
+from sparsity.workspace import Workspace, on_machine
 
 NUM_SENTENCES = {"cuda": 3000, "cpu": 32}
 
@@ -81,7 +81,7 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--experiment", required=True, help="one of conf/experiment, such as lenet5_mnist")
     command.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
     command.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice)")
-    command.add_argument("--precision", choices=("fp32", "tf32", "bf16"), default="fp32", help="(default: %(default)s)")
+    command.add_argument("--precision", choices=CHOICES["machine.precision"], default="auto", help="(default: auto)")
     command.add_argument("--scale", choices=("paper", "smoke"), default="paper", help="(default: %(default)s)")
     command.add_argument("overrides", nargs="*", help="further settings, such as machine.compile=all")
 
@@ -159,10 +159,9 @@ def workspace(
     overrides = [f"experiment={experiment}", f"scale={scale}", f"dataset.source={source}", f"machine={device}"]
     limit = [] if threads is None else [f"machine.num_threads={threads}"]
     settings = config.compose([*overrides, *limit, *more])
-    built = config.build(settings)
+    built, on = on_machine(config.build(settings))
     with tempfile.TemporaryDirectory() as folder:
-        directory, on = Path(folder), machine.prepare(settings.machine)
-        data = built.load(on)
+        directory, data = Path(folder), built.load(on)
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
         plan = make_plan(settings, len(data.train))
         try:

@@ -31,7 +31,6 @@ from typing import BinaryIO
 
 from sparsity import provenance
 from sparsity.files import visible
-from sparsity.machine import has_cuda
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_PACK = 25.0
@@ -141,14 +140,10 @@ def of_machine(overrides: list[str]) -> tuple[str, ...]:
 
 
 def benchmarks(options: argparse.Namespace, results: Path, experiment: str, own: list[str]) -> Iterator[Stage]:
-    """Steps, those of a Transformer with its search, and VGG-16's loader; what is large is in bf16 on a GPU."""
-    on_gpu = options.machine != "cpu" and has_cuda()
-    is_large = experiment.startswith(("transformer", "vgg16"))
-    precision = ("machine.precision=bf16",) if on_gpu and is_large else ()
+    """Steps, those of a Transformer with its search, and VGG-16's loader."""
     command = "text" if experiment.startswith("transformer") else "step"
     bench, machine = (sys.executable, str(ROOT / "scripts/bench.py")), ("--machine", options.machine)
-    settings = (*precision, *of_machine(own))
-    yield Stage(f"bench {experiment}", (*bench, command, "--experiment", experiment, *machine, *settings))
+    yield Stage(f"bench {experiment}", (*bench, command, "--experiment", experiment, *machine, *of_machine(own)))
     source = dict(override.partition("=")[::2] for override in own).get("dataset.source", "real")
     if experiment.startswith("vgg16") and source != "generated":
         loader = ("loader", "--source", source, "--rounds", "2", "--data-dir", options.data_dir)

@@ -39,11 +39,10 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
     settings = config.from_run(directory)
     found = visible(directory.glob("checkpoints/**/*.pt"), directory)
     paths = [path for path in found if path.name not in TRAINING_STATES]
-    from sparsity import machine
     from sparsity.training.checkpoints import load_checkpoint
-    from sparsity.workspace import Setup
+    from sparsity.workspace import Setup, on_machine
 
-    experiment, device = config.build(settings), machine.prepare(settings.machine)
+    experiment, device = on_machine(config.build(settings))
     setup = Setup(experiment, device, experiment.load(device))
     model = setup.new_model()
     for path in paths:

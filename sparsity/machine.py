@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 _LARGEST_KEPT_BLOCK = 32 << 20  # glibc allows no more
 _MOST_KEPT_BYTES = 1 << 30
+TENSOR_CORES_SINCE = 8  # compute capability whose tensor cores know bf16 and tf32
 
 
 def has_cuda() -> bool:
@@ -47,9 +48,6 @@ def prepare(settings: MachineSettings) -> "torch.device":
     # deterministic mode also fills every new tensor with NaN, 4 % of a LeNet step, to expose reads of unwritten memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    has_tf32 = settings.precision != "fp32"
-    torch.set_float32_matmul_precision("high" if has_tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = has_tf32  # torch's own default is True
     return torch.device(_chosen(settings.device))
 
 
@@ -62,6 +60,47 @@ def _chosen(asked: str) -> str:
         level = logging.INFO if obstacle == driver.ABSENT else logging.WARNING
         logger.log(level, "%sthe CPU is taken: %s.", "" if level == logging.INFO else "warning: ", obstacle)
     return "cpu" if obstacle or asked == "cpu" else "cuda"
+
+
+def round_products(precision: str) -> None:
+    """Whether tensor cores may round fp32 data to tf32, in products of matrices and in convolutions: not for fp32."""
+    import torch
+
+    has_tf32 = precision != "fp32"
+    torch.set_float32_matmul_precision("high" if has_tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = has_tf32  # torch's own default is True
+
+
+def precision_on(settings: MachineSettings, device: "torch.device", before: str | None) -> tuple[str, str]:
+    """The precision of a run on this device, and why it is that one.
+
+    Args:
+        before: what the run had until now, if it is resumed.
+    """
+    import torch
+
+    if settings.precision != "auto":
+        changed = before not in (None, settings.precision)
+        return settings.precision, f"as asked for; the run had {before}" if changed else "as asked for"
+    if before is not None:
+        return before, "of the run that is resumed; machine.precision changes it"
+    if device.type != "cuda":
+        return "fp32", "auto, on a CPU"
+    major, minor = torch.cuda.get_device_capability(device)
+    precision = settings.gpu_precision if major >= TENSOR_CORES_SINCE else "fp32"
+    return precision, f"auto, on a GPU of compute capability {major}.{minor}"
+
+
+def fusion_on(asked: str, device: "torch.device") -> str:
+    """What torch.compile is to fuse on this device; of the edits a GPU's own kernels take all tensors at once."""
+    if asked == "auto":
+        return "none" if device.type == "cuda" else "edits"
+    if asked == "edits" and device.type == "cuda":
+        logger.warning(
+            "warning: machine.compile=edits is for CPUs and does nothing on a GPU; machine.compile=all fuses there."
+        )
+        return "none"
+    return asked
 
 
 def _keep_freed_memory() -> None:

@@ -24,8 +24,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.name": ("sound", "authors"),
     "protocol.report": ("final_phase", "any_phase"),
     "machine.device": ("auto", "cpu", "cuda"),
-    "machine.precision": ("fp32", "tf32", "bf16"),
-    "machine.compile": ("none", "edits", "all"),
+    "machine.precision": ("auto", "fp32", "tf32", "bf16"),
+    "machine.gpu_precision": ("fp32", "tf32", "bf16"),
+    "machine.compile": ("auto", "none", "edits", "all"),
     "machine.memory_format": ("auto", "channels_last", "contiguous"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
@@ -206,14 +207,16 @@ class MachineSettings:
     """Where and how fast; never part of a run's identity.
 
     precision: of products, fp32, tf32 (tensor cores on fp32 data) or bf16 (autocast); weights and their gradients are
-    always fp32. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks) or all (the network
-    too). memory_format: of images and convolutions; auto is channels_last on a CPU and in bf16, else contiguous.
-    capture: replay steps as CUDA graphs where the data lies on the GPU. num_workers: threads that read data which does
-    not; 0 is one per processor core.
+    always fp32. auto is gpu_precision, which the model names, on a GPU of compute capability 8 or more, else fp32; a
+    resumed run keeps its own. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks, on a CPU
+    only) or all (the network too); auto is edits on a CPU, else none. memory_format: of images and convolutions; auto
+    is channels_last on a CPU and in bf16, else contiguous. capture: replay steps as CUDA graphs where the data lies on
+    the GPU. num_workers: threads that read data which does not; 0 is one per processor core.
     """
 
     device: str = "auto"
-    precision: str = "fp32"
+    precision: str = "auto"
+    gpu_precision: str = "tf32"
     compile: str = "none"
     memory_format: str = "auto"
     capture: bool = True

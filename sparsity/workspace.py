@@ -110,6 +110,10 @@ class Setup:
     device: torch.device
     data: Data
 
+    def __post_init__(self) -> None:
+        decided = self.settings.machine
+        assert "auto" not in (decided.precision, decided.compile), "on_machine comes first"
+
     @property
     def settings(self) -> Settings:
         """The run's settings."""
@@ -240,6 +244,33 @@ def extensions(pruner: Pruner) -> Extensions:
     return Extensions(observers=(pruner.probe,), gradient_edits=penalty, after_steps=(*penalty, pruner.masks))
 
 
+def on_machine(experiment: Experiment, before: str | None = None) -> tuple[Experiment, torch.device]:
+    """Where an experiment computes, made ready, and the experiment with all decided that is left to the machine.
+
+    Args:
+        before: the precision that a run to be resumed had until now.
+
+    Raises:
+        ValueError: if the device that is asked for is not there.
+    """
+    asked = experiment.settings.machine
+    device = machine.prepare(asked)
+    precision, why = machine.precision_on(asked, device, before)
+    logger.info("precision: %s (%s)", precision, why)
+    machine.round_products(precision)
+    decided = replace(asked, precision=precision, compile=machine.fusion_on(asked.compile, device))
+    return replace(experiment, settings=replace(experiment.settings, machine=decided)), device
+
+
+def _precision_before(settings: Settings, directory: Path) -> str | None:
+    """The precision that stands in a run's config.yaml, if there are checkpoints to go on from."""
+    path, folders = directory / "config.yaml", (directory, provenance.baseline_directory(settings))
+    if not path.is_file() or not any(any(folder.glob("checkpoints/**/*.pt")) for folder in folders):
+        return None
+    recorded = yaml.safe_load(path.read_text())["machine"]["precision"]
+    return str(recorded)
+
+
 @contextmanager
 def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterator[Workspace]:
     """Hold the run directory, prepare the machine and the writers, and leave a manifest that says how it ended.
@@ -252,9 +283,11 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     directory, identity = provenance.run_directory(settings), provenance.identity(settings)
     with provenance.locked(directory, wait=False):
         remove_temporaries(directory)
-        device = machine.prepare(settings.machine)
-        origin = provenance.origin() | {"device": machine.describe(device, settings.machine.precision)}
-        manifest = origin | {"status": "running"}
+        experiment, device = on_machine(experiment, _precision_before(settings, directory))
+        settings = experiment.settings
+        precision = settings.machine.precision
+        origin = provenance.origin() | {"device": machine.describe(device, precision)}
+        manifest = origin | {"precision": precision, "status": "running"}
         provenance.write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
         provenance.write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1

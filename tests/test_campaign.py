@@ -100,13 +100,6 @@ def test_each_experiment_has_its_own_benchmark() -> None:
     assert commands == {**images, **large, "vgg16_imagenet loader": "loader"}
 
 
-def test_on_a_gpu_the_large_networks_are_timed_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(campaign, "has_cuda", lambda: True)
-    commands = planned("--stages", "bench", "--machine", "cuda")
-    in_bf16 = {name for name, command in commands.items() if "machine.precision=bf16" in command}
-    assert in_bf16 == {"bench transformer_taskmaster1", "bench transformer_wmt14", "bench vgg16_imagenet"}
-
-
 def test_a_setting_of_one_experiment_reaches_that_one_and_rehearsals_take_the_machines_alone() -> None:
     own = ("transformer_wmt14:dataset.source=standin", "transformer_wmt14:machine.precision=bf16")
     commands = planned(*(word for setting in own for word in ("--set", setting)))

@@ -33,6 +33,7 @@ from tests.tiny_runs import tiny_run
 COSINE = LrScheduleSettings("cosine")
 PHASE: dict[str, Any] = {"num_epochs": 3, "batch_size": 5, "evaluate_every_steps": 8, "lr_schedule": COSINE}
 ADAM, MOMENTUM = OptimizerSettings("adam", 1e-2), OptimizerSettings("sgd", 1e-1, momentum=0.9)
+EXACT = ("machine=cpu", "machine.precision=fp32")
 FinalNetwork = Callable[..., dict[str, Tensor]]
 
 
@@ -139,7 +140,7 @@ def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
         return torch.optim.SGD(parameters, lr=settings.lr)  # the fused ones are not made for `meta`
 
     monkeypatch.setattr(loop, "build_optimizer", plain_sgd)
-    settings = config.compose([f"experiment={experiment}", "scale=smoke", "machine=cpu", f"results_dir={tmp_path}"])
+    settings = config.compose([f"experiment={experiment}", "scale=smoke", f"results_dir={tmp_path}", *EXACT])
     built, device = config.build(settings), torch.device("meta")
     data = built.load(device)
     plan = make_plan(settings, len(data.train))

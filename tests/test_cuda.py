@@ -15,7 +15,7 @@ pytestmark = pytest.mark.gpu
 def test_a_compiled_step_computes_the_same_update(tmp_path: Path) -> None:
     short = PhaseSettings(num_epochs=1, batch_size=5)
     compiled, plain = (
-        tiny_run(tmp_path / compile, regularise=short, machine=MachineSettings("cuda", compile=compile)).weights
+        tiny_run(tmp_path / compile, regularise=short, machine=MachineSettings("cuda", "fp32", compile=compile)).weights
         for compile in ("all", "none")
     )
     for name, weight in plain.items():

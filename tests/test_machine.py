@@ -134,7 +134,7 @@ def test_a_phase_starts_with_a_random_state_of_its_own() -> None:
     [("fp32", "highest", False), ("tf32", "high", True), ("bf16", "high", True)],
 )
 def test_fp32_means_fp32_in_convolutions_too(precision: str, products: str, convolutions: bool) -> None:
-    machine.prepare(MachineSettings("cpu", precision))
+    machine.round_products(precision)
     assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == (products, convolutions)
 
 

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from sparsity import config
 from sparsity.settings import Settings
-from sparsity.workspace import Setup
+from sparsity.workspace import Setup, on_machine
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 
 
 def setup(tmp_path: Path, device: torch.device = CPU, **machine: str) -> Setup:
-    experiment = config.build(settings(tmp_path, **machine))
+    experiment, _ = on_machine(config.build(settings(tmp_path, **machine)))
     return Setup(experiment, device, experiment.load(device))
 
 

@@ -213,9 +213,9 @@ def test_steps_evaluations_and_all_phases_are_timed_each_for_itself(
 def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:
     manifest = provenance.read_manifest(tiny_run.directory)
     of_code = {"commit", "dirty", "command", "versions"}
-    assert set(manifest) == of_code | {"started", "ended", "status", "device"}
+    assert set(manifest) == of_code | {"started", "ended", "status", "device", "precision"}
     assert manifest["status"] == "done"
-    assert manifest["device"].startswith("cpu: ")
+    assert manifest["device"].startswith("cpu: ") and manifest["precision"] == "fp32"
 
 
 def test_the_origin_is_that_of_the_start_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,6 @@ loss.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -109,11 +108,11 @@ def check_same_loss(work: Workspace, ours: Phase, theirs: Any) -> float:
 @contextmanager
 def full_precision(work: Workspace) -> Iterator[None]:
     """Products in fp32, whatever the experiment's precision."""
-    machine.prepare(replace(work.settings.machine, precision="fp32"))
+    machine.round_products("fp32")
     try:
         yield
     finally:
-        machine.prepare(work.settings.machine)
+        machine.round_products(work.settings.machine.precision)
 
 
 def rival(work: Workspace, model: Any) -> tuple[str, Callable[[], None]]:
