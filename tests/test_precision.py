@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,13 @@ from tests.tiny_runs import tiny_data, tiny_experiment, tiny_settings
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 BF16 = MachineSettings("cpu", "bf16", checkpoint_every_seconds=0.0)
 AUTO = replace(BF16, precision="auto")
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    """What torch rounds, which is global, as it was."""
+    yield
+    machine.round_products("fp32")
 
 
 def on_gpu(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> torch.device:
@@ -135,6 +143,13 @@ def test_whatever_computes_has_its_precision_decided(tmp_path: Path) -> None:
         Setup(experiment, CPU, tiny_data())
     decided, device = on_machine(experiment)
     assert not Setup(decided, device, tiny_data()).execution.bf16
+
+
+@pytest.mark.parametrize(("precision", "products"), [("fp32", "highest"), ("tf32", "high")])
+def test_what_is_decided_is_what_runs(tmp_path: Path, precision: str, products: str) -> None:
+    decided, _ = on_machine(tiny_experiment(tmp_path, machine=MachineSettings("cpu", precision, compile="auto")))
+    assert torch.get_float32_matmul_precision() == products
+    assert (decided.settings.machine.precision, decided.settings.machine.compile) == (precision, "edits")
 
 
 @pytest.mark.parametrize(
