@@ -24,7 +24,7 @@ ENV_PYTHON := $(ENV)/bin/python
 REPRODUCE_OPTIONS = --scale "$(SCALE)" --seeds "$(SEEDS)" --pruners "$(PRUNERS)" \
 	--tracking "$(TRACKING)" --machine "$(MACHINE)"
 
-.PHONY: help env data test test-slow test-portable lint reproduce-all plan report sync bench status clean-runs
+.PHONY: help env data test test-slow test-portable lint reproduce-all plan report sync bench check-gpu status clean-runs
 
 help: ## explain the targets and variables
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -80,6 +80,9 @@ sync: $(STAMP) ## send runs that W&B has only offline (after wandb login)
 
 bench: $(STAMP) ## time a training step against plain and straightforward ones
 	$(ENV_PYTHON) scripts/bench.py step --experiment lenet5_mnist
+
+check-gpu: $(STAMP) ## check that the GPU computes what the runs need, with CUDA graphs and without
+	$(ENV_PYTHON) -m sparsity.selfcheck
 
 clean-runs: ## remove results/runs, after showing what is there and asking
 	@test -d results/runs || { echo "Nothing to remove: there is no results/runs."; exit 0; }; \

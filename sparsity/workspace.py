@@ -14,7 +14,7 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from sparsity import machine, provenance
+from sparsity import gpu, machine, provenance
 from sparsity.files import remove_temporaries
 from sparsity.fit import check_fit, check_splits
 from sparsity.phase import Phase
@@ -277,7 +277,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
 
     Raises:
         BusyError: if another process runs in the same directory.
-        ValueError: if the data cannot be had or do not fit the network, or the device is not there.
+        ValueError: if the data cannot be had or do not fit the network, or the device is not there or fails its checks.
     """
     settings = experiment.settings
     directory, identity = provenance.run_directory(settings), provenance.identity(settings)
@@ -292,6 +292,11 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         provenance.write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1
         try:
+            if device.type == "cuda":
+                verdict = gpu.verdict(settings, directory, machine.describe(device))
+                manifest["selfcheck"] = verdict.describe()
+                provenance.write_json(directory / "manifest.json", manifest)
+                experiment = _executable(experiment, verdict)
             data = experiment.load(device)
             for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
                 shutil.copyfile(path, directory / name)
@@ -328,6 +333,16 @@ def dense(settings: PrunerSettings) -> PrunerSettings:
 
 def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(tensor.contiguous() for tensor in inputs)
+
+
+def _executable(experiment: Experiment, verdict: gpu.Verdict) -> Experiment:
+    """The experiment as the GPU can execute it, and a warning if that is not as it was asked for."""
+    if verdict.capture:
+        return experiment
+    if verdict.reason:
+        logger.warning("warning: %s; `make check-gpu` repeats the checks.", verdict.describe())
+    settings = experiment.settings
+    return replace(experiment, settings=replace(settings, machine=replace(settings.machine, capture=False)))
 
 
 def _announce(plan: Plan, data: Data) -> None:
