@@ -10,9 +10,10 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import fields
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
 
-from sparsity import provenance, sweeps
+from sparsity import command_line, provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.machine import has_cuda
 from sparsity.settings import PhaseSettings, Settings, as_tree, check, leaves, spelling
@@ -63,7 +64,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
 
     def run(cfg: DictConfig) -> float:
         try:
-            return task(settled(cfg))
+            return task(settled(cfg, overrides()))
         except USER_ERRORS as error:
             if is_multirun():
                 _leave_in_sweep(cfg, error)
@@ -74,6 +75,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
 
     register()
     try:
+        command_line.check_deletions(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
     except KeyboardInterrupt:
         sys.exit("interrupted: the last checkpoint is kept; the same command goes on from there.")
@@ -98,9 +100,10 @@ def compose(overrides: list[str]) -> Settings:
         ValueError: if an override is wrong.
     """
     register()
+    command_line.check_deletions(overrides, CONF)
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            return settled(hydra.compose("config", overrides=overrides))
+            return settled(hydra.compose("config", overrides=overrides), overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ValueError(one_sentence(error)) from error
 
@@ -118,8 +121,12 @@ def concrete_scale(scale: str) -> str:
     return "paper" if has_cuda() else "smoke"
 
 
-def settled(cfg: DictConfig) -> Settings:
+def settled(cfg: DictConfig, words: Sequence[str] = ()) -> Settings:
     """A resolved tree as typed settings, checked once more: Hydra lets `+pruner.typo=1` pass.
+
+    Args:
+        cfg: what Hydra made of conf/ and the command line.
+        words: of the command line; the kinds chosen there win over the files that Hydra reads after theirs.
 
     Raises:
         ValueError: naming the first key that is unknown, ill-typed or out of range.
@@ -128,6 +135,7 @@ def settled(cfg: DictConfig) -> Settings:
     assert isinstance(tree, dict)
     tree.pop("hydra", None)
     _check_shapes(tree)
+    _keep_choices(tree, words)
     if "start_from" in tree.get("finetune", {}):
         raise ValueError(_unknown_key("finetune.start_from"))  # the dataclass's word, which nobody may type
     if "from" in tree.get("finetune", {}):
@@ -271,7 +279,7 @@ def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
     """Name a job that failed among those of its sweep, unless its run says so itself."""
     directory = None
     with suppress(ValueError, OmegaConfBaseException):  # of wrong settings there is no run
-        directory = provenance.run_directory(settled(cfg))
+        directory = provenance.run_directory(settled(cfg, overrides()))
         if provenance.state_of(directory)[0] != "missing":
             return
     words = shlex.join(
@@ -279,6 +287,28 @@ def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
     )
     with suppress(OSError):  # a disk that is full must not hide the error itself
         sweeps.refuse(Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(words, one_sentence(error), directory))
+
+
+def _keep_choices(tree: dict[Any, Any], words: Sequence[str]) -> None:
+    """Say in the tree again what the options say that were typed: an experiment or a scale may have said else since."""
+    keys = command_line.typed_keys(words, CONF)
+    for group, option in command_line.choices(words, CONF).items():
+        file = CONF / group / f"{option}.yaml"
+        is_global = "@package _global_" in file.read_text()
+        said = OmegaConf.to_container(OmegaConf.load(file)) if group in command_line.KINDS else {}
+        for path, value in _leaves_of(said, "" if is_global else f"{group}."):
+            if not any(f"{path}.".startswith(f"{key}.") for key in keys):
+                *groups, name = path.split(".")
+                reduce(lambda node, part: node.setdefault(part, {}), groups, tree)[name] = value
+
+
+def _leaves_of(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """All (dotted path, value) pairs of a tree of dictionaries."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from _leaves_of(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def _check_shapes(tree: dict[Any, Any]) -> None:
@@ -335,4 +365,8 @@ def _leaf(group: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None
             known = ", ".join(allowed) or "none"
             raise ValueError(f"{group}.{key} is not a setting of {name}; its settings are {known}.")
     arguments |= {key: value for key, value in (offered or {}).items() if key in allowed}
+    for key, parameter in inspect.signature(target).parameters.items():
+        is_single = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if is_single and parameter.default is parameter.empty and key not in arguments:
+            raise ValueError(f"{group}.{key} is missing, and {name} needs it: write {group}.{key}=VALUE.")
     return lambda: target(**arguments)

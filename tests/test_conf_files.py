@@ -2,11 +2,13 @@
 
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
-from sparsity import config, provenance
+from sparsity import command_line, config, provenance
 from sparsity.plan import make_plan
 from sparsity.settings import Settings, leaves
 
@@ -68,6 +70,53 @@ def test_every_option_of_the_other_groups_composes_and_builds(number: int) -> No
         assert getattr(settings, group)["_target_"].lower().endswith(f".{chosen[group]}")
     with torch.device("meta"):  # VGG-16 would take seconds to fill
         assert config.build(settings).build_model() is not None
+
+
+def dropped(experiment: str, scale: str, **chosen: str) -> list[str]:
+    """Which typed kinds an experiment or a scale has overruled."""
+    words = [f"{group}={option}" for group, option in chosen.items()]
+    needed = ["baseline.path=model.pt", "baseline.num_epochs=1"]  # of baseline=file, and of baseline=train
+    settings = dict(leaves(config.compose([f"experiment={experiment}", f"scale={scale}", *words, *needed])))
+    expected: dict[str, str] = {}
+    for group, option in chosen.items():
+        file = OmegaConf.to_container(OmegaConf.load(config.CONF / group / f"{option}.yaml"))
+        keys = {f"{group}.{key}": value for key, value in flat(file).items()}
+        expected |= flat(file) if group == "protocol" else keys
+    return [f"{path}={value}" for path, value in expected.items() if settings[path] != value]
+
+
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """Dotted path -> value."""
+    if not isinstance(node, dict):
+        return {prefix: node}
+    return {path: value for key in node for path, value in flat(node[key], f"{prefix}.{key}".lstrip(".")).items()}
+
+
+@pytest.mark.parametrize("option", options("baseline"))
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_start_that_was_typed_wins_over_that_of_the_scale(scale: str, option: str) -> None:
+    assert dropped("vgg16_imagenet", scale, baseline=option) == []
+
+
+@pytest.mark.parametrize("experiment", ["vgg16_imagenet", "transformer_wmt14"])
+def test_the_pruner_that_was_typed_wins_over_the_experiment(experiment: str) -> None:
+    assert dropped(experiment, "paper", pruner="lobster", protocol="authors", finetune="constant_1e-4") == []
+
+
+def test_a_key_that_was_typed_wins_over_a_kind_that_was(tmp_path: Path) -> None:
+    words = ["scale=smoke", "protocol=authors", "gate.policy=error", "pruner=l2", "pruner.penalty={kind: l1}"]
+    settings = config.compose(words)
+    assert (settings.gate.policy, settings.pruner.name, settings.pruner.penalty.kind) == ("error", "l2", "l1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_kind_that_is_typed_wins_over_every_experiment_and_scale(experiment: str, scale: str) -> None:
+    kinds = {group: options(group) for group in command_line.KINDS}
+    for number in range(max(map(len, kinds.values()))):
+        chosen = {group: names[number % len(names)] for group, names in kinds.items()}
+        assert dropped(experiment, scale, **chosen) == []
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

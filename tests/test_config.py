@@ -202,6 +202,11 @@ def test_a_wrong_value_is_refused_in_one_sentence(tree: DictConfig, key: str, va
         ("model", {"_target_": "foo.Net"}, "model._target_=foo.Net cannot be imported (No module named 'foo'); check"),
         ("model", {"_target_": LENET + "0"}, f"model._target_={LENET}0 cannot be imported"),
         ("model", {"_target_": "LeNet5"}, "model._target_=LeNet5 cannot be imported"),
+        (
+            "dataset",
+            {"_target_": MNIST},
+            "dataset.source is missing, and mnist needs it: write dataset.source=VALUE.",
+        ),
         ("model", {}, "model._target_ is missing: name the model's constructor, e.g. sparsity.models.lenet.LeNet5."),
     ],
 )

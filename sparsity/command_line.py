@@ -1,0 +1,64 @@
+"""What stands on a command line, and may it stand there? Words such as `baseline=file`, `gate.bound=98` and `~gate`.
+
+Free of Hydra, which reads the same words: what it does not refuse, although it would change a run without a word.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sparsity.settings import Settings, leaves, spelling
+
+KINDS = ("baseline", "protocol", "pruner", "machine", "tracking", "finetune")
+"""Groups of conf/ whose options are kinds. What one says wins over every experiment and scale, if it is typed; of a
+model, a dataset or a task the constructor is chosen, and the numbers are the experiment's."""
+
+
+def choices(words: Sequence[str], conf: Path) -> dict[str, str]:
+    """Group -> the option of `conf` that was typed for it, such as baseline -> file."""
+    pairs = [(key, value.strip("'\"")) for key, _, value in (word.partition("=") for word in words)]
+    return {group: option for group, option in pairs if (conf / group / f"{option}.yaml").is_file()}
+
+
+def typed_keys(words: Sequence[str], conf: Path) -> list[str]:
+    """The settings that were typed one by one, by their dotted paths."""
+    keys = [word.lstrip("+~").partition("=")[0] for word in words]
+    return [key for key in keys if key not in choices(words, conf)]
+
+
+def check_deletions(words: Sequence[str], conf: Path) -> None:
+    """Refuse `~key`, by which a setting falls back to a default that nobody sees, and a group to many.
+
+    An argument of another constructor than the file's may be taken away: `model._target_=my.Net ~model.num_classes`.
+
+    Raises:
+        ValueError: naming the key, what would happen, and what to type in its place.
+    """
+    typed = [word.partition("=")[0] for word in words]
+    for word in words:
+        key = word.removeprefix("~").partition("=")[0]
+        is_argument = f"{key.partition('.')[0]}._target_" in typed and "." in key
+        if word.startswith("~") and not is_argument and not key.startswith("hydra"):
+            raise ValueError(f"{word} would take away {key} {_instead(key, conf)}.")
+
+
+def _instead(key: str, conf: Path) -> str:
+    """What would happen without a key, and what to type in its place."""
+    defaults = {spelling(path): value for path, value in leaves(Settings())}
+    options = sorted(path.stem for path in (conf / key).glob("*.yaml"))
+    under = [path for path in defaults if path.startswith(f"{key}.")]
+    if key in defaults and not isinstance(defaults[key], dict):
+        default = _written(defaults[key])
+        return f"and leave its default {default} without a word: write {key}={default} if that is meant"
+    if options:
+        return f"and leave the defaults of sparsity/settings.py without a word: choose one, {key}={'|'.join(options)}"
+    if under:
+        example = f"{under[0]}={_written(defaults[under[0]])}"
+        return f"and leave all its defaults without a word: write the settings that are meant, e.g. {example}"
+    return "without a word, and what takes its place depends on the code: write its value, key=value"
+
+
+def _written(value: Any) -> str:
+    """A value as it is typed."""
+    return json.dumps(value).replace('"', "").replace(" ", "")
