@@ -13,6 +13,7 @@ from sparsity import provenance
 from sparsity.gating import GatedPruning
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
+from sparsity.pruning.summary import sparsity
 from sparsity.settings import leaf_name
 from sparsity.training.tasks import WritesText
 from sparsity.workspace import Workspace, peak_memory_bytes
@@ -47,7 +48,6 @@ class Row:
     """
 
     start: str
-    sparsity: float
     layers: dict[str, tuple[tuple[int, ...], int, int]]
     val: float
     test: float
@@ -62,7 +62,7 @@ class Row:
         kept = sum(layer[2] for layer in self.layers.values())
         return {
             "start": self.start,
-            "sparsity": self.sparsity,
+            "sparsity": sparsity(kept, total),
             "kept": kept,
             "total": total,
             "compression": total / max(kept, 1),
@@ -162,7 +162,9 @@ def _write_layers(path: Path, rows: list[Row]) -> None:
         writer.writerow(["start", "parameter", "shape", "total", "kept", "sparsity"])
         for row in rows:
             for name, (shape, total, kept) in row.layers.items():
-                writer.writerow([row.start, name, "x".join(map(str, shape)), total, kept, f"{1 - kept / total:.6f}"])
+                writer.writerow(
+                    [row.start, name, "x".join(map(str, shape)), total, kept, f"{sparsity(kept, total):.6f}"]
+                )
 
 
 def _write_curve(directory: Path, metric: str) -> None:

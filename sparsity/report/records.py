@@ -5,7 +5,7 @@ Sparsities are fractions in [0, 1]; metrics stand in their own unit, 0-100 (accu
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +16,9 @@ from sparsity.report.decoding import decode, decode_document
 T = TypeVar("T")
 
 AT_PAPER_SPARSITY = "paper_sparsity"  # the start of the row at the paper's sparsity
+
+HALF_A_WEIGHT = 0.5  # what a row says as a fraction and in counts must be the same number of weights
+LAST_DIGIT = 1e-6  # of a layer's sparsity in layers.csv
 
 RECORD_FILES = ("layers.csv", "curve.jsonl", "summary.json")
 
@@ -82,9 +85,12 @@ class Row:
     test_metrics: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        counts = f"{self.kept} of {self.total} kept"
-        if not 0 <= self.kept <= self.total > 0 or abs(self.sparsity - (1 - self.kept / self.total)) > 1e-3:
-            raise ValueError(f"the row {self.start} says sparsity {self.sparsity} with {counts}")
+        kept_by_sparsity = (1 - self.sparsity) * self.total
+        total_by_compression = self.compression * max(self.kept, 1)
+        off = max(abs(kept_by_sparsity - self.kept), abs(total_by_compression - self.total))
+        if not _are_counts(self.kept, self.total) or off >= HALF_A_WEIGHT:
+            said = f"sparsity {self.sparsity} and compression {self.compression}"
+            raise ValueError(f"the row {self.start} says {said} with {self.kept} of {self.total} kept")
 
 
 @dataclass(frozen=True)
@@ -160,6 +166,10 @@ class Layer:
     kept: int
     sparsity: float
 
+    def __post_init__(self) -> None:
+        if not _are_counts(self.kept, self.total) or abs(self.sparsity - (1 - self.kept / self.total)) > LAST_DIGIT:
+            raise ValueError(f"{self.parameter} has sparsity {self.sparsity} with {self.kept} of {self.total} kept")
+
 
 @dataclass(frozen=True)
 class CurvePoint:
@@ -196,7 +206,7 @@ def load_run(directory: Path) -> Run:
         ValueError: one sentence with the file that is missing, damaged or of another schema, and what is wrong in it.
     """
     summary = load_summary(directory)
-    layers = _read(directory / "layers.csv", _parse_layers)
+    layers = _read(directory / "layers.csv", lambda text: _adding_up(_parse_layers(text), summary.rows))
     curve = _read(directory / "curve.jsonl", _parse_curve)
     return Run(directory, summary, layers, curve)
 
@@ -240,6 +250,24 @@ def _parse_layer(line: dict[str, str], number: int) -> Layer:
         return layer
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"line {number} is no layer ({error})") from error
+
+
+def _adding_up(layers: tuple[Layer, ...], rows: Sequence[Row]) -> tuple[Layer, ...]:
+    """The layers, once it is clear that those of each row hold what it counts."""
+    counted: dict[str, tuple[int, int]] = {}
+    for layer in layers:
+        kept, total = counted.get(layer.start, (0, 0))
+        counted[layer.start] = kept + layer.kept, total + layer.total
+    for start, counts in {row.start: (row.kept, row.total) for row in rows}.items():
+        if (found := counted.pop(start, None)) != counts:
+            raise ValueError(f"its layers of {start} do not add up to the row in summary.json: {found}, not {counts}")
+    if counted:
+        raise ValueError(f"it has layers of {next(iter(counted))}, for which summary.json has no row")
+    return layers
+
+
+def _are_counts(kept: int, total: int) -> bool:
+    return 0 <= kept <= total > 0
 
 
 def _parse_curve(text: str) -> tuple[CurvePoint, ...]:

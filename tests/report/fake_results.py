@@ -50,16 +50,26 @@ def summary(**changes: Any) -> dict[str, Any]:
     return {**document, **changes}
 
 
+def _layers(model: str, kept: int, total: int) -> dict[str, tuple[int, int]]:
+    """The layers of a network of which so many weights are left: `LAYERS`, or the first ones filled up."""
+    if model == "transformer":
+        return {"model.shared": (total, kept)}
+    layers = {**LAYERS, "fc2": (LAYERS["fc2"][0] + total - TOTAL, LAYERS["fc2"][1])}
+    if kept != sum(left for _, left in layers.values()):
+        for name, (size, _) in layers.items():
+            layers[name] = (size, min(size, kept))
+            kept -= layers[name][1]
+    return layers
+
+
 def write_run(root: Path, document: dict[str, Any]) -> Path:
     """Write the three records of a run under `root` where the pipeline would."""
     configuration = f"{document['scale']}-{document['pruner']}-{document['fingerprint']}"
     directory = root / document["experiment"] / configuration / f"seed{document['seed']}"
     directory.mkdir(parents=True)
     (directory / "summary.json").write_text(json.dumps(document))
-    starts = [entry["start"] for entry in document["rows"]]
-    layers = {"model.shared": (TOTAL, KEPT)} if document["model"] == "transformer" else LAYERS
-    lines = [f"{start},{name}.weight,1x1,{total},{kept},{1 - kept / total}" for start in starts
-             for name, (total, kept) in layers.items()]  # fmt: skip
+    lines = [f"{entry['start']},{name}.weight,1x1,{total},{kept},{1 - kept / total}" for entry in document["rows"]
+             for name, (total, kept) in _layers(document["model"], entry["kept"], entry["total"]).items()]  # fmt: skip
     (directory / "layers.csv").write_text("\n".join(["start,parameter,shape,total,kept,sparsity", *lines]) + "\n")
     points = [{"phase": "regularise", "step": 250 * (i + 1), "epoch": i, "val": 98.0 + i, "sparsity": 0.04 * i,
                "pruned": i == 1, "lowest_mean_irrelevance": 0.99 + 0.001 * i} for i in range(3)]  # fmt: skip

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sparsity.report.records import find_runs, load_run
-from tests.report.fake_results import AddRun, row
+from tests.report.fake_results import KEPT, TOTAL, AddRun, row
 
 
 def test_a_run_is_read_with_its_layers_and_curve(add_run: AddRun) -> None:
@@ -88,11 +88,47 @@ def test_a_missing_file_is_named(add_run: AddRun, name: str) -> None:
         load_run(directory)
 
 
-@pytest.mark.parametrize("change", [{"sparsity": 99.7}, {"kept": -1}, {"total": 0}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sparsity": 99.7},
+        {"sparsity": 1 - (KEPT + 1) / TOTAL},
+        {"compression": TOTAL / (KEPT + 1)},
+        {"kept": -1},
+        {"kept": KEPT + 1},
+        {"total": 0},
+    ],
+)
 def test_a_row_that_contradicts_its_own_counts_is_damaged(add_run: AddRun, change: dict[str, float]) -> None:
     directory = add_run(rows=[{**row(), **change}])
     with pytest.raises(ValueError, match="the row paper_sparsity says sparsity"):
         load_run(directory)
+
+
+@pytest.mark.parametrize("kept", [-1, 153, 530])
+def test_a_layer_that_contradicts_its_own_counts_is_damaged(add_run: AddRun, kept: int) -> None:
+    table = add_run() / "layers.csv"
+    table.write_text(table.read_text().replace("520,150,", f"520,{kept},"))
+    with pytest.raises(
+        ValueError, match=rf"line 2 is no layer \(conv1\.weight has sparsity .* with {kept} of 520 kept"
+    ):
+        load_run(table.parent)
+
+
+def test_layers_that_do_not_add_up_to_their_row_are_damaged(add_run: AddRun) -> None:
+    table = add_run() / "layers.csv"
+    *lines, _ = table.read_text().splitlines()
+    table.write_text("\n".join(lines))
+    problem = r"its layers of last do not add up to the row in summary\.json: \(1046, 426070\), not \(1214, 431080\)"
+    with pytest.raises(ValueError, match=rf"layers\.csv cannot be used: {problem}"):
+        load_run(table.parent)
+
+
+def test_layers_of_a_row_that_is_not_there_are_damaged(add_run: AddRun) -> None:
+    table = add_run() / "layers.csv"
+    table.write_text(table.read_text() + "best_of_all,conv1.weight,1x1,520,150,0.711538\n")
+    with pytest.raises(ValueError, match=r"it has layers of best_of_all, for which summary\.json has no row"):
+        load_run(table.parent)
 
 
 def test_stand_in_data_is_never_called_by_the_real_name(add_run: AddRun) -> None:
