@@ -20,9 +20,9 @@ PHASES = {
 AddRun = Callable[..., Path]
 
 
-def row(start: str = "paper_sparsity", test: float = 99.2, kept: int = KEPT) -> dict[str, Any]:
-    """One row of a summary; the sparsity follows from `kept`."""
-    counts = {"kept": kept, "total": TOTAL, "sparsity": 1 - kept / TOTAL, "compression": TOTAL / max(kept, 1)}
+def row(start: str = "paper_sparsity", test: float = 99.2, kept: int = KEPT, total: int = TOTAL) -> dict[str, Any]:
+    """One row of a summary; sparsity and compression follow from the counts."""
+    counts = {"kept": kept, "total": total, "sparsity": 1 - kept / total, "compression": total / max(kept, 1)}
     return {"start": start, **counts, "val": test + 0.1, "test": test, "epoch": 3, "num_epochs": 5}
 
 

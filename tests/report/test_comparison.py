@@ -190,7 +190,7 @@ def test_the_headline_is_at_the_papers_sparsity(results: Path, paper: PaperExper
         ({"data_source": "embedded", "data_name": "digits"}, "data: digits (stand-in)"),
         ({"dataset": "fashion_mnist", "data_name": "fashion_mnist"}, "data: fashion_mnist"),
         ({"model": "resnet32"}, "model: resnet32"),
-        ({"rows": [{**row(), "total": 431081}]}, "model of 431,081 weights"),
+        ({"rows": [row(total=431081)]}, "model of 431,081 weights"),
         ({"baseline": {**summary()["baseline"], "source": "published"}}, "baseline: published"),
         ({"data_source": "standin", "data_name": "mnist-mini"}, "data: mnist-mini (stand-in)"),
         ({"data_source": "sample", "data_name": "mnist-sample"}, "data: mnist-sample (sample)"),
