@@ -94,8 +94,9 @@ def test_a_missing_file_is_named(add_run: AddRun, name: str) -> None:
         {"sparsity": 99.7},
         {"sparsity": 1 - (KEPT + 1) / TOTAL},
         {"compression": TOTAL / (KEPT + 1)},
-        {"kept": -1},
         {"kept": KEPT + 1},
+        row(kept=-1),
+        row(kept=TOTAL + 1),
         {"total": 0},
     ],
 )
