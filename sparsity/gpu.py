@@ -33,7 +33,7 @@ class Verdict:
     def describe(self) -> str:
         """In words, for the terminal."""
         if self.reason:
-            return f"steps run eagerly, several times slower, instead of as CUDA graphs: {self.reason}"
+            return f"steps run eagerly instead of as CUDA graphs: {self.reason}"
         return "all checks passed" if self.capture else "all checks passed, without CUDA graphs"
 
 
@@ -89,10 +89,11 @@ def failure(directory: Path, *options: str) -> str:
         return f'the check "{_last(begun)}" was not done after {MOST_SECONDS:g} seconds'
     if done.returncode == 0:
         return ""
-    ending = _last(done.stderr)
-    if ending.startswith("error: "):
-        return ending.removeprefix("error: ").rstrip(".")
-    return f'the check "{_last(done.stdout)}" ended its process with status {done.returncode} ({ending})'
+    own_words = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    if own_words:
+        return own_words[-1].removeprefix("error: ").rstrip(".")
+    status = f"status {done.returncode} ({_last(done.stderr)})"
+    return f'the check "{_last(done.stdout)}" ended its process with {status}'
 
 
 def kind_of(settings: Settings, gpu_name: str) -> dict[str, Any]:

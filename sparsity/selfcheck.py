@@ -181,16 +181,14 @@ def evaluate_twice(work: Workspace, phase: Phase) -> None:
 
 
 def resume(work: Workspace, phase: Phase) -> None:
-    """Save, go on, and compare with phases that begin from the file, and from the same one in each memory layout."""
+    """Save, go on, and compare with phases that begin from the file, as it is and in each memory layout."""
     masks, trainer = phase.pruner.masks.state_dict(), phase.trainer.state_dict()
-    state = {"weights": phase.model.state_dict(), "masks": masks, "trainer": trainer}
     with tempfile.TemporaryDirectory() as folder:
-        files = {Path(folder) / f"{number}.pt": layout for number, layout in enumerate((None, *LAYOUTS))}
-        for file, layout in files.items():
-            save_checkpoint(file, laid_out(state, layout))
+        file = Path(folder) / "last.pt"
+        save_checkpoint(file, {"weights": phase.model.state_dict(), "masks": masks, "trainer": trainer})
         advance(phase, FOUR)
-        for file in files:
-            resumed, saved = begun(work), load_checkpoint(file)
+        for layout in (None, *LAYOUTS):
+            resumed, saved = begun(work), laid_out(load_checkpoint(file), layout)
             load_network(resumed.model, resumed.pruner, saved)
             resumed.trainer.load_state_dict(saved["trainer"])
             advance(resumed, FOUR)

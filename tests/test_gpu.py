@@ -67,7 +67,10 @@ def hanging(command: list[str], **how: Any) -> Any:
     ("run", "reason"),
     [
         (done(0, "a kernel runs\n", "a warning of torch\n"), ""),
-        (done(1, "a kernel runs\n", "a warning\nerror: the check failed (no image).\n"), "the check failed (no image)"),
+        (
+            done(1, "a kernel runs\n", "error: the check failed (no image).\na late warning\n"),
+            "the check failed (no image)",
+        ),
         (
             done(-11, "a kernel runs\ncaptured steps\n", ""),
             'the check "captured steps" ended its process with status -11 (nothing was said)',
