@@ -14,6 +14,10 @@ T = TypeVar("T")
 NUM_EAGER_CALLS = 3  # lazy initialisation, the optimiser's state and compilation happen in these
 
 
+class CaptureError(ValueError):
+    """A CUDA graph could not be captured; what follows in this process may fail too."""
+
+
 @dataclass(frozen=True)
 class Execution:
     """What the machine is to do with a step.
@@ -41,6 +45,9 @@ class Replay(Generic[T]):
     Args:
         act: the function; Python branches in it are taken once and for all at the capture.
         num_eager: calls before the capture, on the stream of all captures, so that autograd's nodes belong to it.
+
+    Raises:
+        CaptureError: when called, if the capture fails.
     """
 
     def __init__(self, act: Callable[[], T], num_eager: int = NUM_EAGER_CALLS) -> None:
@@ -55,12 +62,24 @@ class Replay(Generic[T]):
             self._num_eager -= 1
             return self._eagerly()
         if self._graph is None:
-            self._graph = torch.cuda.CUDAGraph()
-            gc.collect()  # what lies in cycles must not be freed during the capture, which that would break
-            with torch.cuda.graph(self._graph, stream=self._stream):  # records, and executes nothing
-                self._result = self._act()
+            self._graph = self._captured()
         self._graph.replay()
         return self._result
+
+    def _captured(self) -> torch.cuda.CUDAGraph:
+        """The graph of one call, which records and executes nothing."""
+        graph = torch.cuda.CUDAGraph()
+        gc.collect()  # what lies in cycles must not be freed during the capture, which that would break
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                self._result = self._act()
+        except RuntimeError as error:
+            reason = str(error).strip().partition("\n")[0].rstrip(".")
+            raise CaptureError(
+                f"The capture of a step or an evaluation as a CUDA graph failed ({reason}); the same command with "
+                "machine.capture=false goes on from the last checkpoint without graphs."
+            ) from error
+        return graph
 
     def _eagerly(self) -> T:
         self._stream.wait_stream(torch.cuda.current_stream())

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sparsity.training import execution
-from sparsity.training.execution import Replay
+from sparsity.training.execution import CaptureError, Replay
 
 
 class Stream:
@@ -71,3 +71,13 @@ def test_a_function_is_called_a_few_times_then_captured_then_replayed(monkeypatc
         replay()
     assert len(calls) == 2 + 1  # the third records and executes nothing
     assert [graph.num_replays for graph in graphs] == [4]
+
+
+def test_a_capture_that_fails_in_a_run_says_how_to_go_on_without_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
+    def begin(graph: Graph, stream: Stream) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory.\nAnd a long story.")
+
+    monkeypatch.setattr(torch.cuda, "graph", begin)
+    sentence = r"failed \(CUDA out of memory\); the same command with machine.capture=false goes on from the last"
+    with pytest.raises(CaptureError, match=sentence):
+        Replay(lambda: None, num_eager=0)()
