@@ -22,7 +22,7 @@ def main(settings: Settings) -> float:
         provenance.clear(directory)
     if provenance.is_done(directory):
         print("already done; force=true runs it again")
-        return objective(settings)
+        return objective(settings, directory)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for warning in config.ignored(settings, config.overrides()):
         logging.warning("warning: %s", warning)
@@ -36,12 +36,12 @@ def main(settings: Settings) -> float:
         print(
             f"peak memory {memory:.2f} GiB; the whole experiment would take {hours:.2f} h at this pace on this device"
         )
-    return objective(settings)
+    return objective(settings, directory)
 
 
-def objective(settings: Settings) -> float:
+def objective(settings: Settings, directory: Path) -> float:
     """The validation metric of the first final phase, by default at the paper's sparsity; 0 if that was not reached."""
-    rows = load_summary(provenance.run_directory(settings)).rows
+    rows = load_summary(directory).rows
     return next((row.val for row in rows if row.start == settings.finetune.start_from[0]), 0.0)
 
 

@@ -5,7 +5,6 @@ names in `KEYS`; names with the prefix of a wrapper; pairs that torch.nn.utils.p
 tensors and plain values.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from sparsity.training.checkpoints import CheckpointError, load_checkpoint, load
 KEYS = ("weights", "state_dict", "model_state_dict", "model", "net")
 COUNTER = ".num_batches_tracked"  # of a batch norm: nothing depends on it, and checkpoints before torch 0.4.1 have none
 _ORIGINAL, _MASK = "_orig", "_mask"  # of torch.nn.utils.prune: the weight is their product
+_ZIP = b"PK\x03\x04"  # what torch's format begins with; an archive of nothing, or of parts, does not
 _LEGACY = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the number that torch's format before 1.6 begins with
 _REMEDY = "give a file of its weights, such as torch.save(model.state_dict(), PATH) writes"
 
@@ -68,7 +68,7 @@ def _read(path: Path) -> Any:
         head = file.read(64)
     if not head:
         raise CheckpointError(f"The checkpoint {path} is empty: have it anew.")
-    if zipfile.is_zipfile(path) or head.startswith(b"PK"):
+    if head.startswith(_ZIP):
         return load_checkpoint(path)
     if _LEGACY in head:
         return load_tensors(path)
@@ -147,6 +147,8 @@ def _check_fits(path: Path, weights: Weights, expected: Mapping[str, Tensor], mo
         got, wanted = weights[name], expected[name]
         if got.shape != wanted.shape:
             problems.append(f"{name} has shape {tuple(got.shape)} there and {tuple(wanted.shape)} in {model}")
+        elif got.is_meta:
+            problems.append(f"{name} has a shape there but no values")
         elif got.is_floating_point() != wanted.is_floating_point() or got.layout != torch.strided:
             problems.append(f"{name} is of {got.dtype}, {got.layout} there, which is not what {model} computes with")
     if problems:

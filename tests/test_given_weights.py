@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -127,8 +128,6 @@ def changed(**changes: Any) -> Callable[[Net, Path], None]:
 
 def scripted(net: Net, path: Path) -> None:
     """A file of TorchScript, by the name that tells it."""
-    import zipfile
-
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("net/constants.pkl", "")
 
@@ -143,6 +142,14 @@ REFUSED: dict[str, tuple[Callable[[Net, Path], Any], str]] = {
     "text": (
         lambda net, path: path.write_text("<html>404</html>"),
         "{path} is no checkpoint that torch or safetensors",
+    ),
+    "empty archive": (
+        lambda net, path: zipfile.ZipFile(path, "w").close(),
+        "{path} is no checkpoint that torch or safetensors wrote; give a file",
+    ),
+    "parts of an archive": (
+        lambda net, path: path.write_bytes(bytes(30) + b"PK\6\7" + bytes([1] * 16) + b"PK\5\6" + bytes(18)),
+        "{path} is no checkpoint that torch or safetensors wrote; give a file",
     ),
     "plain pickle": (
         lambda net, path: path.write_bytes(pickle.dumps(os.system)),
@@ -176,6 +183,10 @@ REFUSED: dict[str, tuple[Callable[[Net, Path], Any], str]] = {
     "several": (
         changed(conv__bias=None, fc=torch.ones(1)),
         "{path} " + ANOTHER + "conv.bias, which Net has, is missing (and 1 more do not fit); give",
+    ),
+    "no values": (
+        changed(conv__bias=torch.ones(3, device="meta")),
+        "{path} " + ANOTHER + "conv.bias has a shape there but no values; give a checkpoint of this model.",
     ),
     "quantised": (
         changed(conv__bias=torch.ones(3, dtype=torch.int8)),
@@ -214,6 +225,25 @@ def test_a_file_cut_short_is_named_as_damaged(net: Net, form: str, tmp_path: Pat
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(CheckpointError, match=r"^The checkpoint \S+file is damaged \(.*\)\.$"):
         read_weights(path, Net())
+
+
+@pytest.mark.parametrize("num_bytes", [64, 150, 200, 260, 400])
+def test_a_file_of_the_old_format_is_damaged_wherever_it_is_cut(net: Net, num_bytes: int, tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    FORMS["legacy"](net, path)
+    path.write_bytes(path.read_bytes()[:num_bytes])
+    with pytest.raises(CheckpointError, match=r"^The checkpoint \S+file is damaged \([^()]*\w\)\.$"):
+        read_weights(path, Net())
+
+
+def test_a_damaged_file_is_not_said_to_be_readable_in_an_unsafe_way(net: Net, tmp_path: Path) -> None:
+    legacy(net.state_dict(), tmp_path / "file")
+    content = bytearray((tmp_path / "file").read_bytes())
+    content[130] = 255  # no operation of a pickle
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        read_weights(tmp_path / "file", Net())
+    assert str(caught.value) == f"The checkpoint {tmp_path}/file is damaged (UnpicklingError)."
 
 
 @pytest.mark.skipif("not (MIRROR / 'checkpoints').exists()", reason="SPARSITY_DATA_MIRROR has no checkpoints")

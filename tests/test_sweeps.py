@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from scripts import train
-from sparsity import config, provenance, sweeps
+from sparsity import config, pipeline, provenance, sweeps
 from sparsity.report.sweep import render_sweep
-from sparsity.settings import Settings, leaves
+from sparsity.settings import BaselineSettings, Settings, leaves
 from tests.report.fake_results import REPOSITORY, row, summary, write_run
 from tests.tiny_runs import TINY_OVERRIDES
 
@@ -121,13 +121,30 @@ def finish(settings: Settings, *rows: dict[str, Any]) -> None:
 def test_a_sweep_maximises_the_validation_metric_at_the_papers_sparsity(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     finish(settings, row(test=99.0), row("last", test=98.0))
-    assert train.objective(settings) == pytest.approx(99.1)
+    assert train.objective(settings, provenance.run_directory(settings)) == pytest.approx(99.1)
 
 
 def test_a_run_that_never_reached_the_papers_sparsity_is_worth_nothing_to_a_sweep(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     finish(settings, row("last", test=98.0))
-    assert train.objective(settings) == 0.0
+    assert train.objective(settings, provenance.run_directory(settings)) == 0.0
+
+
+def test_a_finished_run_is_found_though_the_file_that_it_started_from_is_gone_by_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+    path.touch()
+
+    def run(settings: Settings) -> None:
+        finish(settings, row(test=99.0))
+        path.unlink()
+
+    monkeypatch.setattr(config, "build", lambda settings: settings)
+    monkeypatch.setattr(pipeline, "run", run)
+    monkeypatch.setattr(train, "render_runs", lambda directories: "")
+    start = BaselineSettings(source="file", path=str(path))
+    assert train.main(settings_of(tmp_path, baseline=start)) == pytest.approx(99.1)
 
 
 def test_several_runs_keep_apart_and_a_failed_one_stops_and_hides_no_other(tmp_path: Path) -> None:

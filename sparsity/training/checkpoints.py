@@ -2,6 +2,7 @@
 
 import errno
 import os
+import pickle
 import re
 import zipfile
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from sparsity.files import temporary
 
-_OBJECT = re.compile(r"GLOBAL (\S+)")  # how torch names what it refuses to build
+_OBJECT = re.compile(r"GLOBAL (\S*\w) ")  # how torch names what it refuses to build; of a file cut short, in part
 
 
 class CheckpointError(ValueError):
@@ -83,8 +84,9 @@ def load_tensors(path: Path) -> Any:
     except Exception as error:
         if named := _OBJECT.search(str(error)):
             raise _objects(path, named[1]) from error
-        reason = str(error).partition("\n")[0]
-        raise CheckpointError(f"The checkpoint {path} is damaged ({type(error).__name__}: {reason}).") from error
+        said = "" if isinstance(error, pickle.UnpicklingError) else str(error).partition("\n")[0]
+        reason = f"{type(error).__name__}: {said}" if said else type(error).__name__  # torch's advice is to read it all
+        raise CheckpointError(f"The checkpoint {path} is damaged ({reason}).") from error
 
 
 def _objects(path: Path, name: str) -> CheckpointError:
