@@ -27,6 +27,7 @@ def test_every_kept_network_is_scored_and_the_reported_one_as_reported(run: Path
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     scores = {line["checkpoint"]: line for line in lines}
     assert {"regularise/best", "regularise/last_network", "finetune/last/best"} <= set(scores)
+    assert not any(name.endswith(("/last", "/last.previous")) for name in scores), "a state to resume from is no result"
     reported = json.loads((run / "summary.json").read_text())["rows"][-1]
     ours = scores["finetune/last/best"]
     assert (ours["val"], ours["test"]) == (reported["val"], reported["test"])

@@ -1,5 +1,6 @@
 """The pruned network handed on: read back bit for bit, and generating as it did."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,16 @@ def test_the_script_exports_a_run_and_shows_the_sizes(
     assert all(same_bits(loaded[name], kept[name]) for name in kept)
     size = (tmp_path / "out" / "sparse.safetensors").stat().st_size
     assert f"{size:,} bytes  sparse.safetensors" in capsys.readouterr().out
+
+
+def test_unless_told_otherwise_the_script_exports_the_network_of_the_last_row(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    run = shutil.copytree(tiny_run.directory, tmp_path / "run")
+    for path in run.glob("checkpoints/**/*.pt"):
+        if path != run / "checkpoints" / "finetune" / "last" / "best.pt":
+            path.unlink()
+    assert script.main([str(run), "--to", str(tmp_path / "out")]) == 0
 
 
 def test_the_script_writes_into_no_directory_that_holds_files(

@@ -23,7 +23,7 @@ from sparsity.workspace import Setup
 from tests.tiny_runs import TinyRun, tiny_run, tiny_settings
 
 NO_TRAINING = PhaseSettings(num_epochs=0, batch_size=5)
-FOUR_EVALUATIONS = {"num_epochs": 2, "batch_size": 5, "evaluate_every_steps": 4}
+FOUR_EVALUATIONS = {"num_epochs": 4, "batch_size": 5}
 RISES_AND_FALLS = [10.0, 40.0, 40.0, 20.0]
 
 
@@ -64,7 +64,7 @@ def test_a_row_is_the_best_of_its_final_phase_by_validation_and_of_equals_the_fi
     finetune = FinetuneSettings(**FOUR_EVALUATIONS, start_from=["last"])
     run, script = scripted(monkeypatch, tmp_path, RISES_AND_FALLS, regularise=NO_TRAINING, finetune=finetune)
     (row,) = run.summary["rows"]
-    assert (row["val"], row["test"], row["epoch"], row["num_epochs"]) == (40.0, 60.0, 1, 2)
+    assert (row["val"], row["test"], row["epoch"], row["num_epochs"]) == (40.0, 60.0, 2, 4)
     assert script.of(run.directory / "checkpoints/finetune/last/best.pt") == 40.0
 
 
@@ -100,6 +100,7 @@ def test_the_best_network_is_kept_as_it_was_evaluated_and_not_as_its_prune_left_
     metrics = [10.0, 20.0, 70.0, 30.0, 31.0, 32.0, 33.0, 34.0, 35.0, 36.0]
     run, script = scripted(monkeypatch, tmp_path, metrics, finetune=still)
     assert script.of(run.directory / "checkpoints/regularise/best.pt") == 70.0
+    assert run.summary["regularise"]["val"] == 34.0, "how the phase ended is another thing"
 
 
 def authors(monkeypatch: pytest.MonkeyPatch, results: Path, regularised: Sequence[float]) -> dict[str, Any]:
