@@ -7,28 +7,31 @@ every zero is +0.0.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
+from sparsity.files import replaced
 from sparsity.pruning.masks import pack_bits, unpack_bits
 from sparsity.training.checkpoints import plain_weights
 
-SCHEMA = "1"
+SCHEMA, PLAN = 2, "sparsity"
 KEPT, MASK = "::kept", "::mask"
 
 
-def save_sparse(path: Path, weights: Mapping[str, Tensor]) -> None:
-    """Write a state_dict into one compact file.
+def save_sparse(path: Path, weights: Mapping[str, Tensor], header: Mapping[str, Any] | None = None) -> None:
+    """Write a state_dict into one compact file, whole or not at all.
 
     Args:
         path: usually `<something>.safetensors`.
         weights: a state_dict whose pruned weights are zeros.
+        header: what the file is to say of them, as JSON; `load_header` reads it.
     """
     tensors: dict[str, Tensor] = {}
     shapes: dict[str, list[int]] = {}
@@ -39,9 +42,11 @@ def save_sparse(path: Path, weights: Mapping[str, Tensor]) -> None:
         if tied[name] == name:
             tensors |= _pieces(name, value)
             shapes[name] = list(value.shape)
-    plan = {"schema": SCHEMA, "tied": json.dumps(tied), "shapes": json.dumps(shapes)}
+    # under one name, as safetensors has no order of its metadata: the same weights are to give the same bytes
+    plan = {"schema": SCHEMA, "tied": tied, "shapes": shapes, "header": header or {}}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, metadata=plan)
+    with replaced(path) as file:
+        file.write(save(tensors, metadata={PLAN: json.dumps(plan)}))
 
 
 def load_sparse(path: Path) -> dict[str, Tensor]:
@@ -50,14 +55,27 @@ def load_sparse(path: Path) -> dict[str, Tensor]:
     Raises:
         ValueError: if it is no such file.
     """
+    with _opened(path) as (file, plan):
+        tensors = {name: _restored(file, name, torch.Size(shape)) for name, shape in plan["shapes"].items()}
+        return {name: tensors[first] for name, first in plan["tied"].items()}
+
+
+def load_header(path: Path) -> dict[str, Any]:
+    """What a compact file says of its weights; empty if it says nothing. Raises as `load_sparse`."""
+    with _opened(path) as (_, plan):
+        header: dict[str, Any] = plan["header"]
+        return header
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """A compact file and its plan."""
     try:
         with safe_open(path, framework="pt") as file:
-            plan = file.metadata() or {}
+            plan = json.loads((file.metadata() or {}).get(PLAN, "{}"))
             if plan.get("schema") != SCHEMA:
                 raise ValueError(f"{path} is no compact file of schema {SCHEMA}; write one with scripts/export.py.")
-            shapes = json.loads(plan["shapes"])
-            tensors = {name: _restored(file, name, torch.Size(shape)) for name, shape in shapes.items()}
-            return {name: tensors[first] for name, first in json.loads(plan["tied"]).items()}
+            yield file, plan
     except (OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read as a compact file ({error}); check the path.") from error
 

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sparsity.export import load_sparse
+from sparsity.export import PLAN, load_sparse
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint, load_tensors
 
 KEYS = ("weights", "state_dict", "model_state_dict", "model", "net")
@@ -80,7 +80,7 @@ def _read(path: Path) -> Any:
 def _read_safetensors(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
-            is_compact = "tied" in (file.metadata() or {})
+            is_compact = PLAN in (file.metadata() or {})
         return load_sparse(path) if is_compact else load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"The checkpoint {path} is damaged ({error}).") from error

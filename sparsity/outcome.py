@@ -1,4 +1,7 @@
-"""What is written down at the end? summary.json, layers.csv and curve.jsonl: the only doors from runs to reports."""
+"""What is written down at the end? The only doors from runs to reports.
+
+summary.json, layers.csv, curve.jsonl, and the network of each row with the card of what is in it.
+"""
 
 import csv
 import json
@@ -11,6 +14,7 @@ from typing import Any
 
 from sparsity import provenance
 from sparsity.gating import GatedPruning
+from sparsity.networks import leave_networks
 from sparsity.phase import Phase
 from sparsity.plan import make_plan, uncut
 from sparsity.pruning.summary import sparsity
@@ -43,11 +47,13 @@ class Baseline:
 class Row:
     """One result: where the final phase started, and what its best checkpoint by validation reaches.
 
-    `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a further split to its metric;
-    `test_metrics` holds what else is known of the metric on the test split, as other definitions of it.
+    `checkpoint` names the network; `layers` maps a parameter to (shape, weights in all, weights kept); `extra_tests` a
+    further split to its metric; `test_metrics` holds what else is known of the metric on the test split, as other
+    definitions of it.
     """
 
     start: str
+    checkpoint: str
     layers: dict[str, tuple[tuple[int, ...], int, int]]
     val: float
     test: float
@@ -62,6 +68,7 @@ class Row:
         kept = sum(layer[2] for layer in self.layers.values())
         return {
             "start": self.start,
+            "checkpoint": self.checkpoint,
             "sparsity": sparsity(kept, total),
             "kept": kept,
             "total": total,
@@ -78,8 +85,9 @@ class Row:
 def write_outcome(
     work: Workspace, baseline: Baseline, regularised: Phase, gated: GatedPruning, rows: list[Row], sizes: dict[str, int]
 ) -> dict[str, Any]:
-    """Write the three files into the run directory, tell the mirrors, and return the summary."""
+    """Write all of them into the run directory, the summary last, tell the mirrors, and return the summary."""
     summary = _summary(work, baseline, regularised, gated, rows, sizes)
+    leave_networks(work.directory, summary, work.experiment.build_model)
     _write_layers(work.directory / "layers.csv", rows)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     provenance.write_json(work.directory / "summary.json", summary)

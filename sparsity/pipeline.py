@@ -225,6 +225,7 @@ def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seco
     test = measured.pop("test")
     return Row(
         start=start,
+        checkpoint=f"{phase.name}/best",
         layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
         val=val,
         test=test[metric],

@@ -220,7 +220,7 @@ def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:
 
 def test_the_origin_is_that_of_the_start_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commits = iter(["at the start", "made meanwhile"])
-    monkeypatch.setattr(provenance, "origin", lambda: {"commit": next(commits)})
+    monkeypatch.setattr(provenance, "origin", lambda: {"commit": next(commits), "dirty": False, "versions": {}})
     assert tiny_runs.tiny_run(tmp_path).summary["provenance"]["commit"] == "at the start"
 
 
