@@ -2,14 +2,17 @@
 
 Writes `sparse.safetensors`, the kept weights and a bit mask, which `sparsity.export.load_sparse` reads back; for one of
 transformers' networks also a folder that `from_pretrained` loads, with the run's tokenizer. Prints the size of all.
+Without --to: the networks and the card that a run leaves in its own folder, for a run of earlier code.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
 from sparsity import config
 from sparsity.files import run_script, visible
+from sparsity.report.records import load_summary
 
 TOKENIZER = "tokenizer.json"
 
@@ -18,21 +21,35 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run directory, which holds config.yaml and checkpoints/")
-    parser.add_argument("--to", type=Path, required=True, help="the directory to write, new or empty")
+    parser.add_argument("--to", type=Path, help="the directory to write, new or empty")
     parser.add_argument("--checkpoint", default="finetune/last/best", help="which kept network (default: %(default)s)")
     given = parser.parse_args(arguments)
     try:
-        export(given.run, given.checkpoint, given.to)
-        for path in sorted(path for path in given.to.rglob("*") if path.is_file()):
-            print(f"{path.stat().st_size:>13,} bytes  {path.relative_to(given.to)}")
+        written = leave(given.run) if given.to is None else export(given.run, given.checkpoint, given.to)
+        for path in sorted(path for path in written.rglob("*") if path.is_file()):
+            print(f"{path.stat().st_size:>13,} bytes  {path.relative_to(written)}")
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def export(run: Path, checkpoint: str, directory: Path) -> None:
-    """Write all forms of a kept network of a run.
+def leave(run: Path) -> Path:
+    """The folder with the network of each row of a finished run, written anew.
+
+    Raises:
+        ValueError: if there is no such run, it is not finished or a checkpoint is missing.
+    """
+    settings = config.from_run(run)
+    load_summary(run)  # a damaged one is said
+    from sparsity.networks import FOLDER, leave_networks
+
+    leave_networks(run, json.loads((run / "summary.json").read_text()), config.build(settings).build_model)
+    return run / FOLDER
+
+
+def export(run: Path, checkpoint: str, directory: Path) -> Path:
+    """The directory, with all forms of a kept network of a run.
 
     Raises:
         ValueError: if there is no such run or checkpoint, or the directory holds files.
@@ -50,6 +67,7 @@ def export(run: Path, checkpoint: str, directory: Path) -> None:
     if hasattr(model, "save_pretrained"):
         tokenizer = run / TOKENIZER
         save_huggingface(directory / "huggingface", model, tokenizer if tokenizer.is_file() else None)
+    return directory
 
 
 if __name__ == "__main__":

@@ -143,6 +143,14 @@ def test_the_script_writes_into_no_directory_that_holds_files(
     assert capsys.readouterr().err == f"error: {tmp_path} is not empty; name a new directory.\n"
 
 
+def test_the_script_leaves_the_networks_that_a_run_of_earlier_code_lacks(tiny_run: TinyRun, tmp_path: Path) -> None:
+    copy = tmp_path.joinpath(*tiny_run.directory.parts[-3:])
+    shutil.copytree(tiny_run.directory, copy, ignore=shutil.ignore_patterns("networks", "card.json"))
+    assert script.main([str(copy)]) == 0
+    for name in ("card.json", "networks/last.safetensors", "networks/paper_sparsity.safetensors"):
+        assert (copy / name).read_bytes() == (tiny_run.directory / name).read_bytes()
+
+
 def test_the_script_names_a_checkpoint_that_is_missing(
     tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

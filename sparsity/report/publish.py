@@ -1,12 +1,16 @@
-"""Which results are kept with the code? The small records of finished full-size runs, copied from `results/runs`."""
+"""Which results are kept with the code? The small records of finished full-size runs, copied from `results/runs`.
+
+So are their networks, if they are small; a larger one stays in its run's directory.
+"""
 
 from pathlib import Path
 
 from sparsity.files import replaced
-from sparsity.report.records import RECORD_FILES, find_runs, load_run, load_summary
+from sparsity.report.records import CARD, RECORD_FILES, Network, Run, find_runs, load_run, load_summary
 
 # Runs of these scales show that something works, they are no results.
 UNPUBLISHED_SCALES = ("smoke", "rehearsal")
+MOST_BYTES = 6_000_000  # of a network that is kept with the code
 
 
 def publish(results: Path) -> list[Path]:
@@ -26,8 +30,8 @@ def publish(results: Path) -> list[Path]:
         target = results / directory.relative_to(source)
         if load_summary(directory).scale in UNPUBLISHED_SCALES:
             continue
-        load_run(directory)  # a damaged run must not get among the published ones
-        if _copy(directory, target):
+        run = load_run(directory)  # a damaged run must not get among the published ones
+        if _copy(run, target):
             changed.append(target)
     return changed
 
@@ -38,8 +42,15 @@ def write_atomically(path: Path, content: bytes) -> None:
         file.write(content)
 
 
-def _copy(source: Path, target: Path) -> bool:
-    contents = {name: (source / name).read_bytes() for name in RECORD_FILES}
+def is_published(network: Network) -> bool:
+    """Whether a network is small enough to be kept with the code."""
+    return network.bytes <= MOST_BYTES
+
+
+def _copy(run: Run, target: Path) -> bool:
+    handed_on = [network.file for network in run.networks if is_published(network)]
+    names = (*handed_on, *([CARD] if run.networks else []), *RECORD_FILES)
+    contents = {name: (run.directory / name).read_bytes() for name in names}
     changed = {name: content for name, content in contents.items() if not _holds(target / name, content)}
     for name, content in changed.items():
         write_atomically(target / name, content)

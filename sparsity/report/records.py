@@ -1,4 +1,4 @@
-"""What did a run leave behind? `summary.json`, `layers.csv` and `curve.jsonl` as frozen dataclasses (schema 1).
+"""What did a run leave behind? `summary.json`, `layers.csv`, `curve.jsonl` and `card.json` (schema 1).
 
 Sparsities are fractions in [0, 1]; metrics stand in their own unit, 0-100 (accuracy in percent, BLEU).
 """
@@ -21,6 +21,7 @@ HALF_A_WEIGHT = 0.5  # what a row says as a fraction and in counts must be the s
 LAST_DIGIT = 1e-6  # of a layer's sparsity in layers.csv
 
 RECORD_FILES = ("layers.csv", "curve.jsonl", "summary.json")
+CARD = "card.json"  # what is in the networks of a run; early runs have none
 
 
 @dataclass(frozen=True)
@@ -185,13 +186,33 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class Network:
+    """The file of one row's network, relative to the run's directory, and how many of its weights are not zero."""
+
+    start: str
+    file: str
+    bytes: int
+    sha256: str
+    total: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Card:
+    """The networks that a run has handed on."""
+
+    networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True)
 class Run:
-    """One finished run: the three files of one seed's directory."""
+    """One finished run: the files of one seed's directory."""
 
     directory: Path
     summary: Summary
     layers: tuple[Layer, ...] = field(repr=False)
     curve: tuple[CurvePoint, ...] = field(repr=False)
+    networks: tuple[Network, ...] = ()
 
 
 def find_runs(root: Path) -> list[Path]:
@@ -200,7 +221,7 @@ def find_runs(root: Path) -> list[Path]:
 
 
 def load_run(directory: Path) -> Run:
-    """Read and check the three files of a run.
+    """Read and check the records of a run.
 
     Raises:
         ValueError: one sentence with the file that is missing, damaged or of another schema, and what is wrong in it.
@@ -208,12 +229,19 @@ def load_run(directory: Path) -> Run:
     summary = load_summary(directory)
     layers = _read(directory / "layers.csv", lambda text: _adding_up(_parse_layers(text), summary.rows))
     curve = _read(directory / "curve.jsonl", _parse_curve)
-    return Run(directory, summary, layers, curve)
+    return Run(directory, summary, layers, curve, _load_networks(directory))
 
 
 def load_summary(directory: Path) -> Summary:
     """Read and check `summary.json` alone. Raises as `load_run`."""
     return _read(directory / "summary.json", lambda text: _parse_summary(text, directory))
+
+
+def _load_networks(directory: Path) -> tuple[Network, ...]:
+    if not (directory / CARD).is_file():
+        return ()
+    card: Card = _read(directory / CARD, lambda text: decode_document(Card, json.loads(text)))
+    return card.networks
 
 
 def _read(path: Path, parse: Callable[[str], T]) -> T:

@@ -1,5 +1,6 @@
 """Finished full-size runs are copied next to the code, once and whole."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,31 @@ def test_the_three_records_are_copied_and_nothing_else(results: Path, add_finish
     assert target == results / "lenet5_mnist" / "paper-relevance-ab12cd34ef56" / "seed0"
     assert sorted(path.name for path in target.iterdir()) == ["curve.jsonl", "layers.csv", "summary.json"]
     assert (target / "summary.json").read_bytes() == (source / "summary.json").read_bytes()
+
+
+def hand_on(run: Path, start: str, num_bytes: int) -> dict[str, object]:
+    """A network of a run, of zeros, as the card lists it."""
+    path = run / "networks" / f"{start}.safetensors"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(bytes(num_bytes))
+    counts = {"total": 431080, "kept": 1214, "layers": {}}
+    return {"start": start, "file": f"networks/{start}.safetensors", "bytes": num_bytes, "sha256": "", **counts}
+
+
+def test_small_networks_are_copied_and_large_ones_stay(results: Path, add_finished: AddRun) -> None:
+    source = add_finished()
+    networks = [hand_on(source, "paper_sparsity", 6_000_000), hand_on(source, "last", 6_000_001)]
+    (source / "card.json").write_text(json.dumps({"schema": 1, "networks": networks}))
+    (target,) = publish(results)
+    assert [path.name for path in (target / "networks").iterdir()] == ["paper_sparsity.safetensors"]
+    assert (target / "card.json").read_bytes() == (source / "card.json").read_bytes()
+    assert publish(results) == []
+
+
+def test_a_damaged_card_is_not_published(results: Path, add_finished: AddRun) -> None:
+    (add_finished() / "card.json").write_text('{"schema": 1, "networks": [{"start": "last"}]}')
+    with pytest.raises(ValueError, match=r"card.json cannot be used: networks\[0\].file is missing"):
+        publish(results)
 
 
 @pytest.mark.parametrize("scale", ["smoke", "rehearsal"])
