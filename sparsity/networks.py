@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from sparsity import provenance
 from sparsity.export import load_sparse, save_sparse
+from sparsity.report.records import CARD
 from sparsity.training.checkpoints import load_checkpoint
 
 SCHEMA = 1
-FOLDER, CARD = "networks", "card.json"
+FOLDER = "networks"
 
 
 def leave_networks(directory: Path, summary: Mapping[str, Any], build_model: Callable[[], nn.Module]) -> None:

@@ -3,6 +3,7 @@
 It is written as `results/README.md` and as `results/index.html`, with its figures under `results/figures`.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
-from sparsity.report.readme import write_readme
+from sparsity.report.readme import brought_up_to_date
 from sparsity.report.records import Run, find_runs, load_run
 from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, runs_table
 from sparsity.report.sizes import sizes_section
@@ -110,11 +111,33 @@ def write_page(results: Path) -> list[Path]:
         path = results / "figures" / figure.name
         write_atomically(path.with_suffix(".svg"), standalone(figure.rendering.svg).encode())
         write_atomically(path.with_suffix(".png"), figure.rendering.png)
+    pages = _pages(results, blocks)
+    for path, text in pages.items():
+        write_atomically(path, text.encode())
+    return list(pages)
+
+
+def stale(results: Path) -> list[Path]:
+    """The files for readers whose words are not what the records give; drawings are left out, which fonts decide too.
+
+    Raises:
+        ValueError: as `build_page`.
+    """
+    pages = _pages(results, build_page(results))
+    return [
+        path for path, text in pages.items() if not path.is_file() or _words(path.read_text("utf-8")) != _words(text)
+    ]
+
+
+def _pages(results: Path, blocks: list[Block]) -> dict[Path, str]:
+    """What is written for readers: both renderings of the page, and the README above with its table."""
     texts = {name: (results / name).read_text(encoding="utf-8") for name in EMBEDDED if (results / name).is_file()}
-    readme, page = results / "README.md", results / "index.html"
-    write_atomically(readme, render_markdown(blocks).encode())
-    write_atomically(page, render_html(blocks, texts).encode())
-    return [readme, page, *write_readme(results.parent / "README.md", load_sections(results))]
+    pages = {results / "README.md": render_markdown(blocks), results / "index.html": render_html(blocks, texts)}
+    return pages | brought_up_to_date(results.parent / "README.md", load_sections(results))
+
+
+def _words(page: str) -> str:
+    return re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
 
 
 def load_sections(results: Path) -> list[Section]:

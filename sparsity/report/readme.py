@@ -9,7 +9,6 @@ from sparsity.report.comparison import Kind, headline
 from sparsity.report.configurations import Configuration
 from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.publish import write_atomically
 from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.tables import Section, own_results
 
@@ -35,16 +34,11 @@ def filled(text: str, sections: Sequence[Section]) -> str:
     return "\n\n".join((before + begin, render_markdown([results_table(sections)]).rstrip("\n"), end + after))
 
 
-def write_readme(readme: Path, sections: Sequence[Section]) -> list[Path]:
-    """Bring a README up to date, if it is there and has the marker; the file, if it was written.
-
-    Raises:
-        ValueError: as `filled`.
-    """
+def brought_up_to_date(readme: Path, sections: Sequence[Section]) -> dict[Path, str]:
+    """A README, if it is there and has the marker, and what it should hold. Raises as `filled`."""
     if not readme.is_file() or BEGIN not in (text := readme.read_text(encoding="utf-8")):
-        return []
-    write_atomically(readme, filled(text, sections).encode())
-    return [readme]
+        return {}
+    return {readme: filled(text, sections)}
 
 
 def _rows(paper: PaperExperiment, ours: Sequence[Configuration]) -> list[list[str]]:

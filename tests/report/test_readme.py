@@ -9,7 +9,7 @@ import yaml
 
 from sparsity import config
 from sparsity.report.page import load_sections, write_page
-from sparsity.report.readme import BEGIN, END, filled, write_readme
+from sparsity.report.readme import BEGIN, END, brought_up_to_date, filled
 from sparsity.settings import Settings, leaves, spelling
 from tests.report.fake_results import REPOSITORY, AddRun, row
 
@@ -51,7 +51,7 @@ def test_an_experiment_without_a_judged_run_is_called_not_run(mnist_alone: Path,
 def test_a_readme_without_the_marker_is_left_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("mine\n")
-    assert write_readme(readme, []) == []
+    assert brought_up_to_date(readme, []) == {}
     assert readme.read_text() == "mine\n"
 
 

@@ -1,0 +1,103 @@
+"""Score the committed networks again and hold every word of their records against them: make verify.
+
+Of each headline run, or of every run with --all, each network that is kept with the code is counted and scored on the
+test data; header, card, layers.csv and summary.json, the pages and the README's table are compared with what comes out.
+Prints a line per network, and each contradiction; the exit status is 1 if there is any.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sparsity import config
+from sparsity.files import check_folder, run_script
+from sparsity.report.configurations import Configuration
+from sparsity.report.page import load_sections, stale
+from sparsity.report.records import Run
+from sparsity.report.tables import own_results
+
+if TYPE_CHECKING:
+    from sparsity.workspace import Setup  # imports torch: only once there is work
+
+RESULTS = Path(__file__).resolve().parents[1] / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--all", action="store_true", help="every committed network, not the headline runs' alone")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
+    given = parser.parse_args(arguments)
+    try:
+        check_folder(given.results, "the results folder of a checkout")
+        problems = list(verify(given.results, given.all))
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    for problem in problems:
+        print(f"CONTRADICTED: {problem}", file=sys.stderr)
+    print("all agree" if not problems else f"{len(problems)} contradictions", flush=True)
+    return 1 if problems else 0
+
+
+def verify(results: Path, every: bool) -> Iterator[str]:
+    """Each contradiction, in words; prints a line per network as it goes.
+
+    Raises:
+        ValueError: if there is no network to verify, or a file cannot be read.
+    """
+    found = [ours for ours in chosen(results, every) if any(run.networks for run in ours.runs)]
+    if not found:
+        raise ValueError(f"No run under {results} has a network yet; those of full-size runs come with `make report`.")
+    for ours in found:
+        yield from of_configuration(ours)
+    yield from (f"{path} is not what the records give: run `make report`" for path in stale(results))
+
+
+def chosen(results: Path, every: bool) -> list[Configuration]:
+    """The configurations whose runs are verified."""
+    return [each for paper, ours in load_sections(results) for each in (ours if every else own_results(paper, ours))]
+
+
+def of_configuration(ours: Configuration) -> Iterator[str]:
+    """Contradictions of the seeds of one configuration, which share their data."""
+    from sparsity.workspace import Setup, on_machine
+
+    experiment, device = on_machine(config.build(config.compose(scored_again(ours.runs))))
+    setup = Setup(experiment, device, experiment.load(device))
+    for run in ours.runs:
+        yield from of_run(setup, run)
+
+
+def of_run(setup: "Setup", run: Run) -> Iterator[str]:
+    """Contradictions of one run."""
+    from sparsity.verification import contradictions, rescored, strays
+
+    for network in run.networks:
+        path = run.directory / network.file
+        name = f"{run.directory.parent.name}/{run.directory.name}/{network.start}"
+        if not path.is_file():
+            print(f"{name}: {network.bytes:,} bytes, not kept with the code", flush=True)
+            continue
+        metric = rescored(setup, path)
+        problems = [*contradictions(run, network), *strays(setup, run, network, metric)]
+        recorded = next((row.test for row in run.summary.rows if row.start == network.start), None)
+        print(
+            f"{name}: {network.kept:,} of {network.total:,} weights, {run.summary.metric} {metric:.2f} "
+            f"(recorded {recorded}): {'agrees' if not problems else 'contradicted'}",
+            flush=True,
+        )
+        yield from (f"{path}: {problem}" for problem in problems)
+
+
+def scored_again(runs: Sequence[Run]) -> list[str]:
+    """The settings of a run's recorded command, for whatever machine this is."""
+    words = shlex.split(runs[0].summary.provenance.command)[2:]
+    return [word for word in words if not word.startswith(("machine", "tracking"))] + ["tracking=none"]
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,141 @@
+"""Verification names what was changed: a bit of a network, a digit of a record, a word of a header or a page."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from scripts import verify
+from sparsity.export import load_header, load_sparse, save_sparse
+from sparsity.report.records import Run, load_run
+from sparsity.verification import contradictions, rescored, strays
+from sparsity.workspace import Setup, on_machine
+from tests.tiny_runs import TinyRun, tiny_experiment
+
+
+@pytest.fixture
+def run(tiny_run: TinyRun, tmp_path: Path) -> Run:
+    """A copy of a finished run that a test may damage."""
+    copy = tmp_path.joinpath(*tiny_run.directory.parts[-3:])
+    shutil.copytree(tiny_run.directory, copy)
+    return load_run(copy)
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    experiment, device = on_machine(tiny_experiment(tmp_path))
+    return Setup(experiment, device, experiment.load(device))
+
+
+def found(run: Run) -> list[str]:
+    """Contradictions of the first row's network, the record read anew."""
+    return list(contradictions(load_run(run.directory), run.networks[0]))
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_an_untouched_run_agrees_and_its_metric_comes_out_again(run: Run, setup: Setup) -> None:
+    for network, row in zip(run.networks, run.summary.rows, strict=True):
+        metric = rescored(setup, run.directory / network.file)
+        assert metric == pytest.approx(row.test)
+        assert [*contradictions(run, network), *strays(setup, run, network, metric)] == []
+
+
+def test_a_flipped_bit_of_a_weight_is_named(run: Run) -> None:
+    path = run.directory / run.networks[0].file
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    (problem,) = found(run)
+    assert problem.startswith("card.json says sha256 ")
+
+
+def test_a_weight_that_is_one_too_few_is_named_everywhere(run: Run) -> None:
+    path = run.directory / run.networks[0].file
+    header, weights = load_header(path), load_sparse(path)
+    first = weights["fc1.weight"].nonzero()[0]
+    weights["fc1.weight"][tuple(first)] = 0
+    save_sparse(path, weights, header)
+    problems = "\n".join(found(run))
+    for where in ("card.json says kept", "the row in summary.json says kept", "layers.csv says fc1.weight"):
+        assert where in problems
+
+
+def test_a_changed_digit_of_the_header_is_named(run: Run) -> None:
+    path = run.directory / run.networks[0].file
+    save_sparse(path, load_sparse(path), load_header(path) | {"seed": 7})
+    assert f"the header of {path.name} says seed 7, it is 0" in found(run)
+
+
+def test_a_changed_digit_of_the_summary_is_named(run: Run) -> None:
+    def change(summary: Any) -> None:
+        summary["rows"][0]["val"] += 1
+
+    edit(run.directory / "summary.json", change)
+    (problem,) = found(run)
+    assert problem.startswith("the header of paper_sparsity.safetensors says metric ")
+
+
+def test_a_changed_count_of_the_card_is_named(run: Run) -> None:
+    def change(card: Any) -> None:
+        card["networks"][0]["layers"]["fc1.bias"]["kept"] += 1
+
+    edit(run.directory / "card.json", change)
+    (problem,) = found(run)
+    assert problem.startswith("card.json says layers ")
+
+
+def test_a_row_that_is_gone_is_named(run: Run) -> None:
+    def change(summary: Any) -> None:
+        del summary["rows"][0]
+
+    edit(run.directory / "summary.json", change)
+    assert list(contradictions(run, run.networks[0])) == ["summary.json has no row paper_sparsity"]
+
+
+def test_two_examples_are_rounding_and_three_are_not(run: Run, setup: Setup) -> None:
+    recorded = run.summary.rows[0].test  # of 20 images, each 5 points
+    assert list(strays(setup, run, run.networks[0], recorded - 10)) == []
+    (problem,) = strays(setup, run, run.networks[0], recorded - 15)
+    assert problem.endswith("more than 2 of 20 examples apart")
+
+
+def test_other_test_data_are_named(run: Run, setup: Setup) -> None:
+    setup.data.checksums["images"] = "0000"
+    problems = list(strays(setup, run, run.networks[0], run.summary.rows[0].test))
+    assert problems == ["it was scored on images of checksum d41d8, here it is 0000"]
+
+
+def test_the_script_says_each_network_and_fails_on_a_contradiction(
+    run: Run, setup: Setup, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = SimpleNamespace(runs=[run])
+    monkeypatch.setattr(verify, "chosen", lambda results, every: [ours])
+    monkeypatch.setattr(verify, "stale", lambda results: [])
+    monkeypatch.setattr(verify, "of_configuration", lambda ours: verify.of_run(setup, ours.runs[0]))
+    arguments = ["--results", str(run.directory)]
+    assert verify.main(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3 and all(": agrees" in line for line in printed[:2]) and printed[2] == "all agree"
+    path = run.directory / run.networks[0].file
+    save_sparse(path, {name: torch.zeros_like(value) for name, value in load_sparse(path).items()})
+    assert verify.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "contradicted" in captured.out and "CONTRADICTED: " in captured.err
+
+
+def test_a_network_that_stayed_in_its_run_is_said_and_is_no_contradiction(
+    run: Run, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.directory / run.networks[0].file).unlink()
+    assert list(verify.of_run(setup, run)) == []
+    assert "not kept with the code" in capsys.readouterr().out
