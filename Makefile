@@ -15,6 +15,8 @@ PRUNERS ?= auto
 TRACKING ?= auto
 ## where to compute: auto, cpu, cuda
 MACHINE ?= auto
+## 1: verify every committed network, not those of the headline runs alone
+ALL ?= 0
 ## the Python (3.11 or newer) that makes the environment .venv
 PYTHON ?= python3
 
@@ -24,7 +26,7 @@ ENV_PYTHON := $(ENV)/bin/python
 REPRODUCE_OPTIONS = --scale "$(SCALE)" --seeds "$(SEEDS)" --pruners "$(PRUNERS)" \
 	--tracking "$(TRACKING)" --machine "$(MACHINE)"
 
-.PHONY: help env data test test-slow test-portable lint reproduce-all plan report sync bench check-gpu status clean-runs
+.PHONY: help env data test test-slow test-portable lint reproduce-all plan report verify sync bench check-gpu status clean-runs
 
 help: ## explain the targets and variables
 	@echo "usage: make TARGET [VARIABLE=value ...]"
@@ -74,6 +76,9 @@ status: $(STAMP) ## say which runs are done, under way or missing
 
 report: $(STAMP) ## write results/README.md and index.html: ours against the paper
 	$(ENV_PYTHON) scripts/report.py
+
+verify: $(STAMP) ## score the committed networks again and hold every record against them
+	$(ENV_PYTHON) scripts/verify.py $(if $(filter 1,$(ALL)),--all)
 
 sync: $(STAMP) ## send runs that W&B has only offline (after wandb login)
 	$(ENV_PYTHON) scripts/sync.py

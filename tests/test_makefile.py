@@ -18,11 +18,12 @@ NEED_ENVIRONMENT = [
     "reproduce-EXPERIMENT",
     "plan",
     "report",
+    "verify",
     "sync",
     "bench",
     "status",
 ]
-VARIABLES = ["SCALE=auto", "SEEDS=0", "PRUNERS=auto", "TRACKING=auto", "MACHINE=auto"]
+VARIABLES = ["SCALE=auto", "SEEDS=0", "PRUNERS=auto", "TRACKING=auto", "MACHINE=auto", "ALL=0"]
 
 
 def make(*arguments: str, cwd: Path = ROOT, typed: str = "") -> subprocess.CompletedProcess[str]:
