@@ -51,6 +51,8 @@ def _instead(key: str, conf: Path) -> str:
     if key in defaults and not isinstance(defaults[key], dict):
         default = _written(defaults[key])
         return f"and leave its default {default} without a word: write {key}={default} if that is meant"
+    if f"{key}.num_epochs" in defaults and "none" not in options:
+        return f"and leave its defaults without a word: write {key}.num_epochs=0 if there is to be no such phase"
     if options:
         return f"and leave the defaults of sparsity/settings.py without a word: choose one, {key}={'|'.join(options)}"
     if under:

@@ -183,6 +183,9 @@ def ignored(settings: Settings, overrides: list[str]) -> list[str]:
     if settings.baseline.source != "train":
         of_training = tuple(f"baseline.{field.name}" for field in fields(PhaseSettings))
         unread[f"baseline={settings.baseline.source}"] = of_training
+    if settings.baseline.source != "file":
+        choice = f"baseline={settings.baseline.source}"
+        unread[choice] = (*unread.get(choice, ()), "baseline.path")
     return [
         f"{override} is ignored: {choice} does not use it."
         for choice, prefixes in unread.items()

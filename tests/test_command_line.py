@@ -43,7 +43,8 @@ TARGET = "model._target_=tests.tiny_runs.TinyNet"
         ),
         (
             "~finetune",
-            "~finetune would take away finetune and leave the defaults of sparsity/settings.py without a word",
+            "~finetune would take away finetune and leave its defaults without a word: write finetune.num_epochs=0 if "
+            "there is to be no such phase.",
         ),
         (
             "~protocol",

@@ -244,6 +244,14 @@ def test_epochs_given_to_a_baseline_that_is_not_trained_are_warned_of() -> None:
     ]
 
 
+@pytest.mark.parametrize("source", ["none", "train", "published"])
+def test_a_file_given_to_a_baseline_that_starts_from_none_is_warned_of(source: str) -> None:
+    settings = Settings(baseline=BaselineSettings(source=source, num_epochs=1, path="x"))
+    assert config.ignored(settings, ["baseline.path=x"]) == [
+        f"baseline.path=x is ignored: baseline={source} does not use it."
+    ]
+
+
 def test_what_the_pruner_and_the_baseline_read_is_not_warned_of() -> None:
     l2 = PrunerSettings(name="l2", prunes=True, penalty=PenaltySettings(kind="l2"))
     settings = Settings(pruner=l2, baseline=BaselineSettings(source="train", num_epochs=3))
