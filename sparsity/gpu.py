@@ -40,6 +40,8 @@ class Verdict:
 def verdict(settings: Settings, directory: Path, gpu_name: str) -> Verdict:
     """What the checks say of a run; asked again where torch, driver, GPU, network or the way of computing is another.
 
+    Only what has passed is remembered: graphs that fail may have lacked memory that other programs held.
+
     Args:
         settings: of the run, which stand in `directory`.
         directory: of the run.
@@ -56,7 +58,8 @@ def verdict(settings: Settings, directory: Path, gpu_name: str) -> Verdict:
         return known
     logger.info("checking the GPU once for this kind of run; it takes a minute or two.")
     found = examine(directory, settings.machine.capture)
-    write_json(path, {**kind, "verdict": asdict(found)})
+    if not found.reason:
+        write_json(path, {**kind, "verdict": asdict(found)})
     return found
 
 

@@ -139,10 +139,10 @@ def advance(phase: Phase, observed: Sequence[bool]) -> list[dict[str, float]]:
 
 
 def standing(phase: Phase) -> State:
-    """All that the next step depends on, as copies, and what the last observed one saw."""
+    """All that the next step depends on and what the last observed one saw, as copies that take no memory of a GPU."""
     trainer = {name: value for name, value in phase.trainer.state_dict().items() if name != "generators"}
     state = {"weights": phase.model.state_dict(), "masks": phase.pruner.masks.state_dict(), "trainer": trainer}
-    copies: State = tree_map_only(Tensor, lambda tensor: tensor.detach().clone(), state)
+    copies: State = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
     return copies | {"observed": phase.pruner.probe.figures()}
 
 
@@ -187,12 +187,18 @@ def resume(work: Workspace, phase: Phase) -> None:
         file = Path(folder) / "last.pt"
         save_checkpoint(file, {"weights": phase.model.state_dict(), "masks": masks, "trainer": trainer})
         advance(phase, FOUR)
+        expected = standing(phase)
         for layout in (None, *LAYOUTS):
-            resumed, saved = begun(work), laid_out(load_checkpoint(file), layout)
-            load_network(resumed.model, resumed.pruner, saved)
-            resumed.trainer.load_state_dict(saved["trainer"])
-            advance(resumed, FOUR)
-            hold(standing(resumed), standing(phase))
+            hold(resumed(work, laid_out(load_checkpoint(file), layout)), expected)
+
+
+def resumed(work: Workspace, saved: State) -> State:
+    """What four more steps from a saved state come to; their phase is gone before the next one is made."""
+    phase = begun(work)
+    load_network(phase.model, phase.pruner, saved)
+    phase.trainer.load_state_dict(saved["trainer"])
+    advance(phase, FOUR)
+    return standing(phase)
 
 
 def laid_out(state: State, layout: torch.memory_format | None) -> State:

@@ -340,7 +340,7 @@ def _executable(experiment: Experiment, verdict: gpu.Verdict) -> Experiment:
     if verdict.capture:
         return experiment
     if verdict.reason:
-        logger.warning("warning: %s; `make check-gpu` repeats the checks.", verdict.describe())
+        logger.warning("warning: %s; the next run checks again.", verdict.describe())
     settings = experiment.settings
     return replace(experiment, settings=replace(settings, machine=replace(settings.machine, capture=False)))
 

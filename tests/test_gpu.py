@@ -96,7 +96,7 @@ def examinations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
     def examine(directory: Path, capture: bool) -> Verdict:
         asked.append(directory)
-        return Verdict(False, "no capture")
+        return Verdict(capture=True)
 
     monkeypatch.setattr(gpu, "examine", examine)
     return asked
@@ -105,8 +105,17 @@ def examinations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 def test_a_verdict_is_remembered_for_runs_of_the_same_kind(examinations: list[Path], tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
     first = gpu.verdict(settings, tmp_path / "a", GPU)
-    assert gpu.verdict(replace(settings, seed=5), tmp_path / "b", GPU) == first == Verdict(False, "no capture")
+    assert gpu.verdict(replace(settings, seed=5), tmp_path / "b", GPU) == first == Verdict(capture=True)
     assert examinations == [tmp_path / "a"]
+
+
+def test_graphs_that_failed_are_tried_again_by_the_next_run(
+    failures: dict[tuple[str, ...], str], tmp_path: Path
+) -> None:
+    failures[()] = "no capture"
+    assert gpu.verdict(tiny_settings(tmp_path), tmp_path, GPU) == Verdict(capture=False, reason="no capture")
+    del failures[()]
+    assert gpu.verdict(tiny_settings(tmp_path), tmp_path, GPU) == Verdict(capture=True)
 
 
 @pytest.mark.parametrize("what", ["torch", "driver", "gpu", "network", "precision", "capture", "damaged"])
@@ -166,7 +175,7 @@ def test_a_run_goes_on_eagerly_where_the_capture_failed_and_its_record_says_so(
         assert work.execution.capture == verdict.capture
     assert manifest["selfcheck"] == read_manifest(work.directory)["selfcheck"] == verdict.describe()
     assert [message for message in caplog.messages if "no capture" in message] == [
-        f"warning: {verdict.describe()}; `make check-gpu` repeats the checks." for _ in range(not verdict.capture)
+        f"warning: {verdict.describe()}; the next run checks again." for _ in range(not verdict.capture)
     ]
 
 
