@@ -16,8 +16,8 @@ SPINS = "GOMP_SPINCOUNT"
 # of GNU's OpenMP, of all, and of LLVM's and Intel's: whoever sets one of them has chosen how threads wait
 WAITING = (SPINS, "OMP_WAIT_POLICY", "KMP_BLOCKTIME")
 # `bench.py busy`, medians of five pairs, twice, on two cores: after 1,500 spins a step takes 3.8 times its quiet time
-# beside two busy programs (3.6 after 1,000, 5.3 after 2,000, 10 to 16 unbounded) and 1.03 and 1.13 of the unbounded one's
-# quiet time (1.18 and 1.24 after 1,000): fewer put threads to sleep too often, more keep the cores from those awaited
+# beside two busy programs (3.6 after 1,000, 5.3 after 2,000, 10 to 16 unbounded) and 1.03 and 1.13 of the unbounded
+# quiet time (1.18 and 1.24 after 1,000); fewer put threads to sleep too often, more keep the cores from those awaited
 NUM_SPINS = "1500"
 _INSTRUCTIONS = ("ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA")  # hold torch and oneDNN back from what the processor has
 
