@@ -1,5 +1,7 @@
 """The checks of a GPU find what they are made for: on a CPU, with recorded and with failing graphs."""
 
+import gc
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 
 from sparsity import config, driver, gpu, selfcheck, workspace
 from sparsity.data import seq2seq
+from sparsity.phase import Phase
 from sparsity.settings import OptimizerSettings, PhaseSettings, as_tree
 from sparsity.training import loop, translation
 from sparsity.training.beam_search import Search, beam_search
@@ -131,6 +134,24 @@ def test_training_that_goes_on_with_nan_is_found(check: Check, monkeypatch: pyte
     monkeypatch.setattr(Trainer, "_watch", lambda trainer, loss: None)
     with pytest.raises(ValueError, match=STOPPED):
         check(eagerly)
+
+
+def test_no_more_than_two_phases_are_held_at_a_time(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, made, alive = selfcheck.begun, list[weakref.ref[Phase]](), list[int]()
+
+    def counted(work: workspace.Workspace) -> Phase:
+        alive.append(sum(phase() is not None for phase in made))
+        phase = begun(work)
+        made.append(weakref.ref(phase))
+        return phase
+
+    monkeypatch.setattr(selfcheck, "begun", counted)
+    gc.disable()  # what frees cycles, on a GPU too late
+    try:
+        check(eagerly=True)
+    finally:
+        gc.enable()
+    assert len(alive) == 5 and max(alive) == 1
 
 
 class Convolving(nn.Module):
