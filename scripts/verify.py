@@ -1,8 +1,12 @@
 """Score the committed networks again and hold every word of their records against them: make verify.
 
-Of each headline run, or of every run with --all, each network that is kept with the code is counted and scored on the
-test data; header, card, layers.csv and summary.json, the pages and the README's table are compared with what comes out.
-Prints a line per network, and each contradiction; the exit status is 1 if there is any.
+With a FILE, anybody's network is counted and scored instead: python scripts/verify.py FILE --experiment lenet5_mnist.
+It may be a compact file of ours, which names its experiment itself, a state_dict that torch or safetensors wrote, or a
+folder of `from_pretrained`; settings such as dataset.source=standin may follow.
+
+Without one, each network of the headline runs, or with --all of every run, that is kept with the code is counted and
+scored on the test data; header, card, layers.csv and summary.json, the pages and the README's table are compared with
+what comes out. Prints a line per network, and each contradiction; the exit status is 1 if there is any.
 """
 
 import argparse
@@ -28,10 +32,15 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", nargs="?", type=Path, help="a network to count and to score, instead of the committed")
+    parser.add_argument("overrides", nargs="*", help="with FILE: settings of the experiment, as for train.py")
+    parser.add_argument("--experiment", help="with FILE: whose network and test data (default: as the file says)")
     parser.add_argument("--all", action="store_true", help="every committed network, not the headline runs' alone")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
     given = parser.parse_args(arguments)
     try:
+        if given.file is not None:
+            return of_file(given.file, given.experiment, given.overrides)
         check_folder(given.results, "the results folder of a checkout")
         problems = list(verify(given.results, given.all))
     except ValueError as error:
@@ -41,6 +50,36 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"CONTRADICTED: {problem}", file=sys.stderr)
     print("all agree" if not problems else f"{len(problems)} contradictions", flush=True)
     return 1 if problems else 0
+
+
+def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> int:
+    """Count and score a network that somebody gives, and print what comes out.
+
+    Raises:
+        ValueError: if nobody says of which experiment it is, or the file is no network of it.
+    """
+    from sparsity.export import PLAN, load_header, metadata
+    from sparsity.given_weights import read_weights
+    from sparsity.networks import counts
+
+    path = path / "model.safetensors" if path.is_dir() else path
+    header = load_header(path) if PLAN in metadata(path) else {}
+    name = experiment or header.get("experiment")
+    if name is None:
+        raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
+    setup = set_up([f"experiment={name}", "scale=paper", "baseline=none", "tracking=none", *overrides])
+    model = setup.new_model()
+    model.load_state_dict(read_weights(path, model).weights)
+    layers = {name: counts(weight) for name, weight in model.named_parameters()}
+    for layer, found in layers.items():
+        print(f"{layer}: {found['kept']:,} of {found['total']:,} weights are left")
+    kept, total = (sum(found[key] for found in layers.values()) for key in ("kept", "total"))
+    print(f"{kept:,} of {total:,} weights are left: sparsity {100 * (1 - kept / total):.2f} %")
+    metric, test = setup.settings.metric, setup.data.test
+    print(f"{metric} on the {len(test):,} test examples of {setup.data.name}: {setup.score(model, test):.2f}")
+    if "metric" in header:
+        print(f"its header says {header['metric']['test']:.2f}, with {header['kept']:,} weights")
+    return 0
 
 
 def verify(results: Path, every: bool) -> Iterator[str]:
@@ -64,12 +103,17 @@ def chosen(results: Path, every: bool) -> list[Configuration]:
 
 def of_configuration(ours: Configuration) -> Iterator[str]:
     """Contradictions of the seeds of one configuration, which share their data."""
-    from sparsity.workspace import Setup, on_machine
-
-    experiment, device = on_machine(config.build(config.compose(scored_again(ours.runs))))
-    setup = Setup(experiment, device, experiment.load(device))
+    setup = set_up(scored_again(ours.runs))
     for run in ours.runs:
         yield from of_run(setup, run)
+
+
+def set_up(overrides: Sequence[str]) -> "Setup":
+    """An experiment with its data, on this machine."""
+    from sparsity.workspace import Setup, on_machine
+
+    experiment, device = on_machine(config.build(config.compose(list(overrides))))
+    return Setup(experiment, device, experiment.load(device))
 
 
 def of_run(setup: "Setup", run: Run) -> Iterator[str]:

@@ -67,6 +67,15 @@ def load_header(path: Path) -> dict[str, Any]:
         return header
 
 
+def metadata(path: Path) -> dict[str, str]:
+    """What a safetensors file says beside its tensors; nothing of any other file. `PLAN` stands in compact ones."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return dict(file.metadata() or {})
+    except (OSError, SafetensorError):
+        return {}
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, dict[str, Any]]]:
     """A compact file and its plan."""

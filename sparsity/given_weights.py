@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from sparsity.export import PLAN, load_sparse
+from sparsity.export import PLAN, load_sparse, metadata
 from sparsity.training.checkpoints import CheckpointError, load_checkpoint, load_tensors
 
 KEYS = ("weights", "state_dict", "model_state_dict", "model", "net")
@@ -79,9 +79,7 @@ def _read(path: Path) -> Any:
 
 def _read_safetensors(path: Path) -> Weights:
     try:
-        with safe_open(path, framework="pt") as file:
-            is_compact = PLAN in (file.metadata() or {})
-        return load_sparse(path) if is_compact else load_file(path)
+        return load_sparse(path) if PLAN in metadata(path) else load_file(path)
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"The checkpoint {path} is damaged ({error}).") from error
 

@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from scripts import verify
 from sparsity.export import load_header, load_sparse, save_sparse
 from sparsity.report.records import Run, load_run
 from sparsity.verification import contradictions, rescored, strays
 from sparsity.workspace import Setup, on_machine
-from tests.tiny_runs import TinyRun, tiny_experiment
+from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
 
 
 @pytest.fixture
@@ -139,3 +140,35 @@ def test_a_network_that_stayed_in_its_run_is_said_and_is_no_contradiction(
     (run.directory / run.networks[0].file).unlink()
     assert list(verify.of_run(setup, run)) == []
     assert "not kept with the code" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["compact", "torch", "folder"])
+def test_a_file_of_anybodys_is_counted_and_scored(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    network, row = run.directory / run.networks[0].file, run.summary.rows[0]
+    weights, asked = load_sparse(network), ["--experiment", "lenet5_mnist"]
+    match form:
+        case "compact":
+            path = tmp_path / "mine.safetensors"
+            save_sparse(path, weights, load_header(network) | {"experiment": "lenet5_mnist"})
+            asked = []
+        case "torch":
+            path = tmp_path / "mine.pt"
+            torch.save({"state_dict": weights}, path)
+        case _:
+            path = tmp_path
+            save_file(weights, tmp_path / "model.safetensors")
+    tiny = [f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes"]
+    tiny += [f"dataset._target_={TinyNet.__module__}.tiny_data", "machine=cpu"]
+    assert verify.main([str(path), *tiny, *asked]) == 0
+    out = capsys.readouterr().out
+    assert f"{row.kept} of {row.total} weights are left: sparsity {100 * row.sparsity:.2f} %" in out
+    assert f"accuracy on the 20 test examples of tiny: {row.test:.2f}" in out
+    assert ("its header says" in out) == (form == "compact")
+
+
+def test_a_file_that_does_not_say_what_it_is_has_to_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"weight": torch.ones(1)}, tmp_path / "mine.pt")
+    assert verify.main([str(tmp_path / "mine.pt")]) == 1
+    assert "does not say of which experiment it is; add --experiment NAME." in capsys.readouterr().err
