@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--experiment", help="with FILE: whose network and test data (default: as the file says)")
     parser.add_argument("--all", action="store_true", help="every committed network, not the headline runs' alone")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
-    given = parser.parse_args(arguments)
+    given = parser.parse_intermixed_args(arguments)
     try:
         if given.file is not None:
             return of_file(given.file, given.experiment, given.overrides)

@@ -38,6 +38,11 @@ _NEVER_IDENTITY = (
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
 # What a constructor no longer asks for, as it stood in every fingerprint: the identity of published runs keeps it.
 _RETIRED = {"sparsity.data.imagenet.imagenet": {"decoder": "auto"}}
+# What one asks for since runs were published, as it always was: the identity does not know it.
+_SINCE: dict[str, dict[str, Any]] = {
+    "sparsity.models.lenet.LeNet5": {"conv_relu": True},
+    "sparsity.data.vision.mnist": {"normalise": "own"},
+}
 _PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 
@@ -243,8 +248,12 @@ def _sha256_of(path: Path, *status: int) -> str:
 
 
 def _as_ever(value: Any) -> Any:
-    """A setting as its fingerprint knows it: a constructor with the arguments that it once had."""
-    return _RETIRED.get(str(value.get("_target_")), {}) | value if isinstance(value, dict) else value
+    """A setting as its fingerprint knows it: a constructor with the arguments that it once had, and no others."""
+    if not isinstance(value, dict):
+        return value
+    target = str(value.get("_target_"))
+    since = _SINCE.get(target, {}).items()
+    return {key: of for key, of in (_RETIRED.get(target, {}) | value).items() if (key, of) not in since}
 
 
 def _code() -> dict[str, Any]:

@@ -70,7 +70,7 @@ def test_a_setting_that_would_fall_back_to_its_default_without_a_word_is_refused
 
 
 def test_the_argument_of_another_constructor_may_be_taken_away() -> None:
-    settings = config.compose(["scale=smoke", TARGET, "~model.num_classes"])
+    settings = config.compose(["scale=smoke", TARGET, "~model.num_classes", "~model.conv_relu"])
     assert settings.model == {"_target_": "tests.tiny_runs.TinyNet"}
 
 

@@ -354,3 +354,9 @@ def test_a_repository_knows_its_commit_better_than_the_environment(
 ) -> None:
     monkeypatch.setenv("SPARSITY_COMMIT", "0123abc")
     assert len(provenance.origin()["commit"]) == 40
+
+
+@pytest.mark.parametrize("changed", ["model.conv_relu=false", "dataset.normalise=by_256"])
+def test_what_a_constructor_asks_for_since_then_is_another_run_only_where_it_is_another_value(changed: str) -> None:
+    as_published, other = config.compose(["scale=paper"]), config.compose(["scale=paper", changed])
+    assert provenance.fingerprint(as_published) == "56e701b943" != provenance.fingerprint(other)

@@ -1,6 +1,8 @@
 """Verification names what was changed: a bit of a network, a digit of a record, a word of a header or a page."""
 
+import gzip
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +19,8 @@ from sparsity.report.records import Run, load_run
 from sparsity.verification import contradictions, rescored, strays
 from sparsity.workspace import Setup, on_machine
 from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
+
+DNS = Path(os.environ.get("SPARSITY_DATA_MIRROR", "")) / "checkpoints/dns/lenet5-pruned.safetensors.gz"
 
 
 @pytest.fixture
@@ -159,8 +163,8 @@ def test_a_file_of_anybodys_is_counted_and_scored(
         case _:
             path = tmp_path
             save_file(weights, tmp_path / "model.safetensors")
-    tiny = [f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes"]
-    tiny += [f"dataset._target_={TinyNet.__module__}.tiny_data", "machine=cpu"]
+    tiny = [f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes", "~model.conv_relu"]
+    tiny += [f"dataset._target_={TinyNet.__module__}.tiny_data", "~dataset.normalise", "machine=cpu"]
     assert verify.main([str(path), *tiny, *asked]) == 0
     out = capsys.readouterr().out
     assert f"{row.kept} of {row.total} weights are left: sparsity {100 * row.sparsity:.2f} %" in out
@@ -172,3 +176,17 @@ def test_a_file_that_does_not_say_what_it_is_has_to_be_told(tmp_path: Path, caps
     torch.save({"weight": torch.ones(1)}, tmp_path / "mine.pt")
     assert verify.main([str(tmp_path / "mine.pt")]) == 1
     assert "does not say of which experiment it is; add --experiment NAME." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not DNS.is_file(), reason="SPARSITY_DATA_MIRROR has no network of Dynamic Network Surgery")
+def test_the_network_of_dynamic_network_surgery_is_what_its_authors_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "lenet5.safetensors"
+    path.write_bytes(gzip.decompress(DNS.read_bytes()))
+    as_trained = ["model.conv_relu=false", "dataset.normalise=by_256", "machine=cpu", f"data_dir={tmp_path}"]
+    assert verify.main([str(path), "--experiment", "lenet5_mnist", *as_trained]) == 0
+    out = capsys.readouterr().out
+    assert "3,993 of 431,080 weights are left: sparsity 99.07 %" in out
+    accuracy = float(out.split("test examples of mnist: ")[1].split()[0])
+    assert abs(accuracy - 99.09) < 0.025  # by two images: another processor may round otherwise

@@ -27,6 +27,7 @@ from sparsity.data.augment import CropFlip
 from sparsity.data.batches import Batches, ImageSplit, evaluation_batches
 from sparsity.data.sizes import (
     SplitSizes,
+    check_word,
     published_sizes,
     split_sizes,
     validates_beside_test,
@@ -36,6 +37,7 @@ from sparsity.data.sizes import (
 AUGMENTATIONS = ("none", "crop_flip")
 EVALUATION_BATCH_SIZE = 500
 _HELD_OUT_SEED = 5000  # of the fixed held-out part of every data set, never the seed of a run
+NORMALISATIONS = ("own", "by_256")  # of MNIST
 _MNIST_MEAN, _MNIST_STD = 0.1307, 0.3081  # the authors take MNIST's for Fashion-MNIST too
 
 
@@ -83,13 +85,18 @@ class ImageData:
         return evaluation_batches(split, self.mean, self.std, EVALUATION_BATCH_SIZE)
 
 
-def mnist(source: str, protocol: str, data_dir: str) -> ImageData:
+def mnist(source: str, protocol: str, data_dir: str, normalise: str = "own") -> ImageData:
     """MNIST, or its twin when `source` is `embedded` or `generated`; `protocol` is `sound` or `authors`.
 
+    Args:
+        normalise: by the data's `own` mean and deviation, or `by_256`: pixels over 256 and no more, as Caffe does.
+
     Raises:
-        ValueError: an unknown source or protocol; data that cannot be had or is damaged (DataError).
+        ValueError: an unknown source, protocol or word; data that cannot be had or is damaged (DataError).
     """
-    return _mnist_like("mnist", source, protocol, data_dir)
+    check_word("dataset.normalise", normalise, NORMALISATIONS)
+    data = _mnist_like("mnist", source, protocol, data_dir)
+    return data if normalise == "own" else replace(data, mean=(0.0,), std=(256 / 255,))  # of pixels over 255
 
 
 def fashion_mnist(source: str, protocol: str, data_dir: str) -> ImageData:

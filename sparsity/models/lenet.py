@@ -12,12 +12,15 @@ class LeNet5(nn.Module):
 
     Args:
         num_classes: size of the output.
+        conv_relu: whether a ReLU follows each convolution. Caffe's own has none there, nor have networks trained with
+            it, such as the one that Dynamic Network Surgery (2016) published.
 
     Source: Caffe's `lenet` and PAPER sections 5.2 and Table 2.
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, conv_relu: bool = True) -> None:
         super().__init__()
+        self.conv_relu = conv_relu
         self.conv1 = nn.Conv2d(1, 20, kernel_size=5)  # Deviation 3
         self.conv2 = nn.Conv2d(20, 50, kernel_size=5)
         self.fc1 = nn.Linear(50 * 4 * 4, 500)
@@ -26,7 +29,10 @@ class LeNet5(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Class scores [N, num_classes] of images [N, 1, 28, 28]."""
         # ReLU after the pooling: the same values and gradients as before it, on a quarter of the elements
-        hidden = F.relu(F.max_pool2d(self.conv1(images), 2))
-        hidden = F.relu(F.max_pool2d(self.conv2(hidden), 2))
+        hidden = self._after_convolution(F.max_pool2d(self.conv1(images), 2))
+        hidden = self._after_convolution(F.max_pool2d(self.conv2(hidden), 2))
         hidden = F.relu(self.fc1(hidden.flatten(1)))
         return self.fc2(hidden)
+
+    def _after_convolution(self, hidden: Tensor) -> Tensor:
+        return F.relu(hidden) if self.conv_relu else hidden

@@ -170,3 +170,14 @@ def test_evaluation_walks_the_whole_split_in_order_with_the_last_partial_batch(s
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     assert torch.cat([labels for _, labels in parts]).tolist() == list(range(10))
     torch.testing.assert_close(torch.cat([images for images, _ in parts]), plain(split.images), atol=1e-6, rtol=1e-6)
+
+
+def test_mnist_may_be_pixels_over_256_for_networks_that_were_trained_so() -> None:
+    data = mnist("embedded", "sound", data_dir="unused", normalise="by_256")
+    images, _ = next(data.evaluation_batches(data.test))
+    assert torch.allclose(images, data.test.images[: len(images)] / 256)
+
+
+def test_an_unknown_normalisation_of_mnist_is_named() -> None:
+    with pytest.raises(ValueError, match=r"dataset\.normalise is 'imagenet', but it must be one of own, by_256"):
+        mnist("embedded", "sound", data_dir="unused", normalise="imagenet")

@@ -51,3 +51,10 @@ def test_the_gradients_are_those_of_the_published_order_of_layers(model: LeNet5,
 
 def test_the_number_of_classes_is_the_width_of_the_output(images: Tensor) -> None:
     assert LeNet5(num_classes=7)(images).shape == (4, 7)
+
+
+def test_without_relu_after_the_convolutions_they_are_linear() -> None:
+    net, images = LeNet5(conv_relu=False), torch.rand(3, 1, 28, 28)
+    hidden = F.max_pool2d(net.conv2(F.max_pool2d(net.conv1(images), 2)), 2).flatten(1)
+    assert torch.equal(net(images), net.fc2(F.relu(net.fc1(hidden))))
+    assert hidden.min() < 0
