@@ -67,7 +67,8 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> int
     name = experiment or header.get("experiment")
     if name is None:
         raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
-    setup = set_up([f"experiment={name}", "scale=paper", "baseline=none", "tracking=none", *overrides])
+    scale = header.get("scale", "paper")
+    setup = set_up([f"experiment={name}", f"scale={scale}", "baseline=none", "tracking=none", *overrides])
     model = setup.new_model()
     model.load_state_dict(read_weights(path, model).weights)
     layers = {name: counts(weight) for name, weight in model.named_parameters()}
