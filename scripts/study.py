@@ -8,14 +8,10 @@ runs, such as regularise.num_epochs=40 (shortened runs are marked on the page), 
 """
 
 import argparse
-import subprocess
-import sys
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 from sparsity.files import run_script
+from sparsity.jobs import Job, work_off
 
-TRAIN = Path(__file__).with_name("train.py")
 SWEEP = "relevance_or_l2"
 METHODS = (
     ("pruner=relevance",),  # alpha = 1, the paper's
@@ -31,14 +27,7 @@ METHODS = (
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; a failed run stops no other."""
     options = parser().parse_args(arguments)
-    jobs = list_jobs(options)
-    with ThreadPoolExecutor(options.processes) as pool:
-        statuses = list(pool.map(run, jobs))
-    failed = [job for job, status in zip(jobs, statuses, strict=True) if status != 0]
-    for job in failed:
-        print(f"failed, see its message above: {' '.join(job)}", file=sys.stderr)
-    print(f"{len(jobs) - len(failed)} of {len(jobs)} runs are done")
-    return 1 if failed else 0
+    return work_off(list_jobs(options), options.processes, lambda job: print(f"study: {' '.join(job)}", flush=True))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,7 +41,7 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def list_jobs(options: argparse.Namespace) -> list[tuple[str, ...]]:
+def list_jobs(options: argparse.Namespace) -> list[Job]:
     """The overrides of each run, seed by seed: a study that is cut off has whole comparisons of its first seeds."""
     common = (f"scale={options.scale}", f"sweep_name={SWEEP}", *options.overrides)
     return [
@@ -61,12 +50,6 @@ def list_jobs(options: argparse.Namespace) -> list[tuple[str, ...]]:
         for experiment in options.experiments.split(",")
         for method in METHODS
     ]
-
-
-def run(job: tuple[str, ...]) -> int:
-    """One run in a process of its own; its exit status."""
-    print(f"study: {' '.join(job)}", flush=True)
-    return subprocess.run([sys.executable, str(TRAIN), *job], check=False).returncode
 
 
 if __name__ == "__main__":

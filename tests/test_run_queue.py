@@ -1,0 +1,82 @@
+"""scripts/run_queue.py: what is committed is passed over, the rest is run in order, and the state is said."""
+
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import run_queue
+from sparsity import config, provenance
+from sparsity.report.decoding import decode, load_yaml
+from tests.report.fake_results import REPOSITORY
+
+LIST = """
+common: [scale=smoke, tracking=none]
+runs:
+  - {settings: [experiment=lenet5_mnist], seeds: [0, 1]}
+  - {settings: [experiment=lenet5_mnist, pruner=l2], seeds: [0]}
+"""
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A list of three runs, of which the first is committed with its networks and the second without."""
+    monkeypatch.setattr(run_queue.state_of, "__defaults__", (tmp_path / "results",))
+    for seed, files in enumerate((("summary.json", "card.json"), ("summary.json",))):
+        settings = config.compose(["scale=smoke", f"seed={seed}"])
+        folder = tmp_path.joinpath("results", *provenance.run_directory(settings).parts[-3:])
+        folder.mkdir(parents=True)
+        for name in files:
+            (folder / name).write_text("{}")
+    (tmp_path / "list.yaml").write_text(LIST)
+    return tmp_path / "list.yaml"
+
+
+def test_what_is_not_committed_with_its_networks_is_run_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[list[str]] = []
+
+    def fake(command: list[str], check: bool) -> SimpleNamespace:
+        calls.append(command[2:])
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(subprocess, "run", fake)
+    elsewhere = f"results_dir={path.parent / 'elsewhere'}"
+    assert run_queue.main([str(path), elsewhere]) == 0
+    common = ["scale=smoke", "tracking=none", "experiment=lenet5_mnist"]
+    assert calls == [[*common, "seed=1", elsewhere], [*common, "pruner=l2", "seed=0", elsewhere]]
+
+
+def test_the_status_begins_nothing(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_queue.main([str(path), "--status", f"results_dir={path.parent / 'elsewhere'}"]) == 0
+    *lines, total = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["committed", "missing", "missing"]
+    assert total == "1 committed, 2 missing"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, "There is no list"),
+        ("common: []\n", "runs is missing"),
+        ("common: []\nruns: [{settings: [experiment=lenet6], seeds: [0]}]\n", "lenet6"),
+    ],
+)
+def test_a_list_that_cannot_be_worked_off_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str | None, problem: str
+) -> None:
+    path = tmp_path / "list.yaml"
+    if content is not None:
+        path.write_text(content)
+    assert run_queue.main([str(path), "--status"]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("error: ") and problem in err
+
+
+def test_the_projects_own_list_begins_with_the_headline_runs() -> None:
+    queue = load_yaml(REPOSITORY / "results" / "queue.yaml", lambda document: decode(run_queue.Queue, document, ""))
+    jobs = queue.jobs([])
+    assert len(set(jobs)) == len(jobs)
+    first = [(job[-2], job[-1]) for job in jobs[:6]]
+    names = ["experiment=lenet5_mnist"] * 3 + ["experiment=lenet5_fashion_mnist"] * 3
+    assert first == list(zip(names, ["seed=0", "seed=1", "seed=2"] * 2, strict=True))
