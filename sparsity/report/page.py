@@ -23,7 +23,7 @@ from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
 from sparsity.report.readme import brought_up_to_date
 from sparsity.report.records import Run, find_runs, load_run
-from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, runs_table
+from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, networks_table, runs_table
 from sparsity.report.sizes import sizes_section
 from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
@@ -67,6 +67,10 @@ let the network be pruned further, so never below the bound."""
 FINAL_PHASES_NOTE = """All else is equal, so that they start from the same states, seed by seed; of one commit on one
 kind of processor bit for bit. Chosen on validation data; the test column is shown, not used."""
 
+NETWORKS_NOTE = """Compact files that `sparsity.export.load_sparse` reads: the weights that are left and a bit for each.
+`make verify` counts and scores those of the headline runs again, `make verify ALL=1` all that stand here, and
+`python scripts/verify.py FILE` one."""
+
 MOST_OPEN_RUNS = 8
 UNEXPLAINED = "No finished run at the paper's scale has been published yet."
 EMBEDDED = ("deviations.md", "findings.md")  # index.html holds them, so that it is whole on its own
@@ -86,7 +90,7 @@ def build_page(results: Path) -> list[Block]:
     blocks.append(Prose(RULE))
     blocks += [Heading(2, "How to read"), Prose(LEGEND)]
     for paper, ours in sections:
-        blocks += _section(paper, ours, deviations) if ours else []
+        blocks += _section(paper, ours, deviations, results) if ours else []
     blocks += study_section(sections)
     blocks += _others(runs, sections)
     return blocks + _not_run_section(sections, _reasons(results / "not_run.yaml"))
@@ -162,7 +166,9 @@ def _others(runs: Sequence[Run], sections: Sequence[Section]) -> list[Block]:
     return [Prose(f"Runs of experiments that the paper does not have are left out: {listed}.")] if names else []
 
 
-def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequence[Deviation]) -> list[Block]:
+def _section(
+    paper: PaperExperiment, ours: list[Configuration], deviations: Sequence[Deviation], results: Path
+) -> list[Block]:
     return [
         Heading(2, paper.title),
         Prose(f"Experiment {code(paper.experiment)}. {_settings(paper)}"),
@@ -179,6 +185,7 @@ def _section(paper: PaperExperiment, ours: list[Configuration], deviations: Sequ
         *_controls(paper, ours),
         *_frontier(ours),
         *_runs(ours),
+        *_networks(ours, results),
         *(Prose(reason) for reason in moved_bounds(ours)),
         *_checkpoint(paper, ours),
     ]
@@ -196,6 +203,11 @@ def _runs(ours: Sequence[Configuration]) -> list[Block]:
     if count > MOST_OPEN_RUNS:
         return [Folded(f"All {count} runs, with the command of each", (table,))]
     return [Heading(3, "Runs"), table]
+
+
+def _networks(ours: Sequence[Configuration], results: Path) -> list[Block]:
+    table = networks_table(ours, results)
+    return [Folded("Networks", (Prose(NETWORKS_NOTE), table))] if table else []
 
 
 def _settings(paper: PaperExperiment) -> str:

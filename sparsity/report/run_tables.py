@@ -1,12 +1,14 @@
 """How was a result made? The way to the sparsity that a configuration reached, and the command of each run."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import code, duration, number, spread
 from sparsity.report.comparison import Kind
-from sparsity.report.configurations import Configuration, row_at
-from sparsity.report.records import AT_PAPER_SPARSITY, Run
+from sparsity.report.configurations import STARTS, Configuration, row_at
+from sparsity.report.publish import is_published
+from sparsity.report.records import AT_PAPER_SPARSITY, Network, Run
 from sparsity.report.statistics import describe
 from sparsity.report.stops import LEVELS, stopped_by
 
@@ -70,6 +72,28 @@ def _run_row(ours: Configuration, run: Run) -> list[str]:
         duration(provenance.wall_seconds),
         code(provenance.command),
     ]
+
+
+def networks_table(configurations: Sequence[Configuration], page: Path) -> Table | None:
+    """The network of each row, to be had from the page or, too large for that, from its run; None where there is none.
+
+    Args:
+        page: the folder of the page, from which links lead.
+    """
+    header = ["Run", "Seed", "Network", "Weights left", "Bytes", "File"]
+    rows = [
+        [ours.name, str(run.summary.seed), STARTS[network.start], *_network_cells(run, network, page)]
+        for ours in configurations
+        for run in ours.runs
+        for network in run.networks
+    ]
+    return table(header, rows) if rows else None
+
+
+def _network_cells(run: Run, network: Network, page: Path) -> list[str]:
+    path = (run.directory / network.file).relative_to(page)
+    file = f"[{path.name}]({path.as_posix()})" if is_published(network) else f"{path.name}, in its run's folder"
+    return [f"{network.kept:,} of {network.total:,}", f"{network.bytes:,}", file]
 
 
 def moved_bounds(configurations: Sequence[Configuration]) -> list[str]:

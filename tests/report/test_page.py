@@ -1,5 +1,6 @@
 """results/README.md: what a reader finds in it."""
 
+import json
 from pathlib import Path
 
 from sparsity.report.page import render_page, write_page
@@ -217,3 +218,22 @@ def test_many_runs_are_folded_away(results: Path, add_run: AddRun) -> None:
     page = render_page(results)
     assert "<details><summary>All 9 runs, with the command of each</summary>" in page
     assert "### Runs" not in page
+
+
+def test_small_networks_are_linked_and_large_ones_are_said_to_stay(mnist_alone: Path, add_run: AddRun) -> None:
+    counts = {"sha256": "", "total": 431080, "kept": 1214}
+    networks = [
+        {"start": start, "file": f"networks/{start}.safetensors", "bytes": size, **counts}
+        for start, size in (("paper_sparsity", 61_752), ("last", 6_000_001))
+    ]
+    directory = add_run()
+    (directory / "card.json").write_text(json.dumps({"schema": 1, "networks": networks}))
+    page = render_page(mnist_alone)
+    here = directory.relative_to(mnist_alone).as_posix()
+    (line,) = lines(page, "[paper_sparsity.safetensors]")
+    assert line.endswith(
+        "from the paper's sparsity | 1,214 of 431,080 | 61,752 | "
+        f"[paper_sparsity.safetensors]({here}/networks/paper_sparsity.safetensors) |"
+    )
+    (line,) = lines(page, "last.safetensors")
+    assert line.endswith("| 6,000,001 | last.safetensors, in its run's folder |")
