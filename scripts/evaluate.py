@@ -40,10 +40,9 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
     found = visible(directory.glob("checkpoints/**/*.pt"), directory)
     paths = [path for path in found if path.name not in TRAINING_STATES]
     from sparsity.training.checkpoints import load_checkpoint
-    from sparsity.workspace import Setup, on_machine
+    from sparsity.workspace import set_up
 
-    experiment, device = on_machine(config.build(settings))
-    setup = Setup(experiment, device, experiment.load(device))
+    setup = set_up(config.build(settings))
     model = setup.new_model()
     for path in paths:
         model.load_state_dict(load_checkpoint(path)["weights"])

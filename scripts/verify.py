@@ -61,6 +61,7 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> int
     from sparsity.export import PLAN, load_header, metadata
     from sparsity.given_weights import read_weights
     from sparsity.networks import counts
+    from sparsity.workspace import set_up
 
     path = path / "model.safetensors" if path.is_dir() else path
     header = load_header(path) if PLAN in metadata(path) else {}
@@ -68,7 +69,8 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> int
     if name is None:
         raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
     scale = header.get("scale", "paper")
-    setup = set_up([f"experiment={name}", f"scale={scale}", "baseline=none", "tracking=none", *overrides])
+    settings = [f"experiment={name}", f"scale={scale}", "baseline=none", "tracking=none", *overrides]
+    setup = set_up(config.build(config.compose(settings)))
     model = setup.new_model()
     model.load_state_dict(read_weights(path, model).weights)
     layers = {name: counts(weight) for name, weight in model.named_parameters()}
@@ -104,17 +106,11 @@ def chosen(results: Path, every: bool) -> list[Configuration]:
 
 def of_configuration(ours: Configuration) -> Iterator[str]:
     """Contradictions of the seeds of one configuration, which share their data."""
-    setup = set_up(scored_again(ours.runs))
+    from sparsity.workspace import set_up
+
+    setup = set_up(config.build(config.compose(scored_again(ours.runs))))
     for run in ours.runs:
         yield from of_run(setup, run)
-
-
-def set_up(overrides: Sequence[str]) -> "Setup":
-    """An experiment with its data, on this machine."""
-    from sparsity.workspace import Setup, on_machine
-
-    experiment, device = on_machine(config.build(config.compose(list(overrides))))
-    return Setup(experiment, device, experiment.load(device))
 
 
 def of_run(setup: "Setup", run: Run) -> Iterator[str]:

@@ -262,6 +262,12 @@ def on_machine(experiment: Experiment, before: str | None = None) -> tuple[Exper
     return replace(experiment, settings=replace(experiment.settings, machine=decided)), device
 
 
+def set_up(experiment: Experiment) -> Setup:
+    """An experiment with its data on this machine, for networks that are only scored. Raises as its two steps do."""
+    experiment, device = on_machine(experiment)
+    return Setup(experiment, device, experiment.load(device))
+
+
 def _precision_before(settings: Settings, directory: Path) -> str | None:
     """The precision that stands in a run's config.yaml, if there are checkpoints to go on from."""
     path, folders = directory / "config.yaml", (directory, provenance.baseline_directory(settings))

@@ -17,7 +17,7 @@ from scripts import verify
 from sparsity.export import load_header, load_sparse, save_sparse
 from sparsity.report.records import Run, load_run
 from sparsity.verification import contradictions, rescored, strays
-from sparsity.workspace import Setup, on_machine
+from sparsity.workspace import Setup, set_up
 from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
 
 DNS = Path(os.environ.get("SPARSITY_DATA_MIRROR", "")) / "checkpoints/dns/lenet5-pruned.safetensors.gz"
@@ -33,8 +33,7 @@ def run(tiny_run: TinyRun, tmp_path: Path) -> Run:
 
 @pytest.fixture
 def setup(tmp_path: Path) -> Setup:
-    experiment, device = on_machine(tiny_experiment(tmp_path))
-    return Setup(experiment, device, experiment.load(device))
+    return set_up(tiny_experiment(tmp_path))
 
 
 def found(run: Run) -> list[str]:
