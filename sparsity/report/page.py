@@ -18,6 +18,7 @@ from sparsity.report.deviations import Deviation, deviations_of, load_deviations
 from sparsity.report.figures import experiment_figures
 from sparsity.report.html import render_html
 from sparsity.report.markdown import render_markdown
+from sparsity.report.model_card import model_cards
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
@@ -134,10 +135,15 @@ def stale(results: Path) -> list[Path]:
 
 
 def _pages(results: Path, blocks: list[Block]) -> dict[Path, str]:
-    """What is written for readers: both renderings of the page, and the README above with its table."""
+    """What is written for readers: both renderings of the page, the README above with its table, the model cards."""
     texts = {name: (results / name).read_text(encoding="utf-8") for name in EMBEDDED if (results / name).is_file()}
     pages = {results / "README.md": render_markdown(blocks), results / "index.html": render_html(blocks, texts)}
-    return pages | brought_up_to_date(results.parent / "README.md", load_sections(results))
+    sections = load_sections(results)
+    pages |= brought_up_to_date(results.parent / "README.md", sections)
+    for paper, ours in sections:
+        for each in ours:
+            pages |= model_cards(paper, each)
+    return pages
 
 
 def _words(page: str) -> str:

@@ -75,3 +75,20 @@ def write_run(root: Path, document: dict[str, Any]) -> Path:
                "pruned": i == 1, "lowest_mean_irrelevance": 0.99 + 0.001 * i} for i in range(3)]  # fmt: skip
     (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
     return directory
+
+
+def add_networks(directory: Path, sizes: dict[str, int]) -> None:
+    """The card of a run that has handed on networks of these bytes, by the start of their rows."""
+    networks = [
+        {
+            "start": start,
+            "file": f"networks/{start}.safetensors",
+            "bytes": size,
+            "sha256": "",
+            "total": TOTAL,
+            "kept": KEPT,
+        }
+        for start, size in sizes.items()
+    ]
+    (directory / "networks").mkdir()
+    (directory / "card.json").write_text(json.dumps({"schema": 1, "networks": networks}))

@@ -1,10 +1,9 @@
 """results/README.md: what a reader finds in it."""
 
-import json
 from pathlib import Path
 
 from sparsity.report.page import render_page, write_page
-from tests.report.fake_results import TOTAL, AddRun, row, summary
+from tests.report.fake_results import TOTAL, AddRun, add_networks, row, summary
 
 FASHION = {"experiment": "lenet5_fashion_mnist", "dataset": "fashion_mnist", "data_name": "fashion_mnist"}
 
@@ -221,13 +220,8 @@ def test_many_runs_are_folded_away(results: Path, add_run: AddRun) -> None:
 
 
 def test_small_networks_are_linked_and_large_ones_are_said_to_stay(mnist_alone: Path, add_run: AddRun) -> None:
-    counts = {"sha256": "", "total": 431080, "kept": 1214}
-    networks = [
-        {"start": start, "file": f"networks/{start}.safetensors", "bytes": size, **counts}
-        for start, size in (("paper_sparsity", 61_752), ("last", 6_000_001))
-    ]
     directory = add_run()
-    (directory / "card.json").write_text(json.dumps({"schema": 1, "networks": networks}))
+    add_networks(directory, {"paper_sparsity": 61_752, "last": 6_000_001})
     page = render_page(mnist_alone)
     here = directory.relative_to(mnist_alone).as_posix()
     (line,) = lines(page, "[paper_sparsity.safetensors]")
