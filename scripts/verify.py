@@ -10,18 +10,21 @@ what comes out. Prints a line per network, and each contradiction; the exit stat
 """
 
 import argparse
+import hashlib
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sparsity import config
+from sparsity import config, provenance
 from sparsity.files import check_folder, run_script
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.records import Run
+from sparsity.report.rescored import FOLDER
 from sparsity.report.tables import own_results
+from sparsity.settings import leaf_name
 
 if TYPE_CHECKING:
     from sparsity.workspace import Setup  # imports torch: only once there is work
@@ -35,12 +38,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("file", nargs="?", type=Path, help="a network to count and to score, instead of the committed")
     parser.add_argument("overrides", nargs="*", help="with FILE: settings of the experiment, as for train.py")
     parser.add_argument("--experiment", help="with FILE: whose network and test data (default: as the file says)")
+    parser.add_argument("--row", help="with FILE: record it as this row of the paper's table, as printed there")
     parser.add_argument("--all", action="store_true", help="every committed network, not the headline runs' alone")
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
     given = parser.parse_intermixed_args(arguments)
     try:
         if given.file is not None:
-            return of_file(given.file, given.experiment, given.overrides)
+            record = of_file(given.file, given.experiment, given.overrides)
+            if given.row:
+                place = given.results / FOLDER / f"{record['experiment']}-{given.row}.json"
+                provenance.write_json(place, {"row": given.row, **record})
+                print(f"recorded in {place}")
+            return 0
         check_folder(given.results, "the results folder of a checkout")
         problems = list(verify(given.results, given.all))
     except ValueError as error:
@@ -52,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> int:
-    """Count and score a network that somebody gives, and print what comes out.
+def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+    """Count and score a network that somebody gives, print what comes out, and return it as a record.
 
     Raises:
         ValueError: if nobody says of which experiment it is, or the file is no network of it.
@@ -65,24 +74,29 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> int
 
     path = path / "model.safetensors" if path.is_dir() else path
     header = load_header(path) if PLAN in metadata(path) else {}
-    name = experiment or header.get("experiment")
-    if name is None:
+    named = experiment or header.get("experiment")
+    if named is None:
         raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
     scale = header.get("scale", "paper")
-    settings = [f"experiment={name}", f"scale={scale}", "baseline=none", "tracking=none", *overrides]
-    setup = set_up(config.build(config.compose(settings)))
+    words = [f"experiment={named}", f"scale={scale}", "baseline=none", "tracking=none", *overrides]
+    setup = set_up(config.build(config.compose(words)))
     model = setup.new_model()
     model.load_state_dict(read_weights(path, model).weights)
     layers = {name: counts(weight) for name, weight in model.named_parameters()}
-    for layer, found in layers.items():
-        print(f"{layer}: {found['kept']:,} of {found['total']:,} weights are left")
+    for name, found in layers.items():
+        print(f"{name}: {found['kept']:,} of {found['total']:,} weights are left")
     kept, total = (sum(found[key] for found in layers.values()) for key in ("kept", "total"))
     print(f"{kept:,} of {total:,} weights are left: sparsity {100 * (1 - kept / total):.2f} %")
     metric, test = setup.settings.metric, setup.data.test
-    print(f"{metric} on the {len(test):,} test examples of {setup.data.name}: {setup.score(model, test):.2f}")
+    score = setup.score(model, test)
+    print(f"{metric} on the {len(test):,} test examples of {setup.data.name}: {score:.2f}")
     if "metric" in header:
         print(f"its header says {header['metric']['test']:.2f}, with {header['kept']:,} weights")
-    return 0
+    return {
+        **{"schema": 1, "experiment": named, "model": leaf_name(setup.settings.model).lower()},
+        **{"metric": metric, "test": score, "num_test": len(test), "layers": layers},
+        **{"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **provenance.origin()},
+    }
 
 
 def verify(results: Path, every: bool) -> Iterator[str]:

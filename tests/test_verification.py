@@ -1,6 +1,7 @@
 """Verification names what was changed: a bit of a network, a digit of a record, a word of a header or a page."""
 
 import gzip
+import hashlib
 import json
 import os
 import shutil
@@ -16,10 +17,15 @@ from safetensors.torch import save_file
 from scripts import verify
 from sparsity.export import load_header, load_sparse, save_sparse
 from sparsity.report.records import Run, load_run
+from sparsity.report.rescored import load_rescored
 from sparsity.verification import contradictions, rescored, strays
 from sparsity.workspace import Setup, set_up
 from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
 
+TINY = (
+    *(f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes", "~model.conv_relu"),
+    *(f"dataset._target_={TinyNet.__module__}.tiny_data", "~dataset.normalise", "machine=cpu"),
+)
 DNS = Path(os.environ.get("SPARSITY_DATA_MIRROR", "")) / "checkpoints/dns/lenet5-pruned.safetensors.gz"
 
 
@@ -162,9 +168,7 @@ def test_a_file_of_anybodys_is_counted_and_scored(
         case _:
             path = tmp_path
             save_file(weights, tmp_path / "model.safetensors")
-    tiny = [f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes", "~model.conv_relu"]
-    tiny += [f"dataset._target_={TinyNet.__module__}.tiny_data", "~dataset.normalise", "machine=cpu"]
-    assert verify.main([str(path), *tiny, *asked]) == 0
+    assert verify.main([str(path), *TINY, *asked]) == 0
     out = capsys.readouterr().out
     assert f"{row.kept} of {row.total} weights are left: sparsity {100 * row.sparsity:.2f} %" in out
     assert f"accuracy on the 20 test examples of tiny: {row.test:.2f}" in out
@@ -189,3 +193,16 @@ def test_the_network_of_dynamic_network_surgery_is_what_its_authors_say(
     assert "3,993 of 431,080 weights are left: sparsity 99.07 %" in out
     accuracy = float(out.split("test examples of mnist: ")[1].split()[0])
     assert abs(accuracy - 99.09) < 0.025  # by two images: another processor may round otherwise
+
+
+def test_a_row_of_the_papers_table_is_recorded_for_the_page(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_sparse(path, load_sparse(run.directory / run.networks[0].file))
+    arguments = [str(path), *TINY, "--experiment", "lenet5_mnist", "--row", "DNS", "--results", str(tmp_path)]
+    assert verify.main(arguments) == 0
+    (record,) = load_rescored(tmp_path, "lenet5_mnist")
+    row = run.summary.rows[0]
+    assert (record.row, record.test, record.num_test) == ("DNS", pytest.approx(row.test), 20)
+    assert record.sparsity == pytest.approx(row.sparsity)
+    assert record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_rescored(tmp_path, "lenet5_fashion_mnist") == []

@@ -24,6 +24,7 @@ from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
 from sparsity.report.readme import brought_up_to_date
 from sparsity.report.records import Run, find_runs, load_run
+from sparsity.report.rescored import load_rescored
 from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, networks_table, runs_table
 from sparsity.report.sizes import sizes_section
 from sparsity.report.study import TITLE as STUDY_TITLE
@@ -184,7 +185,7 @@ def _section(
         *experiment_figures(paper, ours),
         *bleu_section(paper, ours),
         Heading(3, "All methods"),
-        methods_table(paper, ours),
+        methods_table(paper, ours, load_rescored(results, paper.experiment)),
         *sizes_section(paper, ours),
         *units_section(paper),
         *_final_phases(ours),

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from sparsity.report.blocks import Block, Prose, Table, table
-from sparsity.report.cells import comparison, number, spread
+from sparsity.report.cells import code, comparison, number, spread
 from sparsity.report.comparison import Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
 from sparsity.report.layer_groups import groups_of_our_own
 from sparsity.report.paper import PaperExperiment, PublishedRow
 from sparsity.report.records import AT_PAPER_SPARSITY
+from sparsity.report.rescored import Rescored
 
 Section = tuple[PaperExperiment, list[Configuration]]
 
@@ -89,11 +90,21 @@ def _result(item: Comparison) -> str:
     return item.result if item.ours else f"{item.method}, {item.result}"
 
 
-def methods_table(paper: PaperExperiment, configurations: Sequence[Configuration]) -> Table:
-    """The paper's result table as printed, then our rows in the same columns; marked rows say why they do not count."""
+def methods_table(
+    paper: PaperExperiment, configurations: Sequence[Configuration], rescored: Sequence[Rescored] = ()
+) -> Table:
+    """The paper's result table as printed, then our rows in the same columns; marked rows say why they do not count.
+
+    Behind a row whose network its authors published stands what that network has when it is scored again.
+    """
     groups = [*paper.results.groups, *groups_of_our_own(paper.model)]
     header = ["Method", *groups, paper.metric_label, "Sparsity (%)", "n", "Note"]
-    rows = [_published_row(row, groups) for row in paper.results.rows]
+    again = {each.row: each for each in rescored}
+    rows = []
+    for row in paper.results.rows:
+        rows.append(_published_row(row, groups))
+        if row.printed in again:
+            rows.append(_rescored_row(again[row.printed], groups))
     rows += [
         [f"Ours: {name}", *[""] * len(groups), spread(metric, Kind.METRIC), "", str(metric.n), ""]
         for name, metric in baselines(configurations)
@@ -107,6 +118,13 @@ def _published_row(row: PublishedRow, groups: Sequence[str]) -> list[str]:
     left = [number(row.residual.get(group), Kind.FRACTION) for group in groups]
     name = f"Paper: {row.printed} {row.citation or ''}".strip()
     return [name, *left, number(row.metric, Kind.METRIC), number(row.sparsity, Kind.FRACTION), "", ""]
+
+
+def _rescored_row(again: Rescored, groups: Sequence[str]) -> list[str]:
+    left = [number(again.residual.get(group), Kind.FRACTION) for group in groups]
+    note = f"the network that its authors published, on {again.num_test:,} test examples: {code(again.command)}"
+    metric, sparsity = number(again.test, Kind.METRIC), number(again.sparsity, Kind.FRACTION)
+    return [f"Scored again: {again.row}", *left, metric, sparsity, "1", note]
 
 
 def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str]:

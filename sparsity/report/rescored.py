@@ -1,0 +1,70 @@
+"""Which rows of the paper's tables can be scored again? Networks that other authors published, as verify.py found them.
+
+Their files are theirs to publish; what is committed is a record of one scoring under `results/rescored`.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from sparsity.files import visible
+from sparsity.report.decoding import decode_document
+from sparsity.report.layer_groups import residual_by_group
+from sparsity.report.records import Layer
+
+FOLDER = "rescored"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Weights of a parameter in all, and those that are not zero."""
+
+    total: int
+    kept: int
+
+
+@dataclass(frozen=True)
+class Rescored:
+    """A published network scored again: the row of the paper's table that is its, and what came out."""
+
+    experiment: str
+    model: str
+    row: str
+    metric: str
+    test: float
+    num_test: int
+    layers: dict[str, Counts]
+    sha256: str
+    command: str
+    commit: str | None
+
+    @property
+    def sparsity(self) -> float:
+        """Share of weights that are zeros."""
+        return 1 - sum(of.kept for of in self.layers.values()) / sum(of.total for of in self.layers.values())
+
+    @property
+    def residual(self) -> dict[str, float]:
+        """Fraction left in each group of the table's columns."""
+        layers = [
+            Layer(self.row, name, "", of.total, of.kept, 1 - of.kept / of.total) for name, of in self.layers.items()
+        ]
+        return residual_by_group(self.model, layers)
+
+
+def load_rescored(results: Path, experiment: str) -> list[Rescored]:
+    """The records of an experiment.
+
+    Raises:
+        ValueError: one sentence with the file that is damaged and what is wrong in it.
+    """
+    found = [_load(path) for path in visible((results / FOLDER).glob("*.json"), results)]
+    return [each for each in found if each.experiment == experiment]
+
+
+def _load(path: Path) -> Rescored:
+    try:
+        record: Rescored = decode_document(Rescored, json.loads(path.read_text(encoding="utf-8")))
+        return record
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}; write it anew with scripts/verify.py --record.") from error
