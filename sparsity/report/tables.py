@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from sparsity.report.blocks import Block, Prose, Table, table
-from sparsity.report.cells import code, comparison, number, spread
+from sparsity.report.cells import comparison, number, spread
 from sparsity.report.comparison import Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
 from sparsity.report.layer_groups import groups_of_our_own
@@ -122,7 +122,7 @@ def _published_row(row: PublishedRow, groups: Sequence[str]) -> list[str]:
 
 def _rescored_row(again: Rescored, groups: Sequence[str]) -> list[str]:
     left = [number(again.residual.get(group), Kind.FRACTION) for group in groups]
-    note = f"the network that its authors published, on {again.num_test:,} test examples: {code(again.command)}"
+    note = f"its authors' network, on {again.num_test:,} test examples"
     metric, sparsity = number(again.test, Kind.METRIC), number(again.sparsity, Kind.FRACTION)
     return [f"Scored again: {again.row}", *left, metric, sparsity, "1", note]
 

@@ -1,5 +1,6 @@
 """results/README.md: what a reader finds in it."""
 
+import json
 from pathlib import Path
 
 from sparsity.report.page import render_page, write_page
@@ -231,3 +232,18 @@ def test_small_networks_are_linked_and_large_ones_are_said_to_stay(mnist_alone: 
     )
     (line,) = lines(page, "last.safetensors")
     assert line.endswith("| 6,000,001 | last.safetensors, in its run's folder |")
+
+
+def test_a_network_of_other_authors_stands_scored_again_behind_their_row(mnist_alone: Path, add_run: AddRun) -> None:
+    add_run()
+    layers = {"conv1.weight": {"total": 500, "kept": 70}, "fc2.bias": {"total": 10, "kept": 10}}
+    record = {"schema": 1, "experiment": "lenet5_mnist", "model": "lenet5", "row": "DNS", "metric": "accuracy"}
+    record |= {"test": 99.09, "num_test": 10_000, "layers": layers, "sha256": "", "command": "verify", "commit": None}
+    (mnist_alone / "rescored").mkdir()
+    (mnist_alone / "rescored" / "lenet5_mnist-DNS.json").write_text(json.dumps(record))
+    page = render_page(mnist_alone).splitlines()
+    (line,) = [line for line in page if line.startswith("| Scored again: DNS |")]
+    assert line.startswith(
+        "| Scored again: DNS | 14.00 |  |  | 100.00 | 99.09 | 84.31 | 1 | the network that its authors"
+    )
+    assert page[page.index(line) - 1].startswith("| Paper: DNS [24] |")
