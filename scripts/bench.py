@@ -30,6 +30,7 @@ from sparsity.benchmark.loader import loader_figures
 from sparsity.benchmark.text import text_figures
 from sparsity.data.imagenet import imagenet
 from sparsity.data.streaming import StreamedData
+from sparsity.files import run_script
 from sparsity.plan import make_plan
 from sparsity.settings import CHOICES, MachineSettings
 from sparsity.tracking import JsonlWriter, Mirrors
@@ -38,14 +39,15 @@ from sparsity.workspace import Workspace, on_machine
 NUM_SENTENCES = {"cuda": 3000, "cpu": 32}
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; what a user can cause ends it with one sentence and exit status 1."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return 0; what a user can cause ends it with one sentence and exit status 1."""
     options = parse_arguments(arguments)
     try:
         for figure in COMMANDS[options.command](options):
             print(json.dumps(figure), flush=True)
     except ValueError as error:
         sys.exit(f"error: {error}")
+    return 0
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -171,4 +173,4 @@ def workspace(
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sparsity import provenance
-from sparsity.files import visible
+from sparsity.files import run_script, visible
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_PACK = 25.0
@@ -299,4 +299,4 @@ def unpack(start: Path, results: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_script(main)

@@ -105,3 +105,9 @@ def test_a_reader_who_goes_away_is_told_nothing() -> None:
     done = subprocess.run(PRINTS, cwd=REPOSITORY, stdout=writes, stderr=subprocess.PIPE, text=True)
     os.close(writes)
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("script", sorted((REPOSITORY / "scripts").glob("*.py")), ids=lambda path: path.stem)
+def test_every_script_says_what_the_system_refuses_in_one_sentence(script: Path) -> None:
+    end = script.read_text().rstrip().splitlines()[-1].strip()
+    assert end in ("run_script(main)", "config.command(main, conclude)") or script.stem == "__init__"
