@@ -42,11 +42,14 @@ def test_a_run_under_way_comes_home_with_what_it_needs_to_go_on(tmp_path: Path) 
     assert brought_home(tmp_path) == {f"{RUN}/{name}" for name in (*files, "manifest.json")}
 
 
-def test_of_a_finished_run_its_summaries_are_enough(tmp_path: Path) -> None:
-    leave(tmp_path / "here" / RUN, {"summary.json": 10, "checkpoints/finetune/last/last.pt": 10}, status="done")
-    assert brought_home(tmp_path) == {f"{RUN}/summary.json", f"{RUN}/manifest.json"}
+def test_of_a_finished_run_its_summaries_and_networks_are_enough(tmp_path: Path) -> None:
+    files = {"summary.json": 10, "card.json": 10, "networks/last.safetensors": 10}
+    leave(tmp_path / "here" / RUN, files | {"checkpoints/finetune/last/last.pt": 10}, status="done")
+    assert brought_home(tmp_path) == {f"{RUN}/{name}" for name in (*files, "manifest.json")}
     with tarfile.open(tmp_path / "out/summaries.tar.gz") as archive:
-        assert sorted(archive.getnames()) == [f"{RUN}/manifest.json", f"{RUN}/summary.json"]
+        assert sorted(archive.getnames()) == [
+            f"{RUN}/{name}" for name in ("card.json", "manifest.json", "summary.json")
+        ]
 
 
 def test_of_a_finished_baseline_its_network_is_enough(tmp_path: Path) -> None:
