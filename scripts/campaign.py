@@ -31,11 +31,12 @@ from typing import BinaryIO
 
 from sparsity import provenance
 from sparsity.files import run_script, visible
+from sparsity.report.records import CARD, NETWORKS, RECORD_FILES
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_PACK = 25.0
 SECONDS_TO_STOP = 10.0
-SUMMARIES = ("summary.json", "layers.csv", "curve.jsonl", "card.json", "manifest.json", "config.yaml")
+SUMMARIES = (*RECORD_FILES, CARD, "manifest.json", "config.yaml")
 # shortest first, so that a short time on a GPU finishes most
 EXPERIMENTS = (
     "lenet5_mnist",
@@ -261,7 +262,7 @@ def needed(directory: Path) -> list[Path]:
         return [scored]
     files = [path for path in visible(directory.rglob("*"), directory) if path.is_file()]
     if provenance.is_done(directory):
-        return [path for path in files if path.name in SUMMARIES or path.parent == directory / "networks"]
+        return [path for path in files if path.name in SUMMARIES or path.parent == directory / NETWORKS]
     return [path for path in files if not any(fnmatch(path.name, pattern) for pattern in DISPENSABLE)]
 
 

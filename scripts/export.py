@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sparsity import config
 from sparsity.files import run_script, visible
-from sparsity.report.records import load_summary
+from sparsity.report.records import NETWORKS, load_summary
 
 TOKENIZER = "tokenizer.json"
 
@@ -42,10 +42,10 @@ def leave(run: Path) -> Path:
     """
     settings = config.from_run(run)
     load_summary(run)  # a damaged one is said
-    from sparsity.networks import FOLDER, leave_networks
+    from sparsity.networks import leave_networks
 
     leave_networks(run, json.loads((run / "summary.json").read_text()), config.build(settings).build_model)
-    return run / FOLDER
+    return run / NETWORKS
 
 
 def export(run: Path, checkpoint: str, directory: Path) -> Path:

@@ -57,35 +57,33 @@ def main(arguments: list[str] | None = None) -> int:
         if not path.is_file():
             raise ValueError(f"There is no list {path}; name one as results/queue.yaml.")
         queue: Queue = load_yaml(path, lambda document: decode(Queue, document, ""))
-        jobs = queue.jobs(overrides)
-        states = {job: state_of(job) for job in jobs}
+        places = {job: provenance.run_directory(config.compose(list(job))) for job in queue.jobs(overrides)}
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     if given.status:
-        for job, state in states.items():
-            print(f"{state:12} {' '.join(job)}")
-        print(summed(states.values()))
+        for job, directory in places.items():
+            print(f"{state_of(directory):12} {' '.join(job)}")
+        print(summed(places.values()))
         return 0
     return work_off(
-        [job for job in jobs if states[job] != COMMITTED],
+        [job for job, directory in places.items() if state_of(directory) != COMMITTED],
         given.processes,
-        lambda job: print(f"{summed(map(state_of, jobs))}; now {' '.join(job)}", flush=True),
+        lambda job: print(f"{summed(places.values())}; now {' '.join(job)}", flush=True),
     )
 
 
-def state_of(job: Job, results: Path = RESULTS) -> str:
+def state_of(directory: Path) -> str:
     """`committed` where the record stands with the code and its networks are listed, else how far the run is."""
-    directory = provenance.run_directory(config.compose(list(job)))
-    published = results.joinpath(*directory.parts[-3:])
+    published = RESULTS.joinpath(*directory.parts[-3:])
     if (published / "summary.json").is_file() and (published / CARD).is_file():
         return COMMITTED
     return provenance.state_of(directory)[0]
 
 
-def summed(states: Iterable[str]) -> str:
+def summed(directories: Iterable[Path]) -> str:
     """So many runs of each state, in one line."""
-    counted = Counter(states)
+    counted = Counter(map(state_of, directories))
     return ", ".join(f"{number} {state}" for state, number in sorted(counted.items()))
 
 

@@ -10,7 +10,6 @@ what comes out. Prints a line per network, and each contradiction; the exit stat
 """
 
 import argparse
-import hashlib
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsity import config, provenance
-from sparsity.files import check_folder, run_script
+from sparsity.files import check_folder, run_script, sha256
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.records import Run
@@ -95,7 +94,7 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     return {
         **{"schema": 1, "experiment": named, "model": leaf_name(setup.settings.model).lower()},
         **{"metric": metric, "test": score, "num_test": len(test), "layers": layers},
-        **{"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), **provenance.origin()},
+        **{"sha256": sha256(path), **provenance.origin()},
     }
 
 

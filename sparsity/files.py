@@ -1,6 +1,7 @@
 """What does everybody who reads or writes files agree on? Names that are no data, a writer's own name, refusals."""
 
 import errno
+import hashlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +30,12 @@ def check_folder(path: Path, what: str) -> None:
     """
     if not path.is_dir():
         raise ValueError(f"There is no folder {path}; name {what}.")
+
+
+def sha256(path: Path) -> str:
+    """The digest of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def temporary(path: Path) -> Path:

@@ -4,7 +4,6 @@ The files are `sparsity.export`'s, with a header that says of which run and row 
 can measure, so that reports need not read tensors.
 """
 
-import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,11 @@ from torch import Tensor, nn
 
 from sparsity import provenance
 from sparsity.export import load_sparse, save_sparse
-from sparsity.report.records import CARD
+from sparsity.files import sha256
+from sparsity.report.records import CARD, NETWORKS
 from sparsity.training.checkpoints import load_checkpoint
 
 SCHEMA = 1
-FOLDER = "networks"
 
 
 def leave_networks(directory: Path, summary: Mapping[str, Any], build_model: Callable[[], nn.Module]) -> None:
@@ -35,7 +34,7 @@ def leave_networks(directory: Path, summary: Mapping[str, Any], build_model: Cal
     for row in summary["rows"]:
         state = load_checkpoint(directory / "checkpoints" / f"{checkpoint_of(row)}.pt")
         model.load_state_dict(state["weights"])
-        path = directory / FOLDER / f"{row['start']}.safetensors"
+        path = directory / NETWORKS / f"{row['start']}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))
         entries.append({"start": row["start"]} | measured(path, [name for name, _ in model.named_parameters()]))
     provenance.write_json(directory / CARD, {"schema": SCHEMA, "networks": entries})
@@ -65,9 +64,9 @@ def measured(path: Path, parameters: list[str]) -> dict[str, Any]:
     weights = load_sparse(path)
     layers = {name: counts(weights[name]) for name in parameters}
     return {
-        "file": f"{FOLDER}/{path.name}",
+        "file": f"{NETWORKS}/{path.name}",
         "bytes": path.stat().st_size,
-        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "sha256": sha256(path),
         "total": sum(layer["total"] for layer in layers.values()),
         "kept": sum(layer["kept"] for layer in layers.values()),
         "layers": layers,

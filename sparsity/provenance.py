@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sparsity.files import replaced, visible
+from sparsity.files import replaced, sha256, visible
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
@@ -243,8 +243,7 @@ def _sha256(path: Path) -> str:
 
 @functools.lru_cache  # a file of hundreds of MB is asked for several times a run
 def _sha256_of(path: Path, *status: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def _as_ever(value: Any) -> Any:

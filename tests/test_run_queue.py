@@ -22,7 +22,7 @@ runs:
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A list of three runs, of which the first is committed with its networks and the second without."""
-    monkeypatch.setattr(run_queue.state_of, "__defaults__", (tmp_path / "results",))
+    monkeypatch.setattr(run_queue, "RESULTS", tmp_path / "results")
     for seed, files in enumerate((("summary.json", "card.json"), ("summary.json",))):
         settings = config.compose(["scale=smoke", f"seed={seed}"])
         folder = tmp_path.joinpath("results", *provenance.run_directory(settings).parts[-3:])

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sparsity.data.recorded_md5 import record_md5, recorded_md5
-from sparsity.files import replaced
+from sparsity.files import replaced, sha256
 
 MIRROR_VARIABLE = "SPARSITY_DATA_MIRROR"
 TIMEOUT_SECONDS = 30.0
@@ -223,8 +223,7 @@ def _fault(path: Path, file: RemoteFile) -> str | None:
 
 def _fault_by_sha256(path: Path, file: RemoteFile) -> str | None:
     assert file.sha256
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256(path)
     return None if found.startswith(file.sha256) else f"its sha256 is {found}, expected {file.sha256}"
 
 

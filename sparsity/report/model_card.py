@@ -73,10 +73,10 @@ Architectures* ([arXiv {ARXIV}](https://arxiv.org/abs/{ARXIV})): {summary.regula
 def _head(paper: PaperExperiment, ours: Configuration, run: Run, networks: list[Network]) -> dict[str, Any]:
     """The keys that the Hub knows (huggingface.co/docs/hub/model-cards), plain values for YAML."""
     metric = run.summary.metric
-    rows = [(network, row) for network in networks if (row := row_at(run, network.start))]
     measured = [
         {"type": metric, "value": row.test, "name": f"{metric} at {number(row.sparsity, Kind.FRACTION)} % sparsity"}
-        for _, row in rows
+        for network in networks
+        if (row := row_at(run, network.start))
     ]
     result = {
         "task": {"type": TASKS[metric]},

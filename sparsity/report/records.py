@@ -21,7 +21,8 @@ HALF_A_WEIGHT = 0.5  # what a row says as a fraction and in counts must be the s
 LAST_DIGIT = 1e-6  # of a layer's sparsity in layers.csv
 
 RECORD_FILES = ("layers.csv", "curve.jsonl", "summary.json")
-CARD = "card.json"  # what is in the networks of a run; early runs have none
+# The networks of a run, and what is in them; early runs have neither.
+NETWORKS, CARD = "networks", "card.json"
 
 
 @dataclass(frozen=True)
