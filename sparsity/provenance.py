@@ -1,8 +1,8 @@
 """Which run is this, and what made it? Fingerprints, run directories, manifests and locks; free of torch.
 
 A run's identity is its scientific settings, with the content of the file it starts from, and its seed. Device, workers,
-tracking and paths stay out of it, and so does every setting that has its default value: a new setting leaves old
-fingerprints unchanged.
+tracking and paths stay out of it, and so does every setting or argument that has its default value: a new one leaves
+old fingerprints unchanged. What was moved or renamed since runs were finished is hashed under its old word (`history`).
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity.files import replaced, sha256, visible
+from sparsity.history import as_hashed
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
@@ -36,13 +37,6 @@ _NEVER_IDENTITY = (
     *("data_dir", "results_dir", "measure_sizes", "sweep_name", "force"),
 )
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
-# What a constructor no longer asks for, as it stood in every fingerprint: the identity of published runs keeps it.
-_RETIRED = {"sparsity.data.imagenet.imagenet": {"decoder": "auto"}}
-# What one asks for since runs were published, as it always was: the identity does not know it.
-_SINCE: dict[str, dict[str, Any]] = {
-    "sparsity.models.lenet.LeNet5": {"conv_relu": True},
-    "sparsity.data.vision.mnist": {"normalise": "own"},
-}
 _PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 
@@ -226,7 +220,7 @@ def _runs(settings: Settings) -> Path:
 def _changed(settings: Settings) -> dict[str, Any]:
     """Dotted path -> value of every setting that differs from its default; of a file to start from, its sha256."""
     defaults = dict(leaves(Settings()))
-    changed = {path: _as_ever(value) for path, value in leaves(settings) if value != defaults[path]}
+    changed = {path: as_hashed(value) for path, value in leaves(settings) if value != defaults[path]}
     if settings.baseline.source == "file":
         changed["baseline.sha256"] = _sha256(Path(changed.pop("baseline.path")))
     return changed
@@ -244,15 +238,6 @@ def _sha256(path: Path) -> str:
 @functools.lru_cache  # a file of hundreds of MB is asked for several times a run
 def _sha256_of(path: Path, *status: int) -> str:
     return sha256(path)
-
-
-def _as_ever(value: Any) -> Any:
-    """A setting as its fingerprint knows it: a constructor with the arguments that it once had, and no others."""
-    if not isinstance(value, dict):
-        return value
-    target = str(value.get("_target_"))
-    since = _SINCE.get(target, {}).items()
-    return {key: of for key, of in (_RETIRED.get(target, {}) | value).items() if (key, of) not in since}
 
 
 def _code() -> dict[str, Any]:

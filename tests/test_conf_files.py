@@ -1,5 +1,6 @@
 """Every file under conf/: it composes, it builds, and a pruner chooses kinds while an experiment sets numbers."""
 
+import json
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ PAIRS = [
     for i, experiment in enumerate(EXPERIMENTS)
     for j, pruner in enumerate(PRUNERS)
 ]
+# "experiment scale pruner" -> fingerprints of the run and of its baseline, as they were when runs were first published
+FINGERPRINTS = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
 NAMED_BY = {"baseline": "source", "protocol": "name", "machine": "device", "tracking": "mode"}
 OTHERS = {group: options(group) for group in ("model", "dataset", *NAMED_BY)}
 
@@ -35,6 +38,12 @@ OTHERS = {group: options(group) for group in ("model", "dataset", *NAMED_BY)}
 @cache  # composing takes a third of a second
 def composed(experiment: str, scale: str, pruner: str) -> Settings:
     return config.compose([f"experiment={experiment}", f"scale={scale}", f"pruner={pruner}"])
+
+
+def assert_keeps_its_identity(experiment: str, scale: str, pruner: str) -> None:
+    settings = composed(experiment, scale, pruner)
+    found = [provenance.fingerprint(settings), provenance.baseline_fingerprint(settings)]
+    assert found == FINGERPRINTS[f"{experiment} {scale} {pruner}"]
 
 
 @pytest.mark.parametrize(("experiment", "scale", "pruner"), PAIRS)
@@ -45,6 +54,7 @@ def test_experiments_scales_and_pruners_compose(experiment: str, scale: str, pru
     assert settings.pruner.penalty.strength > 0
     assert (settings.pruner.penalty.kind == "none") == (pruner in ("dense", "magnitude"))
     assert settings.pruner.prunes == (pruner != "dense")
+    assert_keeps_its_identity(experiment, scale, pruner)
 
 
 @pytest.mark.slow
@@ -53,6 +63,7 @@ def test_experiments_scales_and_pruners_compose(experiment: str, scale: str, pru
 def test_the_whole_product_composes(experiment: str, scale: str) -> None:
     for pruner in PRUNERS:
         assert composed(experiment, scale, pruner).pruner.name == pruner
+        assert_keeps_its_identity(experiment, scale, pruner)
 
 
 def test_the_pairs_cover_every_experiment_at_every_scale() -> None:

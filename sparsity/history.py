@@ -1,0 +1,69 @@
+"""What history hashed: today's settings in the words in which the fingerprints of finished runs were computed.
+
+Every table here is frozen. Who moves a constructor, renames a setting or shows an argument in a YAML file adds a line
+or an entry that leads back to the old word; none is ever changed or removed, so that a finished run stays found.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sparsity import constructors
+
+
+@dataclass(frozen=True)
+class Constructor:
+    """A `_target_` as fingerprints know it.
+
+    address: under which it was hashed. shown: arguments that stood in its YAML file then, which are hashed whatever
+    their value. retired: arguments that it no longer takes, as they stood in every fingerprint.
+    """
+
+    address: str
+    shown: tuple[str, ...] = ()
+    retired: dict[str, Any] = field(default_factory=dict)
+
+
+_TEXTS = ("source", "vocabulary_size", "max_tokens", "batch_by", "length_multiple", "widths")
+_SEARCH = ("num_beams", "length_penalty", "max_length", "label_smoothing", "num_sentences", "chunk_tokens")
+
+CONSTRUCTORS = {
+    "sparsity.models.lenet.LeNet5": Constructor("sparsity.models.lenet.LeNet5", ("num_classes",)),
+    "sparsity.models.resnet.resnet32": Constructor(
+        "sparsity.models.resnet.resnet32", ("num_classes", "blocks_per_stage", "width")
+    ),
+    "sparsity.models.vgg.vgg16": Constructor(
+        "sparsity.models.vgg.vgg16", ("num_classes", "layers", "classifier_width", "dropout")
+    ),
+    "sparsity.models.transformer.transformer": Constructor(
+        "sparsity.models.transformer.transformer",
+        ("vocabulary_size", "num_layers", "width", "ffn_width", "num_heads", "dropout"),
+    ),
+    "sparsity.data.vision.mnist": Constructor("sparsity.data.vision.mnist", ("source",)),
+    "sparsity.data.vision.fashion_mnist": Constructor("sparsity.data.vision.fashion_mnist", ("source",)),
+    "sparsity.data.cifar.cifar10": Constructor("sparsity.data.cifar.cifar10", ("source", "augment", "normalise")),
+    "sparsity.data.imagenet.imagenet": Constructor(
+        "sparsity.data.imagenet.imagenet",
+        ("source", "image_size", "min_area", "max_damaged"),
+        retired={"decoder": "auto"},
+    ),
+    "sparsity.data.text.wmt14": Constructor("sparsity.data.text.wmt14", _TEXTS),
+    "sparsity.data.text.taskmaster1": Constructor("sparsity.data.text.taskmaster1", _TEXTS),
+    "sparsity.training.tasks.Classification": Constructor("sparsity.training.tasks.Classification"),
+    "sparsity.training.translation.Translation": Constructor("sparsity.training.translation.Translation", _SEARCH),
+}
+"""Today's address -> what was hashed."""
+
+
+def as_hashed(value: Any) -> Any:
+    """The value of a setting as its fingerprint knows it.
+
+    A constructor stands there with its old address; of its arguments those that were shown then, and those that differ
+    from their defaults.
+    """
+    if not isinstance(value, dict) or "_target_" not in value:
+        return value
+    address = str(value["_target_"])
+    known, defaults = CONSTRUCTORS.get(address, Constructor(address)), constructors.defaults(address)
+    differing = {key: of for key, of in value.items() if key not in defaults or of != defaults[key]}
+    shown = {key: value.get(key, defaults.get(key)) for key in known.shown if key in value or key in defaults}
+    return known.retired | differing | shown | {"_target_": known.address}
