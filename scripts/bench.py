@@ -23,18 +23,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from sparsity import config, machine
+from sparsity import config
 from sparsity.benchmark.busy import POLICIES, UNBOUNDED, busy_figures, serve
 from sparsity.benchmark.figures import Figure, step_figures
 from sparsity.benchmark.loader import loader_figures
 from sparsity.benchmark.text import text_figures
 from sparsity.data.imagenet import imagenet
-from sparsity.data.streaming import StreamedData
+from sparsity.data.images.streaming import StreamedData
 from sparsity.files import run_script
-from sparsity.plan import make_plan
+from sparsity.hardware import machine
+from sparsity.run.plan import make_plan
+from sparsity.run.workspace import Workspace, on_machine
 from sparsity.settings import CHOICES, MachineSettings
-from sparsity.tracking import JsonlWriter, Mirrors
-from sparsity.workspace import Workspace, on_machine
+from sparsity.tracking.writers import JsonlWriter, Mirrors
 
 NUM_SENTENCES = {"cuda": 3000, "cpu": 32}
 

@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from sparsity.data.catalogue import FILES, fetch_dataset
-from sparsity.data.download import DataError, is_published
+from sparsity.data.published.catalogue import FILES, fetch_dataset
+from sparsity.data.published.download import DataError, is_published
 from sparsity.files import run_script
 
 

@@ -39,8 +39,8 @@ def score(directory: Path) -> Iterator[dict[str, Any]]:
     settings = config.from_run(directory)
     found = visible(directory.glob("checkpoints/**/*.pt"), directory)
     paths = [path for path in found if path.name not in TRAINING_STATES]
-    from sparsity.training.checkpoints import load_checkpoint
-    from sparsity.workspace import set_up
+    from sparsity.run.workspace import set_up
+    from sparsity.weights.checkpoints import load_checkpoint
 
     setup = set_up(config.build(settings))
     model = setup.new_model()

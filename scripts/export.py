@@ -1,8 +1,8 @@
 """Hand on the pruned network of a finished run: python scripts/export.py results/runs/<...>/seed0 --to DIRECTORY.
 
-Writes `sparse.safetensors`, the kept weights and a bit mask, which `sparsity.export.load_sparse` reads back; for one of
-transformers' networks also a folder that `from_pretrained` loads, with the run's tokenizer. Prints the size of all.
-Without --to: the networks and the card that a run leaves in its own folder, for a run of earlier code.
+Writes `sparse.safetensors`, the kept weights and a bit mask, which `sparsity.weights.export.load_sparse` reads back;
+for one of transformers' networks also a folder that `from_pretrained` loads, with the run's tokenizer. Prints the size
+of all. Without --to: the networks and the card that a run leaves in its own folder, for a run of earlier code.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def leave(run: Path) -> Path:
     """
     settings = config.from_run(run)
     load_summary(run)  # a damaged one is said
-    from sparsity.networks import leave_networks
+    from sparsity.run.networks import leave_networks
 
     leave_networks(run, json.loads((run / "summary.json").read_text()), config.build(settings).build_model)
     return run / NETWORKS
@@ -57,8 +57,8 @@ def export(run: Path, checkpoint: str, directory: Path) -> Path:
     settings = config.from_run(run)
     if directory.exists() and visible(directory.iterdir(), directory):
         raise ValueError(f"{directory} is not empty; name a new directory.")
-    from sparsity.export import save_huggingface, save_sparse
-    from sparsity.training.checkpoints import load_checkpoint
+    from sparsity.weights.checkpoints import load_checkpoint
+    from sparsity.weights.export import save_huggingface, save_sparse
 
     weights = load_checkpoint(run / "checkpoints" / f"{checkpoint}.pt")["weights"]
     model = config.build(settings).build_model()

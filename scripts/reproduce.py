@@ -15,12 +15,13 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
-from sparsity import config, driver, provenance
+from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
 from sparsity.files import run_script
-from sparsity.plan import checkpoint_bytes, make_plan, uncut
+from sparsity.hardware import driver
 from sparsity.report.paper import load_paper
 from sparsity.report.terminal import render_runs
+from sparsity.run.plan import checkpoint_bytes, make_plan, uncut
 from sparsity.settings import Settings, leaf_name
 
 TRAIN = Path(__file__).with_name("train.py")

@@ -10,7 +10,7 @@ runs, such as regularise.num_epochs=40 (shortened runs are marked on the page), 
 import argparse
 
 from sparsity.files import run_script
-from sparsity.jobs import Job, work_off
+from sparsity.run.jobs import Job, work_off
 
 SWEEP = "relevance_or_l2"
 METHODS = (

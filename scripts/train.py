@@ -26,7 +26,7 @@ def main(settings: Settings) -> float:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     for warning in config.ignored(settings, config.overrides()):
         logging.warning("warning: %s", warning)
-    from sparsity import pipeline  # imports torch: only now, so that what is done answers at once
+    from sparsity.run import pipeline  # imports torch: only now, so that what is done answers at once
 
     experiment = config.build(settings)
     summary = pipeline.rehearse(experiment) if settings.scale == "rehearsal" else pipeline.run(experiment)

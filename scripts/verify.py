@@ -26,7 +26,7 @@ from sparsity.report.tables import own_results
 from sparsity.settings import leaf_name
 
 if TYPE_CHECKING:
-    from sparsity.workspace import Setup  # imports torch: only once there is work
+    from sparsity.run.workspace import Setup  # imports torch: only once there is work
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -66,10 +66,10 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     Raises:
         ValueError: if nobody says of which experiment it is, or the file is no network of it.
     """
-    from sparsity.export import PLAN, load_header, metadata
-    from sparsity.given_weights import read_weights
-    from sparsity.networks import counts
-    from sparsity.workspace import set_up
+    from sparsity.run.networks import counts
+    from sparsity.run.workspace import set_up
+    from sparsity.weights.export import PLAN, load_header, metadata
+    from sparsity.weights.given import read_weights
 
     path = path / "model.safetensors" if path.is_dir() else path
     header = load_header(path) if PLAN in metadata(path) else {}
@@ -119,7 +119,7 @@ def chosen(results: Path, every: bool) -> list[Configuration]:
 
 def of_configuration(ours: Configuration) -> Iterator[str]:
     """Contradictions of the seeds of one configuration, which share their data."""
-    from sparsity.workspace import set_up
+    from sparsity.run.workspace import set_up
 
     setup = set_up(config.build(config.compose(scored_again(ours.runs))))
     for run in ours.runs:
@@ -128,7 +128,7 @@ def of_configuration(ours: Configuration) -> Iterator[str]:
 
 def of_run(setup: "Setup", run: Run) -> Iterator[str]:
     """Contradictions of one run."""
-    from sparsity.verification import contradictions, rescored, strays
+    from sparsity.run.verification import contradictions, rescored, strays
 
     for network in run.networks:
         path = run.directory / network.file

@@ -2,6 +2,6 @@
 
 import os
 
-from sparsity import environment
+from sparsity.hardware import environment
 
 environment.settle(os.environ)  # here, as whatever imports torch in this project comes through this file first

@@ -28,11 +28,11 @@ from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBas
 
 from sparsity import command_line, provenance, sweeps
 from sparsity.files import REMEDY, refusal
-from sparsity.machine import has_cuda
+from sparsity.hardware.machine import has_cuda
 from sparsity.settings import PhaseSettings, Settings, as_tree, check, leaves, spelling
 
 if TYPE_CHECKING:
-    from sparsity.workspace import Experiment
+    from sparsity.run.workspace import Experiment
 
 CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
@@ -202,7 +202,7 @@ def build(settings: Settings) -> "Experiment":
             argument.
     """
     from sparsity.pruning.scores import magnitude
-    from sparsity.workspace import Experiment
+    from sparsity.run.workspace import Experiment
 
     baseline, pruner = settings.baseline.source, settings.pruner
     circumstances = {

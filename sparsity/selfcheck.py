@@ -3,7 +3,7 @@
     python -m sparsity.selfcheck [--experiments lenet5_mnist,...]
 
 checks the network of each experiment of the paper in a process of its own, on generated data. A run that opens on a GPU
-asks `sparsity.gpu` for its own network, which starts the same checks and remembers what they found.
+asks `sparsity.hardware.gpu` for its own network, which starts the same checks and remembers what they found.
 """
 
 import argparse
@@ -20,16 +20,17 @@ import yaml
 from torch import Tensor
 from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map_only
 
-from sparsity import config, driver, gpu
-from sparsity.phase import Phase, load_network
-from sparsity.plan import make_plan
+from sparsity import config
+from sparsity.hardware import driver, gpu
+from sparsity.run.phase import Phase, load_network
+from sparsity.run.plan import make_plan
+from sparsity.run.workspace import Experiment, Workspace, on_machine
 from sparsity.settings import Settings, as_tree
-from sparsity.tracking import JsonlWriter, Mirrors
-from sparsity.training.checkpoints import load_checkpoint, save_checkpoint
+from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.execution import NUM_EAGER_CALLS
 from sparsity.training.loop import NonFiniteLossError
 from sparsity.training.translation import Translation
-from sparsity.workspace import Experiment, Workspace, on_machine
+from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
 
 State = dict[str, Any]
 
@@ -285,7 +286,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     experiments = sorted(path.stem for path in (config.CONF / "experiment").glob("*.yaml"))
     parser = argparse.ArgumentParser(prog="python -m sparsity.selfcheck", description=__doc__.splitlines()[0])
     parser.add_argument("--experiments", default=",".join(experiments), help="separated by commas (default: all)")
-    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)  # check here, for `sparsity.gpu`
+    parser.add_argument("--run", type=Path, help=argparse.SUPPRESS)  # check here, for `sparsity.hardware.gpu`
     parser.add_argument("--eagerly", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:

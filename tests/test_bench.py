@@ -12,7 +12,7 @@ from scripts import bench
 from sparsity.benchmark import equality, figures, straightforward
 from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
-from sparsity.workspace import Workspace
+from sparsity.run.workspace import Workspace
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import pytest
 from scripts import bench
 from sparsity.benchmark import busy
 from sparsity.benchmark.busy import MOST_BUSY, UNBOUNDED, busy_figures, busy_programs, serve
-from sparsity.environment import SPINS
+from sparsity.hardware.environment import SPINS
 
 # stands for `serve`: steps take as many milliseconds as this process may spin thousand times, twice as many when busy
 FAKE = """

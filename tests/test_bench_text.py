@@ -13,8 +13,8 @@ from scripts import bench
 from sparsity.benchmark import huggingface, searching, text
 from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import speedup
-from sparsity.data.generated_ids import numbered_words
-from sparsity.workspace import Workspace, dense
+from sparsity.data.texts.generated_ids import numbered_words
+from sparsity.run.workspace import Workspace, dense
 
 TINY = ("model.width=16", "model.ffn_width=16", "model.num_heads=2", "model.vocabulary_size=200", "task.max_length=12")
 CPU = torch.device("cpu")

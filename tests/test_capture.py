@@ -10,11 +10,13 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from sparsity import config, pipeline, workspace
-from sparsity.phase import Interrupted
-from sparsity.plan import make_plan
+from sparsity import config
 from sparsity.pruning import masks
 from sparsity.pruning.summary import IrrelevanceProbe
+from sparsity.run import pipeline, workspace
+from sparsity.run.phase import Interrupted
+from sparsity.run.plan import make_plan
+from sparsity.run.workspace import Setup, Workspace
 from sparsity.settings import (
     LrScheduleSettings,
     MachineSettings,
@@ -23,10 +25,9 @@ from sparsity.settings import (
     PhaseSettings,
     PrunerSettings,
 )
-from sparsity.tracking import JsonlWriter, Mirrors
+from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training import loop
 from sparsity.training.execution import Execution
-from sparsity.workspace import Setup, Workspace
 from tests.recorded_graph import RecordedGraph, Recorder
 from tests.tiny_runs import tiny_run
 

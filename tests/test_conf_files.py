@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 
 from sparsity import command_line, config, provenance
-from sparsity.plan import make_plan
+from sparsity.run.plan import make_plan
 from sparsity.settings import Settings, leaves
 
 IMAGENET_TRAIN = 1_281_167

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sparsity import provenance
-from sparsity.data.download import written_whole
+from sparsity.data.published.download import written_whole
 from sparsity.files import remove_temporaries, temporary, visible
 from sparsity.report.publish import write_atomically
-from sparsity.training.checkpoints import save_checkpoint
+from sparsity.weights.checkpoints import save_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sparsity import config
+from sparsity.run.workspace import Setup, on_machine
 from sparsity.settings import Settings
-from sparsity.workspace import Setup, on_machine
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 

@@ -11,10 +11,12 @@ import pytest
 import torch
 import yaml
 
-from sparsity import config, machine, pipeline, provenance, workspace
-from sparsity.phase import Interrupted
+from sparsity import config, provenance
+from sparsity.hardware import machine
+from sparsity.run import pipeline, workspace
+from sparsity.run.phase import Interrupted
+from sparsity.run.workspace import Setup, on_machine
 from sparsity.settings import BaselineSettings, MachineSettings
-from sparsity.workspace import Setup, on_machine
 from tests.tiny_runs import tiny_data, tiny_experiment, tiny_settings
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")

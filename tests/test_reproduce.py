@@ -10,8 +10,9 @@ from types import SimpleNamespace
 import pytest
 
 from scripts import reproduce
-from sparsity import config, driver, provenance
-from sparsity.plan import checkpoint_bytes
+from sparsity import config, provenance
+from sparsity.hardware import driver
+from sparsity.run.plan import checkpoint_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ONE = ("--experiments", "lenet5_mnist", "--pruners", "relevance")

@@ -13,14 +13,16 @@ import torch
 import yaml
 from torch import Tensor, nn
 
-from sparsity import config, driver, gpu, selfcheck, workspace
-from sparsity.data import seq2seq
-from sparsity.phase import Phase
+from sparsity import config, selfcheck
+from sparsity.data.texts import seq2seq
+from sparsity.hardware import driver, gpu
+from sparsity.run import workspace
+from sparsity.run.phase import Phase
+from sparsity.run.workspace import on_machine
 from sparsity.settings import OptimizerSettings, PhaseSettings, as_tree
 from sparsity.training import loop, translation
 from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.loop import Trainer
-from sparsity.workspace import on_machine
 from tests.recorded_graph import RecordedGraph
 from tests.test_capture import assert_same, replace_graphs
 from tests.tiny_runs import TINY_OVERRIDES, TinyNet, tiny_experiment

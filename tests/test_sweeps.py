@@ -14,8 +14,9 @@ import pytest
 import yaml
 
 from scripts import train
-from sparsity import config, pipeline, provenance, sweeps
+from sparsity import config, provenance, sweeps
 from sparsity.report.sweep import render_sweep
+from sparsity.run import pipeline
 from sparsity.settings import BaselineSettings, Settings, leaves
 from tests.report.fake_results import REPOSITORY, row, summary, write_run
 from tests.tiny_runs import TINY_OVERRIDES

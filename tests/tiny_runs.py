@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsity import pipeline, provenance
-from sparsity.data.batches import ImageSplit
+from sparsity import provenance
+from sparsity.data.images.batches import ImageSplit
 from sparsity.data.vision import ImageData
+from sparsity.run import pipeline
+from sparsity.run.workspace import Experiment
 from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,
@@ -24,9 +26,8 @@ from sparsity.settings import (
     Settings,
     TrackingSettings,
 )
-from sparsity.training.checkpoints import load_checkpoint
 from sparsity.training.tasks import Classification
-from sparsity.workspace import Experiment
+from sparsity.weights.checkpoints import load_checkpoint
 
 NUM_WEIGHTS = 50
 

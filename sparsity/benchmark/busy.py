@@ -15,8 +15,8 @@ from typing import IO, Any
 
 from sparsity.benchmark.equality import regularised
 from sparsity.benchmark.timing import spread
-from sparsity.environment import SPINS, WAITING
-from sparsity.workspace import Workspace
+from sparsity.hardware.environment import SPINS, WAITING
+from sparsity.run.workspace import Workspace
 
 UNBOUNDED = "unbounded"
 # name -> what the user would have set; the project's own choice is what comes of nothing

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
-from sparsity.data.batches import Batches
+from sparsity.data.images.batches import Batches
 from sparsity.data.vision import ImageData
-from sparsity.phase import Phase
-from sparsity.workspace import Workspace
+from sparsity.run.phase import Phase
+from sparsity.run.workspace import Workspace
 
 TOLERANCE = 1e-6  # of input pixels (normalised) and of weights, absolute
 NUM_STEPS = 5

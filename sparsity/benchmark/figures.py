@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from sparsity import machine
 from sparsity.benchmark.equality import (
     check_same_inputs,
     check_same_update,
@@ -18,11 +17,12 @@ from sparsity.benchmark.equality import (
 )
 from sparsity.benchmark.straightforward import PREFETCH_FACTOR, StraightforwardRecipe, pil_batches
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
-from sparsity.data.pool import PoolData
-from sparsity.phase import Phase
-from sparsity.training.checkpoints import save_checkpoint
+from sparsity.data.images.pool import PoolData
+from sparsity.hardware import machine
+from sparsity.run.phase import Phase
+from sparsity.run.workspace import Workspace
 from sparsity.training.loop import Trainer
-from sparsity.workspace import Workspace
+from sparsity.weights.checkpoints import save_checkpoint
 
 Figure = dict[str, Any]
 

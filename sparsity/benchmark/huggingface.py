@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sparsity import machine
+from sparsity.hardware import machine
 from sparsity.settings import PhaseSettings
 from sparsity.training.execution import Execution
 from sparsity.training.loop import Batches

@@ -5,9 +5,9 @@ from typing import Any
 
 import torch
 
-from sparsity import machine
 from sparsity.benchmark.timing import clock, spread
-from sparsity.data.streaming import StreamedData
+from sparsity.data.images.streaming import StreamedData
+from sparsity.hardware import machine
 
 NUM_UNTIMED = 5  # batches, while the loader fills its queue
 

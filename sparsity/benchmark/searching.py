@@ -11,14 +11,14 @@ from typing import Any
 
 import torch
 
-from sparsity import machine
 from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
-from sparsity.data.generated_ids import numbered_words
-from sparsity.data.seq2seq import BOS_ID, EOS_ID, PAD_ID, EvaluationText, TextSplit
 from sparsity.data.text import TextData
-from sparsity.data.token_arrays import from_rows
-from sparsity.workspace import Workspace
+from sparsity.data.texts.generated_ids import numbered_words
+from sparsity.data.texts.seq2seq import BOS_ID, EOS_ID, PAD_ID, EvaluationText, TextSplit
+from sparsity.data.texts.token_arrays import from_rows
+from sparsity.hardware import machine
+from sparsity.run.workspace import Workspace
 
 LEAST_SPEEDUP = 4.0  # on a GPU
 LESSON_BATCH_SIZE = 64

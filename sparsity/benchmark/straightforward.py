@@ -15,7 +15,7 @@ from torch.nn.utils import prune
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from sparsity.data.augment import PADDING
+from sparsity.data.images.augment import PADDING
 from sparsity.data.vision import ImageData
 from sparsity.settings import OptimizerSettings
 

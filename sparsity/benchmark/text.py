@@ -12,16 +12,16 @@ from typing import Any
 
 import torch
 
-from sparsity import machine
 from sparsity.benchmark.equality import prune
 from sparsity.benchmark.figures import Figure, environment, our_loop
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
 from sparsity.benchmark.searching import search_figures
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
-from sparsity.data.seq2seq import IGNORED
 from sparsity.data.text import TextData
-from sparsity.phase import Phase
-from sparsity.workspace import Workspace
+from sparsity.data.texts.seq2seq import IGNORED
+from sparsity.hardware import machine
+from sparsity.run.phase import Phase
+from sparsity.run.workspace import Workspace
 
 LOSS_TOLERANCE = 1e-4  # of the mean loss of a micro-batch in fp32, absolute
 NUM_STEPS_PER_BLOCK = 5

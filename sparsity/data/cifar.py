@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsity.data.arrays import Published, checksums, generated
-from sparsity.data.catalogue import fetch_dataset
-from sparsity.data.pickles import read_cifar_batch
-from sparsity.data.shapes import draw_shapes
+from sparsity.data.images.arrays import Published, checksums, generated
+from sparsity.data.images.pickles import read_cifar_batch
+from sparsity.data.images.shapes import draw_shapes
+from sparsity.data.published.catalogue import fetch_dataset
 from sparsity.data.sizes import check_word, published_sizes
 from sparsity.data.vision import AUGMENTATIONS, ImageData, image_data
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sparsity.data.arrays import balanced_draw, without
-from sparsity.data.download import MIRROR_VARIABLE, DataError
-from sparsity.data.drawn_folder import draw_folder
-from sparsity.data.folders import Listing, is_flat, list_classes, list_flat, numbered
-from sparsity.data.loading import FolderSplit
-from sparsity.data.pool import PoolData, noise_pool
+from sparsity.data.images.arrays import balanced_draw, without
+from sparsity.data.images.drawn_folder import draw_folder
+from sparsity.data.images.folders import Listing, is_flat, list_classes, list_flat, numbered
+from sparsity.data.images.loading import FolderSplit
+from sparsity.data.images.pool import PoolData, noise_pool
+from sparsity.data.images.streaming import Reading, StreamedData
+from sparsity.data.published.download import MIRROR_VARIABLE, DataError
 from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes
-from sparsity.data.streaming import Reading, StreamedData
 
 NUM_CLASSES = 1000
 _HELD_OUT_SEED = 5000  # of the fixed division of the validation images, never the seed of a run

@@ -12,14 +12,14 @@ from typing import Self
 
 import torch
 
-from sparsity.data import corpora, newstest
-from sparsity.data.catalogue import FILES
-from sparsity.data.corpora import Corpus
-from sparsity.data.download import DataError, accept
-from sparsity.data.generated_ids import generated_split, numbered_words
-from sparsity.data.prepared import Vocabulary, prepare
-from sparsity.data.seq2seq import EvaluationText, Layout, TextBatches, TextSplit
+from sparsity.data.published.catalogue import FILES
+from sparsity.data.published.download import DataError, accept
 from sparsity.data.sizes import SplitSizes, record_num_pairs, split_sizes
+from sparsity.data.texts import corpora, newstest
+from sparsity.data.texts.corpora import Corpus
+from sparsity.data.texts.generated_ids import generated_split, numbered_words
+from sparsity.data.texts.prepared import Vocabulary, prepare
+from sparsity.data.texts.seq2seq import EvaluationText, Layout, TextBatches, TextSplit
 
 
 @dataclass(frozen=True, eq=False)

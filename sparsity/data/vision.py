@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsity.data.arrays import (
+from sparsity.data.images.arrays import (
     NUM_CLASSES,
     Published,
     balanced_draw,
@@ -23,8 +23,8 @@ from sparsity.data.arrays import (
     published_idx,
     without,
 )
-from sparsity.data.augment import CropFlip
-from sparsity.data.batches import Batches, ImageSplit, evaluation_batches
+from sparsity.data.images.augment import CropFlip
+from sparsity.data.images.batches import Batches, ImageSplit, evaluation_batches
 from sparsity.data.sizes import (
     SplitSizes,
     check_word,

@@ -114,7 +114,7 @@ def _loading(settings: Mapping[str, Any], file: str) -> str:
     arguments = ", ".join(f"{key}={value!r}" for key, value in model.items())
     return "\n".join(
         (
-            f"from pathlib import Path; from sparsity.export import load_sparse; from {module} import {name}",
+            f"from pathlib import Path; from sparsity.weights.export import load_sparse; from {module} import {name}",
             f"model = {name}({arguments})",
             f'model.load_state_dict(load_sparse(Path("{file}")))',
         )

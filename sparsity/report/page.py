@@ -69,8 +69,8 @@ let the network be pruned further, so never below the bound."""
 FINAL_PHASES_NOTE = """All else is equal, so that they start from the same states, seed by seed; of one commit on one
 kind of processor bit for bit. Chosen on validation data; the test column is shown, not used."""
 
-NETWORKS_NOTE = """Compact files that `sparsity.export.load_sparse` reads: the weights that are left and a bit for each.
-`make verify` counts and scores those of the headline runs again, `make verify ALL=1` all that stand here, and
+NETWORKS_NOTE = """Compact files that `sparsity.weights.export.load_sparse` reads: the weights that are left, a bit
+for each. `make verify` counts and scores those of the headline runs again, `make verify ALL=1` all that stand here, and
 `python scripts/verify.py FILE` one."""
 
 MOST_OPEN_RUNS = 8

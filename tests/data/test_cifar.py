@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sparsity.data import cifar
-from sparsity.data.arrays import Published
 from sparsity.data.cifar import cifar10
+from sparsity.data.images.arrays import Published
 from sparsity.data.vision import ImageData
 
 PARTS = ("train", "val", "test")

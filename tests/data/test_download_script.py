@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from scripts import download
-from sparsity.data import catalogue
-from sparsity.data.download import RemoteFile
+from sparsity.data.published import catalogue
+from sparsity.data.published.download import RemoteFile
 
 
 @pytest.fixture

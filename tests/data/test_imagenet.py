@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from sparsity.data import imagenet as module
-from sparsity.data.arrays import balanced_draw
-from sparsity.data.download import DataError
-from sparsity.data.folders import Listing, list_classes
 from sparsity.data.imagenet import find_folder, imagenet
-from sparsity.data.loading import FolderSplit
-from sparsity.data.pool import PoolData
+from sparsity.data.images.arrays import balanced_draw
+from sparsity.data.images.folders import Listing, list_classes
+from sparsity.data.images.loading import FolderSplit
+from sparsity.data.images.pool import PoolData
+from sparsity.data.images.streaming import StreamedData
+from sparsity.data.published.download import DataError
 from sparsity.data.sizes import SplitSizes, split_sizes
-from sparsity.data.streaming import StreamedData
-from tests.data.jpegs import write_folder
+from tests.data.images.jpegs import write_folder
 
 
 @pytest.fixture
@@ -223,7 +223,7 @@ def test_the_twin_goes_the_way_of_the_real_data_set(tmp_path: Path) -> None:
 
 def test_the_twin_is_drawn_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imagenet("embedded", "sound", str(tmp_path), image_size=28)
-    monkeypatch.setattr("sparsity.data.drawn_folder.draw_shapes", lambda *_: pytest.fail("drawn again"))
+    monkeypatch.setattr("sparsity.data.images.drawn_folder.draw_shapes", lambda *_: pytest.fail("drawn again"))
     imagenet("embedded", "sound", str(tmp_path), image_size=28)
 
 

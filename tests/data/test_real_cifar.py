@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from sparsity.data.catalogue import ARCHIVES, FILES
 from sparsity.data.cifar import cifar10
-from sparsity.data.download import fetch
-from sparsity.data.published import PUBLISHED
+from sparsity.data.published.catalogue import ARCHIVES, FILES
+from sparsity.data.published.checkpoints import PUBLISHED
+from sparsity.data.published.download import fetch
 from sparsity.data.vision import ImageData
-from sparsity.given_weights import read_weights
 from sparsity.models.resnet import resnet32
 from sparsity.training.tasks import Classification
+from sparsity.weights.given import read_weights
 
 MIRROR = Path(os.environ.get("SPARSITY_DATA_MIRROR", "no mirror is set"))
 HAS_DATA = any((MIRROR / file.path).exists() for file in (FILES["cifar10"]["test_batch"], ARCHIVES["cifar10"]))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scripts import download
-from sparsity.data.batches import ImageSplit
+from sparsity.data.images.batches import ImageSplit
 from sparsity.data.vision import ImageData, fashion_mnist, mnist
 
 pytestmark = pytest.mark.skipif("SPARSITY_DATA_MIRROR" not in os.environ, reason="SPARSITY_DATA_MIRROR is not set")

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsity.data import corpora, newstest, text
+from sparsity.data import text
 from sparsity.data.text import TextData
+from sparsity.data.texts import corpora, newstest
 
 pytestmark = pytest.mark.skipif("SPARSITY_DATA_MIRROR" not in os.environ, reason="SPARSITY_DATA_MIRROR is not set")
 SETTINGS = dict(max_tokens=254, batch_by="sentences", length_multiple=8, widths=[], baseline="none")

@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from sparsity.data import corpora, prepared, text
-from sparsity.data.catalogue import FILES
-from sparsity.data.corpora import Corpus, HubColumn
-from sparsity.data.download import DataError
+from sparsity.data import text
+from sparsity.data.published.catalogue import FILES
+from sparsity.data.published.download import DataError
 from sparsity.data.sizes import SplitSizes, split_sizes
 from sparsity.data.text import TextData
+from sparsity.data.texts import corpora, prepared
+from sparsity.data.texts.corpora import Corpus, HubColumn
 
 SETTINGS = dict(
     vocabulary_size=512, max_tokens=254, batch_by="sentences", length_multiple=8, widths=[], baseline="none"

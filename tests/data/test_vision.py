@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from sparsity.data.batches import Batches, ImageSplit, evaluation_batches
+from sparsity.data.images.batches import Batches, ImageSplit, evaluation_batches
 from sparsity.data.vision import ImageData, fashion_mnist, mnist
 
 MEAN, STD = (0.3, 0.6), (0.2, 0.4)

@@ -7,10 +7,10 @@ import pytest
 import torch
 import yaml
 
-from sparsity.export import save_sparse
 from sparsity.models.lenet import LeNet5
 from sparsity.report.model_card import model_cards
 from sparsity.report.page import load_sections
+from sparsity.weights.export import save_sparse
 from tests.report.fake_results import PHASES, AddRun, add_networks, row
 
 MODEL = {"model": {"_target_": "sparsity.models.lenet.LeNet5", "num_classes": 10}}

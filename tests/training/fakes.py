@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsity.pruning.pruners import Pruner
+from sparsity.run.workspace import extensions
 from sparsity.settings import LrScheduleSettings, OptimizerSettings, PenaltySettings, PhaseSettings, PrunerSettings
 from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
-from sparsity.workspace import extensions
 
 SHAPE = (2, 6, 6)
 NUM_CLASSES = 3

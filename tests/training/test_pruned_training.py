@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsity.pruning.pruners import Pruner
+from sparsity.run.workspace import dense, extensions
 from sparsity.settings import OptimizerSettings, PenaltySettings, PrunerSettings
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
-from sparsity.workspace import dense, extensions
 from tests.training.fakes import (
     ADAM,
     MOMENTUM,

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import OptimizerSettings
-from sparsity.training.checkpoints import load_checkpoint, save_checkpoint
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import NonFiniteLossError, Trainer
+from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
 from tests.training.fakes import (
     ADAM,
     COSINE,

@@ -1,0 +1,1 @@
+"""What is published: data files and trained networks, fetched, verified and unpacked."""

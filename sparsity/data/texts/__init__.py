@@ -1,0 +1,1 @@
+"""Texts: corpora, vocabularies, token arrays, and batches of sentence pairs."""

@@ -1,0 +1,214 @@
+"""What does a batch of text pairs look like, in training and in evaluation?
+
+Shape suffixes: B sentences, S source positions, T target positions, L positions of a hypothesis.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from sparsity.data.texts.sentence_order import ORDERS, EpochOrder
+from sparsity.data.texts.token_arrays import TokenArrays
+
+BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
+IGNORED = -100  # torch's cross entropy leaves such labels out
+EVALUATION_TOKENS = 8192  # padded source positions of an evaluation batch
+
+
+class Seq2SeqBatch(NamedTuple):
+    """Text pairs as int64 tensors on the device.
+
+    Attributes:
+        input_ids: [B, S], `<bos> ... <eos>`, filled up with pad ids.
+        attention_mask: [B, S], 1 where `input_ids` is no padding.
+        labels: [B, T], `... <eos>`; padding is -100, or the pad id where padding counts (protocol=authors).
+        decoder_input_ids: [B, T], the labels shifted right behind a `<bos>`.
+        counted: [N], where the flattened labels are not -100, ascending.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    labels: Tensor
+    decoder_input_ids: Tensor
+    counted: Tensor
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How rows of tokens become a batch.
+
+    Attributes:
+        multiple: widths are rounded up to it, which tensor cores like.
+        widths: ascending; where given, every batch takes the first of them that is wide enough, so that compiled code
+            and CUDA graphs meet few shapes.
+        as_authors: padding counts in the loss and the target starts with `<bos>` twice; widths are then never rounded,
+            as every padded position would change the loss.
+    """
+
+    multiple: int = 8
+    widths: tuple[int, ...] = ()
+    as_authors: bool = False
+
+    def width(self, length: int) -> int:
+        """Padded width of a batch whose longest row has `length` tokens."""
+        if self.as_authors:
+            return length
+        fitting = [width for width in self.widths if width >= length]
+        return fitting[0] if fitting else -(-length // self.multiple) * self.multiple
+
+
+@dataclass(frozen=True, eq=False)
+class TextSplit:
+    """Pairs of texts, each stored as `<bos> ... <eos>`; the references of a split that is scored are plain text.
+
+    Attributes:
+        identity: names exactly these pairs, such as `wmt14/newstest2013`.
+        references: detokenised targets in the split's order; empty for training pairs.
+        subsets: name -> places of pairs that are another known test set.
+    """
+
+    identity: str
+    sources: TokenArrays
+    targets: TokenArrays
+    references: list[str] = field(default_factory=list)
+    subsets: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.sources)
+
+
+def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, device: torch.device) -> Seq2SeqBatch:
+    """The pairs at `indices` as one batch on `device`, in one copy that does not wait for it."""
+    skip = 0 if layout.as_authors else 1  # the stored target starts with <bos>
+    source_width = layout.width(int(split.sources.lengths_at(indices).max()))
+    target_width = layout.width(int(split.targets.lengths_at(indices).max()) - skip)
+    inputs = split.sources.padded(indices, source_width, 0, PAD_ID)
+    targets = split.targets.padded(indices, target_width, skip, PAD_ID)
+    decoder_inputs = np.concatenate([np.full((len(indices), 1), BOS_ID), targets[:, :-1]], axis=1)
+    labels = targets if layout.as_authors else np.where(targets == PAD_ID, IGNORED, targets)
+    mask = (inputs != PAD_ID).astype(np.int64)
+    counted = np.flatnonzero(labels != IGNORED)  # here, as a GPU could tell their number only to a host that waits
+    return Seq2SeqBatch(*_to_device([inputs, mask, labels, decoder_inputs, counted], device))
+
+
+class TextBatches:
+    """Training batches of a split, a pure function of (seed, kind, epoch, step).
+
+    Args:
+        split: what is trained on.
+        batch_size: sentences of a batch (their mean number, by tokens): a micro-batch where a phase accumulates.
+        seed, kind: run's seed and kind of phase.
+        batch_by: `sentences`, a fixed number, or `tokens`, about equal padded tokens.
+        layout: how rows become a batch.
+        device: where batches are wanted.
+
+    Raises:
+        ValueError: if the split does not hold one batch, or `batch_by` is unknown.
+    """
+
+    is_resident = False  # the shapes differ from batch to batch: a step is not captured
+
+    def __init__(
+        self,
+        split: TextSplit,
+        batch_size: int,
+        seed: int,
+        kind: str,
+        batch_by: str,
+        layout: Layout,
+        device: torch.device,
+    ) -> None:
+        if not 1 <= batch_size <= len(split):
+            raise ValueError(f"batch_size is {batch_size}, but {split.identity} allows 1 to {len(split)}: change it.")
+        if batch_by not in ORDERS:
+            raise ValueError(f"dataset.batch_by={batch_by} is unknown; choose one of {', '.join(ORDERS)}.")
+        self._split, self._batch_size, self._seed, self._kind = split, batch_size, seed, kind
+        self._order_of, self._layout, self._device = ORDERS[batch_by], layout, device
+        self._lengths = (split.sources.lengths, split.targets.lengths)
+        self._order: EpochOrder | None = None
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in one epoch."""
+        return len(self._split) // self._batch_size
+
+    def start_epoch(self, epoch: int) -> None:
+        """Put the order of `epoch` into place."""
+        self._order = self._order_of(self._lengths, self._batch_size, self._seed, self._kind, epoch)
+
+    def at(self, position: Tensor, step: int) -> Seq2SeqBatch:
+        """The batch at `step` of the epoch that was started last; `position` is the same number on the device."""
+        assert self._order is not None, "start_epoch comes first"
+        return assemble(self._split, self._order.batch(step), self._layout, self._device)
+
+
+@dataclass(frozen=True, eq=False)
+class EvaluationText:
+    """A whole split for scoring, in batches sorted by source length, longest first.
+
+    Attributes:
+        split: what is scored.
+        decode_ids: lists of token ids to detokenised texts.
+        layout: of `loss_batches`, as in training.
+        device: where batches are wanted.
+        is_gate: whether this is the validation split, of which a task may score a draw.
+    """
+
+    split: TextSplit
+    decode_ids: Callable[[list[list[int]]], list[str]]
+    layout: Layout
+    device: torch.device
+    is_gate: bool = False
+    bos_id: int = BOS_ID
+    eos_id: int = EOS_ID
+    pad_id: int = PAD_ID
+
+    @property
+    def references(self) -> list[str]:
+        """Detokenised targets in the split's order."""
+        return self.split.references
+
+    @property
+    def subsets(self) -> Mapping[str, Sequence[int]]:
+        """Places in the split that are scored by themselves too, by name."""
+        return self.split.subsets
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Where each sentence stands in the split (int64 [B], on the CPU), input_ids [B, S], attention_mask [B, S]."""
+        for indices in self._batches():
+            width = self.layout.width(int(self.split.sources.lengths_at(indices).max()))
+            inputs = self.split.sources.padded(indices, width, 0, PAD_ID)
+            mask = (inputs != PAD_ID).astype(np.int64)
+            input_ids, attention_mask = _to_device([inputs, mask], self.device)
+            yield torch.from_numpy(indices), input_ids, attention_mask
+
+    def loss_batches(self) -> Iterator[Seq2SeqBatch]:
+        """The same batches with their targets."""
+        for indices in self._batches():
+            yield assemble(self.split, indices, self.layout, self.device)
+
+    def decode(self, ids: Tensor) -> list[str]:
+        """Detokenised texts of token ids [B, L], special tokens dropped."""
+        return self.decode_ids(ids.tolist())
+
+    def _batches(self) -> Iterator[NDArray[np.int64]]:
+        lengths = self.split.sources.lengths
+        order, start = np.argsort(-lengths, kind="stable"), 0
+        while start < len(order):
+            size = max(1, EVALUATION_TOKENS // int(lengths[order[start]]))
+            yield order[start : start + size]
+            start += size
+
+
+def _to_device(arrays: list[NDArray[np.int64]], device: torch.device) -> list[Tensor]:
+    """Arrays as tensors on `device`, in one copy; from pinned memory it runs beside the computation."""
+    flat = torch.from_numpy(np.concatenate([array.ravel() for array in arrays]))
+    if device.type == "cuda":
+        flat = flat.pin_memory().to(device, non_blocking=True)
+    pieces = flat.split([array.size for array in arrays])
+    return [piece.view(array.shape) for piece, array in zip(pieces, arrays, strict=True)]

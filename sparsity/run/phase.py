@@ -1,0 +1,245 @@
+"""How is one phase run so that a crash loses nothing? Resume, best and last state, and the rows of the log.
+
+The same class carries all three phases; what a phase does at an evaluation (prune, stop) is a judge handed in.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import nn
+
+from sparsity.provenance import write_text
+from sparsity.pruning.pruners import Pruner
+from sparsity.pruning.summary import layer_sparsities
+from sparsity.tracking.writers import JsonlWriter, Mirrors
+from sparsity.training.loop import Evaluation, Trainer
+from sparsity.training.tasks import WritesText
+from sparsity.weights.checkpoints import load_checkpoint, load_newest, plain_weights, save_checkpoint
+
+State = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+class Judge(Protocol):
+    """What a phase does at its evaluations; stateful, so that it stands in the checkpoint."""
+
+    def judge(self, evaluation: Evaluation) -> "Verdict":
+        """Look at one evaluation, act on the weights if need be, and say what was done."""
+        ...
+
+    def state_dict(self) -> State:
+        """Plain values and tensors."""
+        ...
+
+    def load_state_dict(self, state: State) -> None:
+        """Restore what `state_dict` gave."""
+        ...
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was done at one evaluation.
+
+    Pruned or not, why, prunes so far (None in a phase that never prunes), and why the phase is to stop, if it is.
+    """
+
+    pruned: bool = False
+    reason: str = ""
+    num_prunes: int | None = None
+    stop: str | None = None
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+class Watch:
+    """The judge of a phase without a gate: it only looks."""
+
+    def judge(self, evaluation: Evaluation) -> Verdict:
+        """Nothing is done."""
+        return Verdict()
+
+    def state_dict(self) -> State:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: State) -> None:
+        """Nothing to restore."""
+
+
+class Interrupted(Exception):
+    """The phase was asked to stop after so many evaluations; everything is saved."""
+
+
+@dataclass
+class Progress:
+    """Where a phase stands beside its tensors: its best evaluation, its length and time, and how it ended."""
+
+    best_metric: float = float("-inf")
+    best_epoch: int = 0
+    last_metric: float | None = None
+    num_evaluations: int = 0
+    seconds: float = 0.0
+    evaluation_seconds: float = 0.0
+    stopped: str | None = None
+
+
+class Phase:
+    """One phase of one run, resumable.
+
+    Args:
+        name: of the phase, as it appears in the log and as the folder of its checkpoints.
+        directory: run directory that holds checkpoints/<name>/.
+        trainer: the loop, at its start.
+        pruner: masks (and penalty) of the network.
+        metric: name of the validation metric that decides what is best.
+        log: the record of that run directory.
+        mirrors: who else is told.
+        offset: steps of the phases before this one.
+        checkpoint_every_seconds: between two checkpoints, so that small networks are not slowed down by the disk.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        directory: Path,
+        trainer: Trainer,
+        pruner: Pruner,
+        metric: str,
+        log: JsonlWriter,
+        mirrors: Mirrors,
+        offset: int,
+        checkpoint_every_seconds: float,
+    ) -> None:
+        self.name, self.trainer, self.pruner = name, trainer, pruner
+        self.progress = Progress()
+        self._directory, self._folder = directory, directory / "checkpoints" / name
+        self._metric, self._log, self._mirrors = metric, log, mirrors
+        self._offset, self._every_seconds = offset, checkpoint_every_seconds
+        self._saved_at = time.monotonic()
+
+    @property
+    def model(self) -> nn.Module:
+        """The network in training."""
+        return self.trainer.model
+
+    def run(self, judge: Judge, interrupt_after: int | None = None) -> Progress:
+        """Train from where the last checkpoint stands to the end of the phase; a finished phase returns at once.
+
+        Raises:
+            Interrupted: after `interrupt_after` evaluations, if that is given.
+            NonFiniteLossError: if the loss is not finite.
+            CheckpointError: if all checkpoints of the phase are damaged.
+        """
+        self._resume(judge)
+        if self.progress.stopped is not None:
+            return self.progress
+        started = time.monotonic() - self.progress.seconds
+        for evaluation in self.trainer.run():
+            self._keep_best(evaluation)
+            verdict = judge.judge(evaluation)
+            self._report(evaluation, verdict)
+            self.keep_text(str(evaluation.step))
+            self.progress.seconds = time.monotonic() - started
+            self.progress.stopped = verdict.stop
+            if verdict.stop is not None:
+                break
+            is_interrupted = self.progress.num_evaluations == interrupt_after
+            self._save(judge, only_if_due=not is_interrupted)
+            if is_interrupted:
+                raise Interrupted(f"{self.name} was interrupted after {interrupt_after} evaluations")
+        self.progress.stopped = self.progress.stopped or "epochs ended"
+        self._save(judge)
+        return self.progress
+
+    def keep(self, name: str, **record: Any) -> None:
+        """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
+        save_checkpoint(self._folder / f"{name}.pt", self._network() | record)
+
+    def has(self, name: str) -> bool:
+        """Whether a state was kept under `name`."""
+        return (self._folder / f"{name}.pt").is_file()
+
+    def load(self, name: str) -> State:
+        """A kept state: weights and masks."""
+        return load_checkpoint(self._folder / f"{name}.pt")
+
+    def restore(self, state: State) -> None:
+        """Put kept weights and masks into the network."""
+        load_network(self.model, self.pruner, state)
+
+    def _keep_best(self, evaluation: Evaluation) -> None:
+        value = evaluation.metrics[self._metric]
+        self.progress.last_metric = value
+        self.progress.num_evaluations += 1
+        self.progress.evaluation_seconds += evaluation.seconds
+        if value > self.progress.best_metric:
+            self.progress.best_metric = value
+            self.progress.best_epoch = evaluation.epoch
+            self.keep("best")
+
+    def _report(self, evaluation: Evaluation, verdict: Verdict) -> None:
+        place = {"phase": self.name}
+        rows = [{**place, **row, "global_step": self._offset + int(row["step"])} for row in evaluation.rows]
+        row = {
+            **place,
+            "step": evaluation.step,
+            "global_step": self._offset + evaluation.step,
+            "epoch": evaluation.epoch,
+            **{f"val/{name}": value for name, value in evaluation.metrics.items()},
+            **layer_sparsities(self.pruner.masks.count_kept(), self.pruner.num_total),
+            **self.pruner.probe.figures(),
+            **verdict.figures,
+            "prune/done": verdict.pruned,
+            "prune/reason": verdict.reason,
+            "prune/count": verdict.num_prunes,
+        }
+        for writer in (self._log, self._mirrors):
+            writer.write_steps(rows)
+            writer.write_evaluation(row)
+
+    def keep_text(self, name: str) -> None:
+        """What the last evaluation wrote, in hypotheses/<phase>-<name>.txt as sacrebleu reads it, if it did."""
+        if isinstance(self.trainer.task, WritesText):
+            lines = [f"{line}\n" for line in self.trainer.task.hypotheses]
+            write_text(self._directory / "hypotheses" / f"{self.name.replace('/', '-')}-{name}.txt", "".join(lines))
+
+    def _save(self, judge: Judge, only_if_due: bool = False) -> None:
+        if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:
+            return
+        state = {
+            "weights": self.model.state_dict(),
+            "masks": self.pruner.masks.state_dict(),
+            "trainer": self.trainer.state_dict(),
+            "judge": judge.state_dict(),
+            "progress": vars(self.progress),
+            "log_position": self._log.position(),
+        }
+        save_checkpoint(self._folder / "last.pt", state, keep_previous=True)
+        self._saved_at = time.monotonic()
+
+    def _resume(self, judge: Judge) -> None:
+        state, problem = load_newest(self._folder / "last.pt")
+        if problem is not None:
+            logger.warning("warning: %s", problem)
+        if state is None:
+            self._save(judge)  # so that a crash before the next checkpoint cuts the record back to here
+            return
+        self.restore(state)
+        self.trainer.load_state_dict(state["trainer"])
+        judge.load_state_dict(state["judge"])
+        self.progress = Progress(**state["progress"])
+        if self.progress.stopped is None:
+            self._log.cut(state["log_position"])
+
+    def _network(self) -> State:
+        """Weights and masks for keeping; a mask leaves -0.0 where it zeroes a negative weight."""
+        return {"weights": plain_weights(self.model.state_dict()), "masks": self.pruner.masks.state_dict()}
+
+
+def load_network(model: nn.Module, pruner: Pruner, state: State) -> None:
+    """Put the weights and masks of a checkpoint into a network, in place."""
+    model.load_state_dict(state["weights"])
+    pruner.masks.load_state_dict(state["masks"])

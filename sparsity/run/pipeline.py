@@ -1,0 +1,236 @@
+"""What does the paper do? Baseline, then regularise and prune, then fine-tune without the penalty.
+
+`run` is the algorithm of PAPER section 4 on one page; what it calls stands in a file of its own: how a phase survives a
+crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
+"""
+
+import logging
+from contextlib import suppress
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+from sparsity import provenance
+from sparsity.data.published.checkpoints import PublishedCheckpoint, published_for, recognised
+from sparsity.data.published.download import fetch
+from sparsity.files import remove_temporaries
+from sparsity.pruning.schedules import Gate, Plateau, Trigger
+from sparsity.run.gating import GatedPruning
+from sparsity.run.outcome import Baseline, Row, write_outcome
+from sparsity.run.phase import Interrupted, Phase, State, Watch
+from sparsity.run.plan import plan_phase
+from sparsity.run.workspace import Experiment, Workspace, dense, opened
+from sparsity.settings import STARTS, leaf_name
+from sparsity.tracking.writers import JsonlWriter
+from sparsity.weights.checkpoints import load_checkpoint, plain_weights
+from sparsity.weights.disk_sizes import measure_sizes, pruned_sizes
+from sparsity.weights.given import read_weights
+
+Summary = dict[str, Any]
+
+logger = logging.getLogger(__name__)
+
+
+def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
+    """Run an experiment to its end, from wherever an earlier call stopped, and write its summary.
+
+    Args:
+        experiment: what to run.
+        interrupt_after: raise `Interrupted` after so many evaluations of the regularised phase (rehearsals, tests).
+
+    Returns:
+        The content of summary.json.
+    """
+    with opened(experiment, interrupt_after) as work:
+        baseline, start = take_baseline(work)
+        regularised, gated = regularise_and_prune(work, baseline, start)
+        rows = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
+        if work.settings.protocol.report == "any_phase":
+            rows.append(best_of_all(work, regularised, rows))
+        sizes = disk_sizes(work, start, rows) if work.settings.measure_sizes else {}
+        return write_outcome(work, baseline, regularised, gated, rows, sizes)
+
+
+def rehearse(experiment: Experiment) -> Summary:
+    """Run a short experiment as if the machine were lost after its first evaluation, and resume it."""
+    with suppress(Interrupted):
+        run(experiment, interrupt_after=1)
+    return run(experiment)
+
+
+def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
+    """Step 1: a network to start from: trained here (shared by all runs with this baseline), given, or none.
+
+    Raises:
+        ValueError: if a checkpoint does not fit, or the gate's validation data may have been trained on.
+    """
+    source = work.settings.baseline.source
+    if source == "none":
+        return Baseline(source, saw=[]), None
+    if source == "train":
+        return train_baseline(work)
+    if source == "file":
+        return baseline_from_file(work, Path(work.settings.baseline.path or ""))
+    return published_baseline(work)
+
+
+def train_baseline(work: Workspace) -> tuple[Baseline, State]:
+    """Train the dense network, or reuse the one that a run with the same baseline has trained."""
+    settings = work.settings
+    directory = provenance.baseline_directory(settings)
+    with (
+        provenance.locked(directory, wait=True),
+        JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
+    ):
+        remove_temporaries(directory)
+        phase = work.phase("baseline", settings.baseline, dense(settings.pruner), 0, directory, log)
+        if not phase.has("scored"):
+            progress = phase.run(Watch())
+            phase.restore(phase.load("best"))
+            record = Baseline(
+                source="train",
+                num_epochs=settings.baseline.num_epochs,
+                val=progress.best_metric,
+                test=work.score(phase.model, work.data.test),
+                saw=[work.data.train.identity],
+                seconds=progress.seconds,
+            )
+            phase.keep("scored", **asdict(record))
+        state = phase.load("scored")
+    return Baseline(**{field.name: state[field.name] for field in fields(Baseline) if field.name in state}), state
+
+
+def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
+    """Load a dense network from a file; ours says what it saw, of a copy of a published one it is known."""
+    given = read_weights(path, work.new_model())
+    if provenance.identity(work.settings) != work.identity:
+        raise ValueError(f"{path} was changed while this run began; start it again.")
+    known = recognised(work.identity["baseline.sha256"])
+    saw, chosen_on = (list(known.saw), list(known.chosen_on)) if known else (given.saw, [])
+    baseline = Baseline("file", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
+    baseline, state = _measured(work, path, given.weights, baseline)
+    if known:
+        _warn_of_choice(known)
+    return baseline, state
+
+
+def published_baseline(work: Workspace) -> tuple[Baseline, State]:
+    """Load the dense network that the literature or a library gives away for this model and these data."""
+    settings = work.settings
+    model, dataset = (leaf_name(node).lower() for node in (settings.model, settings.dataset))
+    published = published_for(model, settings.dataset, dataset)
+    path = fetch(published.file, settings.data_dir)
+    saw, chosen_on = list(published.saw), list(published.chosen_on)
+    baseline = Baseline("published", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
+    baseline, state = _measured(work, path, read_weights(path, work.new_model()).weights, baseline)
+    logger.info("baseline: %s, %.2f on test; its publisher: %.2f", path.name, baseline.test, published.metric)
+    _warn_of_choice(published)
+    return baseline, state
+
+
+def _warn_of_choice(published: PublishedCheckpoint) -> None:
+    """Say of a published network that was chosen by its figures on some data what is tainted by that."""
+    if published.chosen_on:
+        logger.warning(
+            "warning: %s was chosen on %s by its author's own word (%s): every part of that is slightly contaminated, "
+            "the one that gates too; baseline=train is free of it",
+            *(Path(published.file.path).name, " and ".join(published.chosen_on), published.source),
+        )
+
+
+def _measured(work: Workspace, path: Path, weights: State, baseline: Baseline) -> tuple[Baseline, State]:
+    """A given network as the start of a run, measured; refused if it may have seen the images that are to gate it."""
+    if baseline.saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
+        raise ValueError(
+            f"{path} was trained on {', '.join(baseline.saw or ['unknown data'])}, so {work.data.val.identity} may be "
+            f"contaminated and cannot gate it; it should have seen {work.data.train.identity} only: "
+            "set baseline.allow_contaminated=true to go on."
+        )
+    model = work.new_model()
+    model.load_state_dict(weights)
+    val, test = work.score(model, work.data.val), work.score(model, work.data.test)
+    return replace(baseline, val=val, test=test), {"weights": weights, "masks": {}}
+
+
+def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | None) -> tuple[Phase, GatedPruning]:
+    """Steps 2 and 3: train with the penalty; at each evaluation prune if the gate allows it."""
+    settings, plan = work.settings, work.plan.regularise
+    phase = work.phase("regularise", settings.regularise, settings.pruner, work.plan.baseline.num_steps)
+    if start is not None:
+        phase.restore(start)
+    trigger: Trigger
+    if settings.pruner.trigger == "plateau":
+        trigger = Plateau(settings.schedule)
+    else:
+        trigger = Gate(settings.gate, settings.metric, plan.num_evaluations, baseline.val)
+    one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
+    gated = GatedPruning(phase, trigger, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
+    phase.run(gated, work.interrupt_after)
+    phase.keep("last_network")
+    return phase, gated
+
+
+def starting_points(work: Workspace, regularised: Phase) -> list[str]:
+    """Where the final phase starts: of those asked for, the ones that were reached."""
+    return [name for name in work.settings.finetune.start_from if name == "last" or regularised.has(name)]
+
+
+def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
+    """Step 4: train on without the penalty under a frozen mask, and score the best checkpoint by validation on test."""
+    settings, plan = work.settings, work.plan
+    number = settings.finetune.start_from.index(start)
+    offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps
+    phase = work.phase(f"finetune/{start}", settings.finetune, dense(settings.pruner), offset)
+    phase.restore(regularised.load("last_network" if start == "last" else start))
+    if plan.finetune.num_steps == 0:
+        phase.keep("best")
+    progress = phase.run(Watch())
+    phase.restore(phase.load("best"))
+    val = work.score(phase.model, work.data.val)
+    return _row(work, phase, start, val, progress.best_epoch + 1, progress.seconds)
+
+
+def best_of_all(work: Workspace, regularised: Phase, rows: list[Row]) -> Row:
+    """The authors' protocol: the best validation metric over all phases and sparsities, whatever its sparsity."""
+    best = max(rows, key=lambda row: row.val, default=None)
+    if best is not None and best.val >= regularised.progress.best_metric:
+        return replace(best, start="best_of_all", seconds=0.0)  # its time is counted where it stands
+    regularised.restore(regularised.load("best"))
+    progress = regularised.progress
+    return _row(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
+
+
+def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[str, int]:
+    """Bytes on disk of the dense network and of the pruned one: at the paper's sparsity, if that was reached."""
+    reached = [row.start for row in rows if row.start in STARTS]
+    if not reached:
+        return {}
+    model = work.new_model()
+    if start is not None:
+        model.load_state_dict(start["weights"])
+    sizes = measure_sizes("dense", plain_weights(model.state_dict()), work.directory)
+    name = "paper_sparsity" if "paper_sparsity" in reached else reached[0]
+    state = load_checkpoint(work.directory / "checkpoints" / "finetune" / name / "best.pt")
+    model.load_state_dict(state["weights"])
+    return sizes | pruned_sizes(model, state["masks"], work.directory)
+
+
+def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:
+    """A network's figures; what it writes on a test split is kept as <phase>-<split>.txt."""
+    kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
+    metric, measured = work.settings.metric, {}
+    for name, split in {"test": work.data.test, **work.data.extra_tests}.items():
+        measured[name] = work.measure(phase.model, split)
+        phase.keep_text(name)
+    test = measured.pop("test")
+    return Row(
+        start=start,
+        checkpoint=f"{phase.name}/best",
+        layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
+        val=val,
+        test=test[metric],
+        epoch=epoch,
+        seconds=seconds,
+        extra_tests={name: metrics[metric] for name, metrics in measured.items()},
+        test_metrics={name: value for name, value in test.items() if name.startswith(f"{metric}_")},
+    )

@@ -1,0 +1,74 @@
+"""Do the committed networks bear out what was written down of them? Counted again, compared, scored again on test data.
+
+Counts and texts have to agree exactly. A metric may differ by what `MOST_EXAMPLES` of the test set weigh: another
+processor rounds otherwise, and an example at the edge between two answers falls to the other side.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sparsity.report.records import CARD, Network, Run
+from sparsity.run.networks import header, measured
+from sparsity.run.workspace import Setup
+from sparsity.weights.export import load_header, load_sparse
+
+MOST_EXAMPLES = 2
+
+
+def contradictions(run: Run, network: Network) -> Iterator[str]:
+    """In which words of the record a committed network is another than its file: card, header, summary, layers.csv.
+
+    Raises:
+        ValueError: if the file cannot be read.
+    """
+    summary = json.loads((run.directory / "summary.json").read_text(encoding="utf-8"))
+    card = json.loads((run.directory / CARD).read_text(encoding="utf-8"))
+    entry = next(entry for entry in card["networks"] if entry["start"] == network.start)
+    rows = [row for row in summary["rows"] if row["start"] == network.start]
+    if not rows:
+        yield f"summary.json has no row {network.start}"
+        return
+    path, listed = run.directory / network.file, [layer for layer in run.layers if layer.start == network.start]
+    found = measured(path, [layer.parameter for layer in listed])
+    yield from _differing(CARD, entry, {"start": network.start, **found})
+    yield from _differing(f"the header of {path.name}", load_header(path), header(summary, rows[0]))
+    yield from _differing("the row in summary.json", {key: rows[0][key] for key in ("kept", "total")}, found)
+    layers = {layer.parameter: {"total": layer.total, "kept": layer.kept} for layer in listed}
+    yield from _differing("layers.csv", layers, found["layers"])
+
+
+def rescored(setup: Setup, path: Path) -> float:
+    """The metric of a compact file's network on the test data of a set-up."""
+    model = setup.new_model()
+    model.load_state_dict(load_sparse(path))
+    return setup.score(model, setup.data.test)
+
+
+def strays(setup: Setup, run: Run, network: Network, metric: float) -> Iterator[str]:
+    """What a metric that was measured again says against the record of a row, in words."""
+    recorded = next(row.test for row in run.summary.rows if row.start == network.start)
+    allowed = MOST_EXAMPLES * 100 / len(setup.data.test)
+    if abs(metric - recorded) > allowed + 1e-6:
+        yield (
+            f"summary.json says {recorded:.2f} {run.summary.metric} on test data, the network has {metric:.2f}: "
+            f"more than {MOST_EXAMPLES} of {len(setup.data.test):,} examples apart"
+        )
+    for name, checksum in run.summary.provenance.data_checksums.items():
+        if setup.data.checksums.get(name) != checksum:
+            yield f"it was scored on {name} of checksum {checksum}, here it is {setup.data.checksums.get(name)}"
+
+
+def _differing(where: str, says: Mapping[str, Any], is_so: Mapping[str, Any]) -> Iterator[str]:
+    """Each word of `says` that is not so; what it does not say is no contradiction."""
+    for key, value in says.items():
+        if key not in is_so:
+            yield f"{where} says {key} {_short(value)}, which nothing bears out"
+        elif value != is_so[key]:
+            yield f"{where} says {key} {_short(value)}, it is {_short(is_so[key])}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

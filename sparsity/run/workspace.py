@@ -1,0 +1,368 @@
+"""What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
+
+import logging
+import resource
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import torch
+import yaml
+from torch import Tensor, nn
+
+from sparsity import provenance
+from sparsity.files import remove_temporaries
+from sparsity.hardware import gpu, machine
+from sparsity.pruning.pruners import Pruner
+from sparsity.pruning.regularizers import Pull
+from sparsity.pruning.scores import Score, magnitude
+from sparsity.run.compatibility import check_fit, check_splits
+from sparsity.run.phase import Phase
+from sparsity.run.plan import Plan, make_plan
+from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree, leaf_name
+from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
+from sparsity.training.execution import Execution, Replay
+from sparsity.training.extensions import Extensions
+from sparsity.training.loop import Batches, Trainer
+from sparsity.training.tasks import Task
+
+logger = logging.getLogger(__name__)
+
+
+class Split(Protocol):
+    """A part of a data set, under the name of exactly these examples."""
+
+    @property
+    def identity(self) -> str:
+        """Such as cifar10/train-minus-heldout."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+class Data(Protocol):
+    """A data set, split for a run; each builder of conf/dataset returns one.
+
+    name: of what was really loaded. checksums: by published file. extra_tests: scored beside `test`, under their names.
+    """
+
+    name: str
+    checksums: dict[str, str]
+    train: Any  # a Split; what else it is stays between a data set's own methods
+    val: Any
+    test: Any
+    extra_tests: dict[str, Any]
+
+    def to(self, device: torch.device) -> Self:
+        """The same data on the device, or ready to be streamed there."""
+        ...
+
+    def training_batches(self, batch_size: int, seed: int, kind: str) -> Batches:
+        """Training batches in an order that depends on the seed, the kind of phase and the epoch."""
+        ...
+
+    def evaluation_batches(self, split: Any) -> Iterable[Any]:
+        """The whole of a split in order, as the task evaluates it."""
+        ...
+
+
+@runtime_checkable
+class Furnished(Protocol):
+    """Data with files that a trained network cannot be used without, such as a tokenizer: name -> where it stands."""
+
+    artifacts: dict[str, Path]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """All that a run needs, built from its settings: constructors of the network and the data, and the task.
+
+    pull: the custom penalty's, None for the built-in kinds. score: of the weights; the smallest go first.
+    """
+
+    settings: Settings
+    build_model: Callable[[], nn.Module]
+    build_data: Callable[[], Data]
+    task: Task
+    pull: Pull | None = None
+    score: Score = magnitude
+
+    def load(self, device: torch.device) -> Data:
+        """The data on the device, once it is clear that the network can take them.
+
+        Raises:
+            ValueError: if the data cannot be had or a split is empty, or the network does not fit them.
+        """
+        data = self.build_data()
+        check_splits(data)
+        check_fit(self.build_model, self.task, data, leaf_name(self.settings.model))
+        return data.to(device)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """An experiment with its data on a device: networks are made and scored here."""
+
+    experiment: Experiment
+    device: torch.device
+    data: Data
+
+    def __post_init__(self) -> None:
+        decided = self.settings.machine
+        assert "auto" not in (decided.precision, decided.compile), "on_machine comes first"
+
+    @property
+    def settings(self) -> Settings:
+        """The run's settings."""
+        return self.experiment.settings
+
+    def new_model(self) -> nn.Module:
+        """The network on the device, initialised from the run's seed alone."""
+        with machine.seeded(self.settings.seed, "initialisation", self.device):
+            model = self.experiment.build_model()
+        if self.memory_format is torch.contiguous_format:
+            model.register_forward_pre_hook(_contiguous)  # batches come in channels_last, which would win
+        return model.to(self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """How images and the weights of convolutions lie in memory; a linear layer ignores it.
+
+        channels_last nearly halves a LeNet step on a CPU and is what tensor cores want of bf16. For fp32 on a GPU
+        torch's maintainers expect no gain of it (pytorch/pytorch#44943: 1.6 times slower on a V100).
+        """
+        asked, is_cpu = self.settings.machine.memory_format, self.device.type == "cpu"
+        is_better = is_cpu or self.settings.machine.precision == "bf16"
+        is_wanted = is_better if asked == "auto" else asked == "channels_last"
+        return torch.channels_last if is_wanted else torch.contiguous_format
+
+    @property
+    def execution(self) -> Execution:
+        """How the steps of this run are executed."""
+        settings, kind = self.settings.machine, self.device.type
+        is_fused = settings.compile != "none" and machine.can_compile(kind)
+        return Execution(
+            bf16=settings.precision == "bf16",
+            compile=settings.compile if is_fused else "none",
+            capture=settings.capture and kind == "cuda",
+        )
+
+    def evaluate(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
+        """The task's metrics on a split, as tensors on the device."""
+        with self.execution.precision(self.device):
+            return self.experiment.task.evaluate(model, self.data.evaluation_batches(split))
+
+    def evaluator(self, model: nn.Module, split: Split, is_resident: bool) -> Callable[[], dict[str, Tensor]]:
+        """An evaluation to be repeated; data that lies on a GPU is passed over in one captured graph."""
+
+        def evaluate() -> dict[str, Tensor]:
+            return self.evaluate(model, split)
+
+        return Replay(evaluate, num_eager=1) if self.execution.capture and is_resident else evaluate
+
+    def measure(self, model: nn.Module, split: Split) -> dict[str, float]:
+        """The task's metrics on a split, as numbers."""
+        return {name: float(value) for name, value in self.evaluate(model, split).items()}
+
+    def score(self, model: nn.Module, split: Split) -> float:
+        """The metric alone, as a number."""
+        return self.measure(model, split)[self.settings.metric]
+
+
+@dataclass(frozen=True)
+class Workspace(Setup):
+    """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given.
+
+    `identity` is which run it is; `origin` the code, the command and the device; both as the run was opened.
+    """
+
+    directory: Path
+    identity: dict[str, Any]
+    origin: dict[str, Any]
+    plan: Plan
+    log: JsonlWriter
+    mirrors: Mirrors
+    interrupt_after: int | None = None
+
+    def phase(
+        self,
+        name: str,
+        settings: PhaseSettings,
+        pruner_settings: PrunerSettings,
+        offset: int,
+        directory: Path | None = None,
+        log: JsonlWriter | None = None,
+    ) -> Phase:
+        """A phase at its start, on a freshly initialised network.
+
+        Data order and dropout derive from the run's seed and the kind of phase, so that two final phases see the same
+        batches, whatever went before them.
+        """
+        kind, seed = name.partition("/")[0], self.settings.seed
+        machine.seed_everything(seed, kind)
+        model = self.new_model()
+        batches = self.data.training_batches(settings.batch_size // settings.micro_batches, seed, kind)
+        steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
+        every = settings.evaluate_every_steps or steps_per_epoch
+        pruner = Pruner(
+            model,
+            pruner_settings,
+            self.settings.schedule.fraction,
+            steps_per_epoch,
+            every,
+            self.experiment.pull,
+            self.experiment.score,
+        )
+        trainer = Trainer(
+            model,
+            self.experiment.task,
+            batches,
+            self.evaluator(model, self.data.val, batches.is_resident),
+            settings,
+            extensions(pruner),
+            self.execution,
+        )
+        return Phase(
+            name=name,
+            directory=directory or self.directory,
+            trainer=trainer,
+            pruner=pruner,
+            metric=self.settings.metric,
+            log=log or self.log,
+            mirrors=self.mirrors,
+            offset=offset,
+            checkpoint_every_seconds=self.settings.machine.checkpoint_every_seconds,
+        )
+
+
+def extensions(pruner: Pruner) -> Extensions:
+    """What a pruner adds to the loop; the masks come last, so that nothing revives a pruned weight."""
+    penalty = () if pruner.penalty is None else (pruner.penalty,)
+    return Extensions(observers=(pruner.probe,), gradient_edits=penalty, after_steps=(*penalty, pruner.masks))
+
+
+def on_machine(experiment: Experiment, before: str | None = None) -> tuple[Experiment, torch.device]:
+    """Where an experiment computes, made ready, and the experiment with all decided that is left to the machine.
+
+    Args:
+        before: the precision that a run to be resumed had until now.
+
+    Raises:
+        ValueError: if the device that is asked for is not there.
+    """
+    asked = experiment.settings.machine
+    device = machine.prepare(asked)
+    precision, why = machine.precision_on(asked, device, before)
+    logger.info("precision: %s (%s)", precision, why)
+    machine.round_products(precision)
+    decided = replace(asked, precision=precision, compile=machine.fusion_on(asked.compile, device))
+    return replace(experiment, settings=replace(experiment.settings, machine=decided)), device
+
+
+def set_up(experiment: Experiment) -> Setup:
+    """An experiment with its data on this machine, for networks that are only scored. Raises as its two steps do."""
+    experiment, device = on_machine(experiment)
+    return Setup(experiment, device, experiment.load(device))
+
+
+def _precision_before(settings: Settings, directory: Path) -> str | None:
+    """The precision that stands in a run's config.yaml, if there are checkpoints to go on from."""
+    path, folders = directory / "config.yaml", (directory, provenance.baseline_directory(settings))
+    if not path.is_file() or not any(any(folder.glob("checkpoints/**/*.pt")) for folder in folders):
+        return None
+    recorded = yaml.safe_load(path.read_text())["machine"]["precision"]
+    return str(recorded)
+
+
+@contextmanager
+def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterator[Workspace]:
+    """Hold the run directory, prepare the machine and the writers, and leave a manifest that says how it ended.
+
+    Raises:
+        BusyError: if another process runs in the same directory.
+        ValueError: if the data cannot be had or do not fit the network, or the device is not there or fails its checks.
+    """
+    settings = experiment.settings
+    directory, identity = provenance.run_directory(settings), provenance.identity(settings)
+    with provenance.locked(directory, wait=False):
+        remove_temporaries(directory)
+        experiment, device = on_machine(experiment, _precision_before(settings, directory))
+        settings = experiment.settings
+        precision = settings.machine.precision
+        origin = provenance.origin() | {"device": machine.describe(device, precision)}
+        manifest = origin | {"precision": precision, "status": "running"}
+        provenance.write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
+        provenance.write_json(directory / "manifest.json", manifest)
+        mirrors, exit_code = Mirrors(), 1
+        try:
+            if device.type == "cuda":
+                verdict = gpu.verdict(settings, directory, machine.describe(device))
+                manifest["selfcheck"] = verdict.describe()
+                provenance.write_json(directory / "manifest.json", manifest)
+                experiment = _executable(experiment, verdict)
+            data = experiment.load(device)
+            for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
+                shutil.copyfile(path, directory / name)
+            plan = make_plan(settings, len(data.train))
+            _announce(plan, data)
+            _open_mirrors(mirrors, settings, plan, directory)
+            with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
+                yield Workspace(
+                    experiment, device, data, directory, identity, origin, plan, log, mirrors, interrupt_after
+                )
+            ending, exit_code = {"status": "done"}, 0
+        except BaseException as error:
+            ending = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            raise
+        finally:
+            mirrors.finish(exit_code)
+            # a disk that is full must not hide the error that says so
+            with nullcontext() if exit_code == 0 else suppress(OSError):
+                provenance.write_json(directory / "manifest.json", manifest | ending | {"ended": provenance.now()})
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """The most memory held at once: the GPU's allocations, or the process's resident set."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def dense(settings: PrunerSettings) -> PrunerSettings:
+    """The null object: same measure of irrelevance, no penalty, nothing removed."""
+    return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
+
+
+def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return tuple(tensor.contiguous() for tensor in inputs)
+
+
+def _executable(experiment: Experiment, verdict: gpu.Verdict) -> Experiment:
+    """The experiment as the GPU can execute it, and a warning if that is not as it was asked for."""
+    if verdict.capture:
+        return experiment
+    if verdict.reason:
+        logger.warning("warning: %s; the next run checks again.", verdict.describe())
+    settings = experiment.settings
+    return replace(experiment, settings=replace(settings, machine=replace(settings.machine, capture=False)))
+
+
+def _announce(plan: Plan, data: Data) -> None:
+    """Say before training what will happen and what cannot be reached."""
+    split = f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test):,} test"
+    logger.info("data: %s (%s)", data.name, split)
+    logger.info("plan: %s", plan.describe())
+    for warning in plan.warnings:
+        logger.warning("warning: %s", warning)
+
+
+def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: Path) -> None:
+    mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
+    if settings.tracking.mode == "none":
+        return
+    mirrors.open("W&B", lambda: WandbWriter(settings.tracking, directory, as_tree(settings)))

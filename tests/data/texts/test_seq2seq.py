@@ -1,0 +1,149 @@
+"""Batches of text pairs: shifted, padded and masked as the task needs them, the same at every start."""
+
+import numpy as np
+import pytest
+import torch
+
+from sparsity.data.texts.seq2seq import (
+    BOS_ID,
+    EOS_ID,
+    IGNORED,
+    PAD_ID,
+    EvaluationText,
+    Layout,
+    TextBatches,
+    TextSplit,
+    assemble,
+)
+from sparsity.data.texts.token_arrays import from_rows
+
+CPU = torch.device("cpu")
+EXACT, AUTHORS = Layout(multiple=1), Layout(as_authors=True)
+
+
+def text(*words: int) -> list[int]:
+    return [BOS_ID, *words, EOS_ID]
+
+
+@pytest.fixture
+def split() -> TextSplit:
+    """Two pairs: 10 11 -> 20 21 22, and 12 -> 23."""
+    sources, targets = [text(10, 11), text(12)], [text(20, 21, 22), text(23)]
+    return TextSplit("toy/train", from_rows(sources), from_rows(targets), ["one", "two"])
+
+
+def many(size: int = 40) -> TextSplit:
+    """Pairs of random lengths; the first word of a source is its index."""
+    random = np.random.default_rng(0)
+    sources = [text(index + 10, *[7] * int(random.integers(1, 30))) for index in range(size)]
+    return TextSplit("many/train", from_rows(sources), from_rows(sources), [str(index) for index in range(size)])
+
+
+def batches(split: TextSplit, batch_size: int = 4, batch_by: str = "sentences") -> TextBatches:
+    return TextBatches(split, batch_size, 0, "regularise", batch_by, Layout(), CPU)
+
+
+def at(stream: TextBatches, step: int) -> torch.Tensor:
+    return stream.at(torch.tensor(step), step).input_ids
+
+
+def test_sources_are_padded_and_masked(split: TextSplit) -> None:
+    batch = assemble(split, np.array([0, 1]), EXACT, CPU)
+    assert batch.input_ids.tolist() == [[0, 10, 11, 2], [0, 12, 2, 1]]
+    assert batch.attention_mask.tolist() == [[1, 1, 1, 1], [1, 1, 1, 0]]
+
+
+def test_labels_end_with_eos_and_padding_is_ignored(split: TextSplit) -> None:
+    batch = assemble(split, np.array([0, 1]), EXACT, CPU)
+    assert batch.labels.tolist() == [[20, 21, 22, EOS_ID], [23, EOS_ID, IGNORED, IGNORED]]
+    assert batch.counted.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+def test_the_decoder_reads_the_labels_one_place_later_behind_one_bos(split: TextSplit) -> None:
+    decoder_inputs = assemble(split, np.array([0, 1]), EXACT, CPU).decoder_input_ids
+    assert decoder_inputs.tolist() == [[BOS_ID, 20, 21, 22], [BOS_ID, 23, EOS_ID, PAD_ID]]
+
+
+def test_the_authors_count_padding_and_start_with_bos_twice(split: TextSplit) -> None:
+    batch = assemble(split, np.array([0, 1]), AUTHORS, CPU)
+    assert batch.labels.tolist() == [[BOS_ID, 20, 21, 22, EOS_ID], [BOS_ID, 23, EOS_ID, PAD_ID, PAD_ID]]
+    assert batch.decoder_input_ids[0].tolist() == [BOS_ID, BOS_ID, 20, 21, 22]
+
+
+@pytest.mark.parametrize(
+    ("layout", "width"),
+    [(Layout(multiple=8), 24), (Layout(widths=(16, 32)), 32), (Layout(multiple=4, widths=(16,)), 20), (AUTHORS, 17)],
+)
+def test_widths_are_rounded_unless_padding_counts(layout: Layout, width: int) -> None:
+    assert layout.width(17) == width
+
+
+@pytest.mark.parametrize("layout", [Layout(multiple=8), Layout(widths=(16, 32)), Layout(multiple=4, widths=(8,))])
+def test_what_fits_a_width_exactly_is_not_padded(layout: Layout) -> None:
+    assert layout.width(16) == 16
+
+
+def test_a_batch_is_of_64_bit_integers(split: TextSplit) -> None:
+    assert {tensor.dtype for tensor in assemble(split, np.array([0]), EXACT, CPU)} == {torch.int64}
+
+
+def test_an_epoch_can_be_entered_at_any_step() -> None:
+    whole, resumed = batches(many()), batches(many())
+    for epoch in (0, 1):
+        whole.start_epoch(epoch)
+    resumed.start_epoch(1)
+    assert all(torch.equal(at(whole, step), at(resumed, step)) for step in (9, 0, 4))
+
+
+def test_an_epoch_counts_whole_batches() -> None:
+    assert batches(many(), batch_size=7).steps_per_epoch == 5
+
+
+def test_epochs_differ() -> None:
+    stream = batches(many())
+    seen = []
+    for epoch in (0, 1):
+        stream.start_epoch(epoch)
+        seen.append([at(stream, step)[:, 1].tolist() for step in range(stream.steps_per_epoch)])
+    assert seen[0] != seen[1]
+
+
+def test_training_steps_are_not_captured_as_their_shapes_differ() -> None:
+    assert not batches(many()).is_resident
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "batch_by", "sentence"), [(41, "tokens", "allows 1 to 40"), (4, "words", "sentences, tokens")]
+)
+def test_a_batch_that_cannot_be_is_refused(batch_size: int, batch_by: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        batches(many(), batch_size, batch_by)
+
+
+def evaluation(split: TextSplit) -> EvaluationText:
+    return EvaluationText(split, lambda ids: [" ".join(map(str, row)) for row in ids], Layout(), CPU)
+
+
+def test_evaluation_passes_over_the_whole_split_and_says_where_each_sentence_stands() -> None:
+    places: dict[int, int] = {}
+    for index, input_ids, mask in evaluation(many(1000)):
+        assert torch.equal(mask, (input_ids != PAD_ID).long())
+        places |= dict(zip(index.tolist(), (input_ids[:, 1] - 10).tolist(), strict=True))
+    assert places == {index: index for index in range(1000)}
+
+
+def test_evaluation_goes_from_long_to_short() -> None:
+    widths = [input_ids.shape[1] for _, input_ids, _ in evaluation(many(1000))]
+    assert len(widths) > 1 and widths == sorted(widths, reverse=True)
+
+
+def test_loss_batches_are_those_of_generation_with_their_targets() -> None:
+    text = evaluation(many(1000))
+    for (_, input_ids, _), batch in zip(text, text.loss_batches(), strict=True):
+        assert torch.equal(input_ids, batch.input_ids)
+        assert len(batch.labels) == len(input_ids)
+
+
+def test_references_come_in_the_order_of_the_split(split: TextSplit) -> None:
+    assert evaluation(split).references == ["one", "two"]
+    assert evaluation(split).decode(torch.tensor([[4, 5]])) == ["4 5"]

@@ -1,0 +1,192 @@
+"""What happens at an evaluation of the regularised phase: which states are kept, when it stops, what is recorded."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from sparsity.pruning.masks import unpack_bits
+from sparsity.pruning.schedules import Plateau
+from sparsity.run import pipeline
+from sparsity.run.gating import GatedPruning
+from sparsity.settings import (
+    GateSettings,
+    OptimizerSettings,
+    PenaltySettings,
+    PhaseSettings,
+    PrunerSettings,
+    ScheduleSettings,
+    Settings,
+)
+from sparsity.weights.checkpoints import load_checkpoint
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
+
+OPEN = GateSettings(bound=0.0, policy="printed")
+SHUT = GateSettings(bound=100.0, policy="printed")
+
+
+def run(results: Path, **changes: Any) -> dict[str, Any]:
+    """The summary of a tiny run without a final phase."""
+    short = replace(tiny_settings(results).finetune, num_epochs=0)
+    return pipeline.run(tiny_experiment(results, **({"finetune": short} | changes)))
+
+
+def sparsity_of(path: Path) -> float:
+    """Of the masks in a checkpoint, in [0, 1]."""
+    masks = load_checkpoint(path)["masks"]
+    kept = [unpack_bits(masks[name], p.shape) for name, p in TinyNet().named_parameters()]
+    return 1 - sum(int(mask.sum()) for mask in kept) / NUM_WEIGHTS
+
+
+def test_the_state_that_first_reaches_the_papers_sparsity_is_kept(tiny_run: TinyRun) -> None:
+    path = tiny_run.directory / "checkpoints" / "regularise" / "paper_sparsity.pt"
+    reached = [point["sparsity"] for point in tiny_run.summary["frontier"] if point["sparsity"] >= 0.45]
+    assert sparsity_of(path) == pytest.approx(reached[0])
+
+
+def test_the_last_two_states_before_a_prune_are_kept_and_no_more(tiny_run: TinyRun) -> None:
+    folder = tiny_run.directory / "checkpoints" / "regularise"
+    before = sorted(sparsity_of(path) for path in folder.glob("before_prune_*.pt"))
+    assert before == pytest.approx([point["sparsity"] for point in tiny_run.summary["frontier"][-2:]])
+
+
+def test_a_prune_clears_what_the_optimiser_remembers_of_the_weights_that_went(tiny_run: TinyRun) -> None:
+    state = load_checkpoint(tiny_run.directory / "checkpoints" / "regularise" / "last.pt")  # just after the last prune
+    of_kept = []
+    for i, (name, parameter) in enumerate(TinyNet().named_parameters()):
+        kept, moments = unpack_bits(state["masks"][name], parameter.shape), state["trainer"]["optimizer"][i]
+        for moment in (moments["exp_avg"], moments["exp_avg_sq"]):
+            assert not moment[~kept].any(), name
+            of_kept.append(moment[kept])
+    assert torch.cat(of_kept).any(), "it has forgotten everything"
+
+
+def test_the_frontier_has_each_prune_with_the_sparsity_and_the_metric_before_it(tiny_run: TinyRun) -> None:
+    frontier, curve = tiny_run.summary["frontier"], tiny_run.curve("regularise")
+    assert [point["prune"] for point in frontier] == list(range(1, 9))
+    assert [point["step"] for point in frontier] == list(range(2, 17, 2))
+    assert [point["val"] for point in frontier] == [point["val"] for point in curve]
+    assert [point["sparsity"] for point in frontier] == pytest.approx([0.0] + [p["sparsity"] for p in curve[:-1]])
+
+
+def test_each_prune_removes_the_rounded_fraction_of_what_is_left(tiny_run: TinyRun) -> None:
+    kept = [round(NUM_WEIGHTS * (1 - point["sparsity"])) for point in tiny_run.curve("regularise")]
+    assert kept == [40, 32, 26, 21, 17, 14, 11, 9]
+
+
+def test_the_phase_ends_where_it_is_told_to(tmp_path: Path) -> None:
+    summary = run(tmp_path, gate=replace(OPEN, stop_at_sparsity=0.5))
+    assert summary["regularise"]["stopped"] == "reached gate.stop_at_sparsity=0.5"
+    assert summary["regularise"]["num_steps"] == 8 < summary["plan"]["num_steps"]
+    assert summary["rows"][-1]["sparsity"] == pytest.approx(0.58)
+    assert summary["shortened"] is True
+
+
+def test_a_plateau_ends_the_phase_where_that_is_asked_for(tmp_path: Path) -> None:
+    summary = run(tmp_path, gate=replace(SHUT, plateau_epochs=1))
+    assert summary["regularise"]["stopped"] == "no prune for 1 epochs"
+    assert summary["regularise"]["num_evaluations"] == 4
+
+
+def test_a_plateau_is_counted_in_whole_epochs_of_a_shortened_phase(tmp_path: Path) -> None:
+    def stopped(max_steps: int) -> tuple[str, int]:
+        cut = PhaseSettings(num_epochs=10, batch_size=5, evaluate_every_steps=2, max_steps=max_steps)
+        regularise = run(tmp_path, gate=replace(SHUT, plateau_epochs=1), regularise=cut)["regularise"]
+        return regularise["stopped"], regularise["num_evaluations"]
+
+    assert stopped(12) == ("no prune for 1 epochs", 4)
+    assert stopped(6) == ("epochs ended", 3)
+
+
+def test_without_a_plateau_stop_the_phase_runs_for_all_its_epochs(tmp_path: Path) -> None:
+    summary = run(tmp_path, gate=SHUT)
+    assert summary["regularise"] == {
+        "num_steps": 16, "num_evaluations": 8, "num_prunes": 0, "sparsity": 0.0,
+        "val": summary["regularise"]["val"], "stopped": "epochs ended",
+    }  # fmt: skip
+
+
+def test_the_evaluation_that_closes_a_phase_is_no_occasion_to_prune(tmp_path: Path) -> None:
+    uneven = PhaseSettings(num_epochs=1, batch_size=5, evaluate_every_steps=3)
+    summary = run(tmp_path, gate=OPEN, regularise=uneven)
+    assert summary["regularise"]["num_evaluations"] == 3
+    assert [point["step"] for point in summary["frontier"]] == [3, 6]
+
+
+def test_dense_training_prunes_nothing_and_has_no_row_at_the_papers_sparsity(tmp_path: Path) -> None:
+    dense = PrunerSettings("dense", False, PenaltySettings("none", 1e-3))
+    summary = run(tmp_path, pruner=dense)
+    assert (summary["frontier"], summary["missing_starts"]) == ([], ["paper_sparsity"])
+    assert [(row["start"], row["sparsity"]) for row in summary["rows"]] == [("last", 0.0)]
+
+
+def test_the_record_says_which_bound_was_used_and_why(tmp_path: Path) -> None:
+    fallback = GateSettings(bound=100.0, policy="fallback", margin=100.0)
+    gate = run(tmp_path, gate=fallback)["gate"]
+    assert (gate["bound_printed"], gate["policy"]) == (100.0, "fallback")
+    assert gate["bound_used"] <= 0.0
+    assert "fell back to it minus the margin 100" in gate["why"]
+
+
+def test_a_gate_that_is_to_fail_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"Nothing would ever be pruned: .* set gate\.bound below it or gate\.policy="):
+        run(tmp_path, gate=replace(SHUT, policy="error"))
+
+
+def lobster(results: Path, **schedule: Any) -> TinyRun:
+    """A run of LOBSTER with an evaluation every other step, on weights that only prunes change: a plateau at once."""
+    method = PrunerSettings("lobster", True, PenaltySettings("lobster", 0.0), "plateau")
+    still = OptimizerSettings("sgd", lr=1e-30)
+    length = PhaseSettings(num_epochs=2, batch_size=5, evaluate_every_steps=2, optimizer=still)
+    return tiny_run(results, pruner=method, regularise=length, schedule=ScheduleSettings(**schedule))
+
+
+def test_lobster_prunes_as_much_as_the_loss_tolerates_at_each_plateau(tmp_path: Path) -> None:
+    run = lobster(tmp_path, plateau_evaluations=2, loss_tolerance=0.3)
+    pruned = [row for row in run.rows("evaluation") if row["prune/done"]]
+    assert pruned and run.summary["regularise"]["num_prunes"] == len(pruned)
+    assert all(row["prune/reason"] == "no better loss for 2 evaluations" for row in pruned)
+
+
+def test_the_loss_just_after_a_plateaus_prune_is_within_its_tolerance(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, prune = [], GatedPruning._prune
+
+    def and_measure(self: GatedPruning, *arguments: Any) -> None:
+        prune(self, *arguments)
+        found.append((float(self._phase.trainer.evaluate()["loss"]), self._trigger.bound))
+
+    monkeypatch.setattr(GatedPruning, "_prune", and_measure)
+    lobster(tmp_path, plateau_evaluations=2, loss_tolerance=0.3)
+    assert found and all(loss <= bound for loss, bound in found)
+
+
+@pytest.mark.parametrize("tolerable", range(20))
+def test_the_most_weights_go_that_the_loss_tolerates(tolerable: int) -> None:
+    gone = [0]
+
+    @contextmanager
+    def without(count: int) -> Iterator[None]:
+        gone[0] = count
+        yield
+
+    phase: Any = SimpleNamespace(
+        pruner=SimpleNamespace(num_kept=20, without=without),
+        trainer=SimpleNamespace(evaluate=lambda: {"loss": float(gone[0])}),
+    )
+    trigger = Plateau(ScheduleSettings())
+    trigger.bound = float(tolerable)
+    assert GatedPruning(phase, trigger, Settings(), 1)._largest_tolerable() == tolerable
+
+
+def test_lobster_ends_where_no_weight_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GatedPruning, "_largest_tolerable", lambda self: 0)
+    run = lobster(tmp_path, plateau_evaluations=2)
+    assert run.summary["regularise"]["stopped"] == "no weight can go at a plateau"
+    assert run.summary["regularise"]["num_prunes"] == 0

@@ -1,0 +1,240 @@
+"""Does the plan's arithmetic give the figures that were worked out by hand for the paper's experiments?"""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sparsity.run.plan import checkpoint_bytes, make_plan, plan_phase, prunes_needed, reaches, shrinkage_bound, uncut
+from sparsity.settings import (
+    BaselineSettings,
+    FinetuneSettings,
+    GateSettings,
+    OptimizerSettings,
+    PenaltySettings,
+    PhaseSettings,
+    PrunerSettings,
+    ScheduleSettings,
+    Settings,
+)
+
+SGD = OptimizerSettings("sgd", momentum=0.9)
+RESNET = PhaseSettings(290, 128, evaluate_every_steps=25, optimizer=replace(SGD, lr=5e-4))
+VGG = PhaseSettings(30, 100, evaluate_every_steps=2500, optimizer=replace(SGD, lr=1e-4))
+IMAGENET_TRAIN = 1_281_167
+
+
+def settings(regularise: PhaseSettings, **changes: Any) -> Settings:
+    """A run of the paper's method that prunes 1 % at a time, with the entries in `changes` replaced."""
+    method = PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-4))
+    run = Settings(regularise=regularise, pruner=method, schedule=ScheduleSettings(0.01))
+    return replace(run, **changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "sparsity", "fraction", "needed"),
+    [
+        ("lenet5_mnist", 0.9971, 0.04, 143),
+        ("lenet5_fashion_mnist", 0.9766, 0.04, 92),
+        ("resnet32_cifar10", 0.8127, 0.04, 41),  # 81.24 %, a thirtieth of a prune short of the print
+        ("vgg16_imagenet", 0.9282, 0.01, 262),
+        ("the smoke runs' round target", 0.95, 0.1, 29),  # 28 prunes are short by half a prune
+    ],
+)
+def test_the_papers_sparsity_needs_the_papers_number_of_prunes(
+    name: str, sparsity: float, fraction: float, needed: int
+) -> None:
+    assert prunes_needed(sparsity, fraction) == needed
+
+
+@pytest.mark.parametrize("target", [0.05, 0.45, 0.8127, 0.9282, 0.95, 0.9971, 1.0])
+@pytest.mark.parametrize("fraction", [0.01, 0.04, 0.1, 0.5])
+def test_the_prunes_needed_are_the_first_that_reach_the_target(target: float, fraction: float) -> None:
+    needed = prunes_needed(target, fraction)
+    assert reaches(1 - (1 - fraction) ** needed, target, fraction)
+    assert not reaches(1 - (1 - fraction) ** (needed - 1), target, fraction)
+
+
+@pytest.mark.parametrize(
+    ("target", "fraction", "needed"), [(0.75, 0.5, 2), (0.77, 0.5, 3), (0.0, 0.5, 0), (0.9, 1.0, 1)]
+)
+def test_prunes_needed_in_small_cases(target: float, fraction: float, needed: int | None) -> None:
+    assert prunes_needed(target, fraction) == needed
+
+
+def test_a_target_is_reached_to_the_precision_of_its_print() -> None:
+    assert reaches(0.99706, 0.9971, fraction=0.01) and not reaches(0.99704, 0.9971, fraction=0.01)
+
+
+def test_a_target_is_reached_when_less_than_a_tenth_of_the_next_prune_is_missing() -> None:
+    assert reaches(0.799, 0.8, fraction=0.051) and not reaches(0.799, 0.8, fraction=0.049)
+
+
+def test_the_evaluations_of_a_phase_are_counted_epoch_by_epoch() -> None:
+    plan = plan_phase(PhaseSettings(num_epochs=3, batch_size=10, evaluate_every_steps=4), num_train=109)
+    assert (plan.num_steps, plan.num_evaluations) == (30, 6)
+
+
+def test_without_an_interval_there_is_one_evaluation_an_epoch() -> None:
+    assert plan_phase(PhaseSettings(num_epochs=3, batch_size=10), num_train=100).num_evaluations == 3
+
+
+@pytest.mark.parametrize(("max_steps", "evaluations"), [(14, 3), (13, 2), (10, 2), (1000, 6)])
+def test_max_steps_cuts_the_evaluations_too(max_steps: int, evaluations: int) -> None:
+    phase = PhaseSettings(num_epochs=3, batch_size=10, evaluate_every_steps=4, max_steps=max_steps)
+    assert plan_phase(phase, 100).num_evaluations == evaluations
+
+
+def test_less_data_than_a_batch_makes_no_step() -> None:
+    assert plan_phase(PhaseSettings(num_epochs=3, batch_size=10), num_train=9).num_steps == 0
+
+
+def test_lenet_on_mnist_offers_more_evaluations_than_it_needs_prunes() -> None:
+    run = settings(
+        PhaseSettings(120, 100, evaluate_every_steps=250),
+        gate=GateSettings(target_sparsity=0.9971),
+        schedule=ScheduleSettings(0.04),
+    )
+    plan = make_plan(run, 55_000)
+    assert (plan.regularise.num_steps, plan.regularise.num_evaluations, plan.prunes_needed) == (66_000, 240, 143)
+    assert plan.is_reachable and plan.warnings == ()
+
+
+def test_vgg_as_printed_cannot_reach_the_papers_sparsity_and_the_plan_says_so() -> None:
+    plan = make_plan(settings(VGG, gate=GateSettings(target_sparsity=0.9282)), IMAGENET_TRAIN)
+    assert plan.regularise.num_evaluations == 150 and not plan.is_reachable
+    assert plan.highest_sparsity == pytest.approx(0.779, abs=1e-3)
+    unreachable = (
+        f"{plan.prunes_needed} prunes are needed for 92.82 % sparsity, but there are only 150 evaluations: "
+        "at most 77.85 % can be reached."
+    )
+    assert unreachable in plan.warnings
+
+
+def test_stop_at_sparsity_takes_the_place_of_the_papers_sparsity() -> None:
+    gate = GateSettings(target_sparsity=0.9282, stop_at_sparsity=0.5)
+    assert make_plan(settings(VGG, gate=gate), IMAGENET_TRAIN).prunes_needed == prunes_needed(0.5, 0.01)
+
+
+def test_a_pruner_that_removes_nothing_needs_no_prunes() -> None:
+    plan = make_plan(settings(VGG, pruner=PrunerSettings(), gate=GateSettings(target_sparsity=0.9)), IMAGENET_TRAIN)
+    assert plan.prunes_needed is None and plan.is_reachable and plan.highest_sparsity == 0.0
+
+
+def test_the_penalty_of_resnet_can_shrink_a_weight_by_a_thousandth_at_most() -> None:
+    penalty, num_steps = PenaltySettings("relevance", 1e-6), plan_phase(RESNET, 45_000).num_steps
+    assert shrinkage_bound(penalty, RESNET, num_steps) == pytest.approx(0.001, rel=0.05)
+
+
+def test_the_penalty_of_vgg_can_shrink_a_weight_by_some_percent_at_most() -> None:
+    penalty, num_steps = PenaltySettings("relevance", 1e-4), plan_phase(VGG, IMAGENET_TRAIN).num_steps
+    assert shrinkage_bound(penalty, VGG, num_steps) == pytest.approx(0.077, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "optimizer"),
+    [("relevance", OptimizerSettings("adam")), ("none", SGD), ("l1", SGD), ("l2", replace(SGD, momentum=1.0))],
+)
+def test_there_is_no_bound_of_the_shrinkage_where_the_formula_does_not_hold(
+    kind: str, optimizer: OptimizerSettings
+) -> None:
+    phase = PhaseSettings(1, optimizer=optimizer)
+    assert shrinkage_bound(PenaltySettings(kind, 1e-3), phase, 100) is None
+
+
+def test_an_idle_penalty_is_warned_of() -> None:
+    method = PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-6))
+    (warning,) = make_plan(settings(RESNET, pruner=method), 45_000).warnings
+    assert warning == (
+        "The penalty can shrink a weight by at most 0.1 % over the phase: "
+        "expect relevance, L2 and magnitude to coincide."
+    )
+
+
+def test_a_penalty_that_can_shrink_weights_is_not_warned_of() -> None:
+    method = PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-2))
+    assert make_plan(settings(VGG, pruner=method), IMAGENET_TRAIN).warnings == ()
+
+
+def test_a_phase_without_scheduled_evaluation_is_warned_of() -> None:
+    plan = make_plan(settings(PhaseSettings(1, 100, evaluate_every_steps=1000)), 5_000)
+    assert plan.warnings == (
+        "The regularised phase has no scheduled evaluation, so nothing is pruned: lower evaluate_every_steps.",
+    )
+
+
+def three_phases(source: str) -> Settings:
+    baseline = BaselineSettings(num_epochs=2, source=source)
+    finetune = FinetuneSettings(num_epochs=3, start_from=["paper_sparsity", "last"])
+    return settings(PhaseSettings(num_epochs=5), baseline=baseline, finetune=finetune)
+
+
+def test_all_steps_are_those_of_the_baseline_the_regularised_phase_and_each_final_phase() -> None:
+    assert make_plan(three_phases("train"), 1_000).num_steps == 20 + 50 + 2 * 30
+
+
+def test_all_evaluations_are_counted_likewise() -> None:
+    assert make_plan(three_phases("train"), 1_000).num_evaluations == 2 + 5 + 2 * 3
+
+
+@pytest.mark.parametrize("source", ["none", "file", "published"])
+def test_a_baseline_that_is_not_trained_here_takes_no_steps(source: str) -> None:
+    assert make_plan(three_phases(source), 1_000).baseline.num_steps == 0
+
+
+def test_the_plan_in_one_line_gives_steps_prunes_and_evaluations() -> None:
+    run = replace(three_phases("train"), gate=GateSettings(target_sparsity=0.5), schedule=ScheduleSettings(0.5))
+    assert make_plan(run, 100_000).describe() == (
+        "13,000 steps (baseline 2,000, regularised 5,000, final 2 x 3,000); prunes needed 1, evaluations available 5"
+    )
+
+
+def test_without_a_target_the_line_says_nothing_of_prunes() -> None:
+    assert "prunes needed" not in make_plan(three_phases("train"), 1_000).describe()
+
+
+def test_the_record_holds_what_the_summary_promises() -> None:
+    run = replace(three_phases("train"), gate=GateSettings(target_sparsity=0.5), schedule=ScheduleSettings(0.5))
+    record = make_plan(run, 1_000).record()
+    found = {name: record[name] for name in ("num_steps", "num_evaluations", "prunes_needed", "reachable")}
+    assert found == {"num_steps": 50, "num_evaluations": 5, "prunes_needed": 1, "reachable": True}
+
+
+def test_an_uncut_run_has_no_max_steps_and_nothing_else_changed() -> None:
+    whole = three_phases("train")
+    cut = replace(
+        whole,
+        baseline=replace(whole.baseline, max_steps=1),
+        regularise=replace(whole.regularise, max_steps=2),
+        finetune=replace(whole.finetune, max_steps=3),
+    )
+    assert uncut(cut) == whole
+
+
+NUM_WEIGHTS = 1000
+NETWORK_BYTES = 4 * NUM_WEIGHTS + NUM_WEIGHTS // 4  # floats, and the bits of a mask and of signs
+
+
+def disk(optimizer: OptimizerSettings, **changes: Any) -> int:
+    """What a run of two final phases leaves, every phase of it with this optimiser."""
+    phases = {"regularise": PhaseSettings(1, optimizer=optimizer), "finetune": FinetuneSettings(1, optimizer=optimizer)}
+    return checkpoint_bytes(settings(**phases, **changes), NUM_WEIGHTS)
+
+
+@pytest.mark.parametrize(("optimizer", "moments"), [(OptimizerSettings("adam"), 2), (SGD, 1)])
+def test_the_two_states_that_a_phase_resumes_from_hold_what_the_optimiser_remembers(
+    optimizer: OptimizerSettings, moments: int
+) -> None:
+    num_phases, num_states = 3, 2
+    more = num_phases * num_states * moments * 4 * NUM_WEIGHTS
+    assert disk(optimizer) - disk(replace(SGD, momentum=0.0)) == more
+
+
+def test_a_trained_baseline_takes_two_states_to_resume_from_and_two_networks() -> None:
+    trained = BaselineSettings(1, source="train", optimizer=SGD)
+    assert disk(SGD, baseline=trained) - disk(SGD) == 4 * NETWORK_BYTES + 2 * 4 * NUM_WEIGHTS
+
+
+def test_a_method_that_prunes_keeps_two_networks_more() -> None:
+    dense = PrunerSettings("dense", False, PenaltySettings("none"))
+    assert disk(SGD) - disk(SGD, pruner=dense) == 2 * NETWORK_BYTES

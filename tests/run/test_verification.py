@@ -1,0 +1,209 @@
+"""Verification names what was changed: a bit of a network, a digit of a record, a word of a header or a page."""
+
+import gzip
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from scripts import verify
+from sparsity.report.records import Run, load_run
+from sparsity.report.rescored import load_rescored
+from sparsity.run.verification import contradictions, rescored, strays
+from sparsity.run.workspace import Setup, set_up
+from sparsity.weights.export import load_header, load_sparse, save_sparse
+from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
+
+TINY = (
+    *(f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes", "~model.conv_relu"),
+    *(f"dataset._target_={TinyNet.__module__}.tiny_data", "~dataset.normalise", "machine=cpu"),
+)
+DNS = Path(os.environ.get("SPARSITY_DATA_MIRROR", "")) / "checkpoints/dns/lenet5-pruned.safetensors.gz"
+
+
+@pytest.fixture
+def run(tiny_run: TinyRun, tmp_path: Path) -> Run:
+    """A copy of a finished run that a test may damage."""
+    copy = tmp_path.joinpath(*tiny_run.directory.parts[-3:])
+    shutil.copytree(tiny_run.directory, copy)
+    return load_run(copy)
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> Setup:
+    return set_up(tiny_experiment(tmp_path))
+
+
+def found(run: Run) -> list[str]:
+    """Contradictions of the first row's network, the record read anew."""
+    return list(contradictions(load_run(run.directory), run.networks[0]))
+
+
+def edit(path: Path, change: Callable[[Any], None]) -> None:
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def test_an_untouched_run_agrees_and_its_metric_comes_out_again(run: Run, setup: Setup) -> None:
+    for network, row in zip(run.networks, run.summary.rows, strict=True):
+        metric = rescored(setup, run.directory / network.file)
+        assert metric == pytest.approx(row.test)
+        assert [*contradictions(run, network), *strays(setup, run, network, metric)] == []
+
+
+def test_a_flipped_bit_of_a_weight_is_named(run: Run) -> None:
+    path = run.directory / run.networks[0].file
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+    (problem,) = found(run)
+    assert problem.startswith("card.json says sha256 ")
+
+
+def test_a_weight_that_is_one_too_few_is_named_everywhere(run: Run) -> None:
+    path = run.directory / run.networks[0].file
+    header, weights = load_header(path), load_sparse(path)
+    first = weights["fc1.weight"].nonzero()[0]
+    weights["fc1.weight"][tuple(first)] = 0
+    save_sparse(path, weights, header)
+    problems = "\n".join(found(run))
+    for where in ("card.json says kept", "the row in summary.json says kept", "layers.csv says fc1.weight"):
+        assert where in problems
+
+
+def test_a_changed_digit_of_the_header_is_named(run: Run) -> None:
+    path = run.directory / run.networks[0].file
+    save_sparse(path, load_sparse(path), load_header(path) | {"seed": 7})
+    assert f"the header of {path.name} says seed 7, it is 0" in found(run)
+
+
+def test_a_changed_digit_of_the_summary_is_named(run: Run) -> None:
+    def change(summary: Any) -> None:
+        summary["rows"][0]["val"] += 1
+
+    edit(run.directory / "summary.json", change)
+    (problem,) = found(run)
+    assert problem.startswith("the header of paper_sparsity.safetensors says metric ")
+
+
+def test_a_changed_count_of_the_card_is_named(run: Run) -> None:
+    def change(card: Any) -> None:
+        card["networks"][0]["layers"]["fc1.bias"]["kept"] += 1
+
+    edit(run.directory / "card.json", change)
+    (problem,) = found(run)
+    assert problem.startswith("card.json says layers ")
+
+
+def test_a_row_that_is_gone_is_named(run: Run) -> None:
+    def change(summary: Any) -> None:
+        del summary["rows"][0]
+
+    edit(run.directory / "summary.json", change)
+    assert list(contradictions(run, run.networks[0])) == ["summary.json has no row paper_sparsity"]
+
+
+def test_two_examples_are_rounding_and_three_are_not(run: Run, setup: Setup) -> None:
+    recorded = run.summary.rows[0].test  # of 20 images, each 5 points
+    assert list(strays(setup, run, run.networks[0], recorded - 10)) == []
+    (problem,) = strays(setup, run, run.networks[0], recorded - 15)
+    assert problem.endswith("more than 2 of 20 examples apart")
+
+
+def test_other_test_data_are_named(run: Run, setup: Setup) -> None:
+    setup.data.checksums["images"] = "0000"
+    problems = list(strays(setup, run, run.networks[0], run.summary.rows[0].test))
+    assert problems == ["it was scored on images of checksum d41d8, here it is 0000"]
+
+
+def test_the_script_says_each_network_and_fails_on_a_contradiction(
+    run: Run, setup: Setup, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = SimpleNamespace(runs=[run])
+    monkeypatch.setattr(verify, "chosen", lambda results, every: [ours])
+    monkeypatch.setattr(verify, "stale", lambda results: [])
+    monkeypatch.setattr(verify, "of_configuration", lambda ours: verify.of_run(setup, ours.runs[0]))
+    arguments = ["--results", str(run.directory)]
+    assert verify.main(arguments) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == 3 and all(": agrees" in line for line in printed[:2]) and printed[2] == "all agree"
+    path = run.directory / run.networks[0].file
+    save_sparse(path, {name: torch.zeros_like(value) for name, value in load_sparse(path).items()})
+    assert verify.main(arguments) == 1
+    captured = capsys.readouterr()
+    assert "contradicted" in captured.out and "CONTRADICTED: " in captured.err
+
+
+def test_a_network_that_stayed_in_its_run_is_said_and_is_no_contradiction(
+    run: Run, setup: Setup, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.directory / run.networks[0].file).unlink()
+    assert list(verify.of_run(setup, run)) == []
+    assert "not kept with the code" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["compact", "torch", "folder"])
+def test_a_file_of_anybodys_is_counted_and_scored(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    network, row = run.directory / run.networks[0].file, run.summary.rows[0]
+    weights, asked = load_sparse(network), ["--experiment", "lenet5_mnist"]
+    match form:
+        case "compact":
+            path = tmp_path / "mine.safetensors"
+            save_sparse(path, weights, load_header(network) | {"experiment": "lenet5_mnist"})
+            asked = []
+        case "torch":
+            path = tmp_path / "mine.pt"
+            torch.save({"state_dict": weights}, path)
+        case _:
+            path = tmp_path
+            save_file(weights, tmp_path / "model.safetensors")
+    assert verify.main([str(path), *TINY, *asked]) == 0
+    out = capsys.readouterr().out
+    assert f"{row.kept} of {row.total} weights are left: sparsity {100 * row.sparsity:.2f} %" in out
+    assert f"accuracy on the 20 test examples of tiny: {row.test:.2f}" in out
+    assert ("its header says" in out) == (form == "compact")
+
+
+def test_a_file_that_does_not_say_what_it_is_has_to_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"weight": torch.ones(1)}, tmp_path / "mine.pt")
+    assert verify.main([str(tmp_path / "mine.pt")]) == 1
+    assert "does not say of which experiment it is; add --experiment NAME." in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not DNS.is_file(), reason="SPARSITY_DATA_MIRROR has no network of Dynamic Network Surgery")
+def test_the_network_of_dynamic_network_surgery_is_what_its_authors_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "lenet5.safetensors"
+    path.write_bytes(gzip.decompress(DNS.read_bytes()))
+    as_trained = ["model.conv_relu=false", "dataset.normalise=by_256", "machine=cpu", f"data_dir={tmp_path}"]
+    assert verify.main([str(path), "--experiment", "lenet5_mnist", *as_trained]) == 0
+    out = capsys.readouterr().out
+    assert "3,993 of 431,080 weights are left: sparsity 99.07 %" in out
+    accuracy = float(out.split("test examples of mnist: ")[1].split()[0])
+    assert abs(accuracy - 99.09) < 0.025  # by two images: another processor may round otherwise
+
+
+def test_a_row_of_the_papers_table_is_recorded_for_the_page(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.safetensors"
+    save_sparse(path, load_sparse(run.directory / run.networks[0].file))
+    arguments = [str(path), *TINY, "--experiment", "lenet5_mnist", "--row", "DNS", "--results", str(tmp_path)]
+    assert verify.main(arguments) == 0
+    (record,) = load_rescored(tmp_path, "lenet5_mnist")
+    row = run.summary.rows[0]
+    assert (record.row, record.num_test) == ("DNS", 20)
+    assert record.test == pytest.approx(row.test)
+    assert record.sparsity == pytest.approx(row.sparsity)
+    assert record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_rescored(tmp_path, "lenet5_fashion_mnist") == []

@@ -1,0 +1,165 @@
+"""Offline runs reach W&B: as they are where the file is whole, else replayed from the record."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from scripts import sync as script
+from sparsity import provenance
+from sparsity.settings import TrackingSettings
+from sparsity.tracking import sync
+from tests import tiny_runs
+from tests.tracking import wandb_file
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder with one run and its offline file."""
+    results = tmp_path_factory.mktemp("offline")
+    tiny_runs.tiny_run(results, tracking=TrackingSettings(mode="offline"))
+    wandb_file.wait_until_written(only(results)[1])
+    return results
+
+
+@pytest.fixture
+def results(finished: Path, tmp_path: Path) -> Path:
+    shutil.copytree(finished, tmp_path / "results")
+    return tmp_path / "results"
+
+
+def only(results: Path) -> tuple[Path, Path]:
+    """The run's directory and its offline file."""
+    (path,) = results.glob("runs/*/*/seed*/wandb/offline-run-*/*.wandb")
+    return path.parents[2], path
+
+
+def damage(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+
+
+def fake_wandb(monkeypatch: pytest.MonkeyPatch, status: int = 0) -> list[list[str]]:
+    calls: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> SimpleNamespace:
+        calls.append(command)
+        return SimpleNamespace(returncode=status, stderr="permission\ndenied", stdout="")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return calls
+
+
+def test_a_file_that_wandb_has_written_is_whole(results: Path) -> None:
+    assert sync.is_whole(only(results)[1])
+
+
+def test_a_changed_byte_and_a_missing_end_are_damage(results: Path) -> None:
+    _, path = only(results)
+    content = path.read_bytes()
+    damage(path)
+    assert not sync.is_whole(path)
+    path.write_bytes(content[:-3])
+    assert not sync.is_whole(path)
+    path.write_bytes(b"")
+    assert not sync.is_whole(path)
+
+
+def test_a_whole_file_is_sent_as_it_is(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory, path = only(results)
+    calls = fake_wandb(monkeypatch)
+    assert sync.send(directory) == "sent"
+    assert calls[0][1:] == ["-m", "wandb", "sync", str(path.parent)]
+
+
+def test_a_refusal_is_wandbs_own_word_in_one_line(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_wandb(monkeypatch, status=1)
+    with pytest.raises(ValueError, match=r"W&B did not take .*: permission denied"):
+        sync.send(only(results)[0])
+
+
+def test_a_damaged_file_is_replaced_by_a_replay_of_the_record(results: Path) -> None:
+    directory, path = only(results)
+    before = wandb_file.history(path)
+    damage(path)
+    assert sync.send(directory, mode="offline") == "replayed from metrics.jsonl"
+    (new,) = set(directory.glob("wandb/offline-run-*/*.wandb")) - {path}
+    wandb_file.wait_until_written(new)
+
+    def evaluations(rows: list[dict[str, object]]) -> list[tuple[object, ...]]:
+        found = [row for row in rows if "prune/done" in row]
+        return [(row["global_step"], row["val/accuracy"], row["sparsity/total"]) for row in found]
+
+    assert evaluations(wandb_file.history(new)) == evaluations(before)
+    assert wandb_file.summary(new)["paper/metric"] == 99.0
+    assert wandb_file.exit_code(new) == 0
+
+
+def test_a_run_that_was_resumed_is_replayed_because_its_files_overlap(
+    results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory, path = only(results)
+    shutil.copytree(path.parent, path.parent.with_name("offline-run-20990101_000000-again"))
+    replayed: list[Path] = []
+    monkeypatch.setattr(sync, "replay", lambda run, mode: replayed.append(run))
+    assert sync.send(directory) == "replayed from metrics.jsonl"
+    assert replayed == [directory]
+
+
+def test_what_was_sent_or_replayed_is_not_sent_again(results: Path) -> None:
+    directory, path = only(results)
+    assert sync.unsent(results) == [directory]
+    synced = path.with_name(f"{path.name}.synced")
+    synced.touch()
+    assert sync.unsent(results) == []
+    synced.unlink()
+    (directory / "wandb" / sync.REPLAYED).touch()
+    assert sync.unsent(results) == []
+
+
+def test_a_run_under_way_is_left_alone(results: Path) -> None:
+    directory, _ = only(results)
+    (directory / "summary.json").unlink()
+    with provenance.locked(directory, wait=False):
+        assert sync.unsent(results) == []
+
+
+def test_a_last_line_that_was_cut_off_is_left_out_of_a_replay(results: Path) -> None:
+    directory, path = only(results)
+    damage(path)
+    with (directory / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "eval')
+    assert sync.send(directory, mode="offline") == "replayed from metrics.jsonl"
+
+
+def test_without_offline_runs_there_is_nothing_to_send(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["--results", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.startswith("Nothing to send")
+
+
+def test_a_results_folder_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert script.main(["--results", str(tmp_path / "typo")]) == 1
+    sentence = f"error: There is no folder {tmp_path}/typo; name the results folder, by default the repository's.\n"
+    assert capsys.readouterr() == ("", sentence)
+
+
+def test_without_a_login_nothing_is_sent_and_the_status_says_so(
+    results: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert script.main(["--results", str(results)]) == 1
+    assert "no W&B login is there" in caplog.text
+
+
+def test_a_run_that_cannot_be_sent_stops_no_other(
+    results: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory, _ = only(results)
+    shutil.copytree(directory, directory.with_name("seed9"))
+    shutil.copytree(directory, directory.with_name("seed9_backup"))
+    monkeypatch.setenv("WANDB_API_KEY", "x" * 40)
+    calls = fake_wandb(monkeypatch, status=1)
+    assert script.main(["--results", str(results)]) == 1
+    assert len(calls) == len(capsys.readouterr().err.splitlines()) == 2
