@@ -135,6 +135,7 @@ def settled(cfg: DictConfig, words: Sequence[str] = ()) -> Settings:
     assert isinstance(tree, dict)
     tree.pop("hydra", None)
     _check_shapes(tree)
+    _check_scale(tree)
     _keep_choices(tree, words)
     if "start_from" in tree.get("finetune", {}):
         raise ValueError(_unknown_key("finetune.start_from"))  # the dataclass's word, which nobody may type
@@ -327,6 +328,16 @@ def _check_shapes(tree: dict[Any, Any]) -> None:
         value = node.get(name, default)
         if isinstance(default, list) and not isinstance(value, list):
             raise ValueError(f"{spelling(path)}={value} must be a list: write {spelling(path)}=[{value}].")
+
+
+def _check_scale(tree: dict[Any, Any]) -> None:
+    """Refuse an experiment without numbers for the smoke scale, which leaves its length open: it would run whole."""
+    if tree.get("regularise", {}).get("num_epochs", 0) is None:
+        experiment, scale = tree.get("experiment"), tree.get("scale")
+        raise ValueError(
+            f"experiment={experiment} has no numbers for scale={scale}: write {scale}/{experiment}.yaml beside those "
+            "in conf/specializing/scale, or give regularise.num_epochs and whatever else is to be small."
+        )
 
 
 def _unknown_key(key: str) -> str:

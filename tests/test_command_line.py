@@ -52,8 +52,8 @@ TARGET = "model._target_=tests.tiny_runs.TinyNet"
         ),
         ("~pruner", "~pruner would take away pruner and leave the defaults of sparsity/settings.py without a word: "),
         (
-            "~scale/delta",
-            "~scale/delta would take away scale/delta without a word, and what takes its place depends on",
+            "~specializing/scale",
+            "~specializing/scale would take away specializing/scale without a word, and what takes its place",
         ),
         ("~dataset.source", "~dataset.source would take away dataset.source without a word, and what takes its place"),
         ("~task.num_beams", "~task.num_beams would take away task.num_beams without a word, and what takes its place"),

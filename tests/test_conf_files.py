@@ -140,9 +140,25 @@ def test_an_experiment_builds_its_network_and_its_data(experiment: str, tmp_path
     assert loss.isfinite()
 
 
-def test_every_experiment_has_a_delta_at_every_scale() -> None:
-    for scale in SCALES:
-        assert options(f"scale/delta/{scale}") == EXPERIMENTS
+def test_every_file_that_specializes_is_of_an_option_and_an_experiment() -> None:
+    for path in (config.CONF / "specializing").glob("*/*/*.yaml"):
+        group, option, experiment = path.relative_to(config.CONF / "specializing").with_suffix("").parts
+        assert option in options(group) and experiment in EXPERIMENTS, path
+
+
+def test_every_experiment_has_its_own_numbers_for_the_smoke_run() -> None:
+    assert options("specializing/scale/smoke") == EXPERIMENTS
+
+
+def test_an_experiment_of_ones_own_runs_at_the_smoke_scale_only_with_numbers_for_it(tmp_path: Path) -> None:
+    (tmp_path / "experiment").mkdir()
+    content = (config.CONF / "experiment" / "lenet5_mnist.yaml").read_text()
+    (tmp_path / "experiment" / "mine.yaml").write_text(content.replace("experiment: lenet5_mnist", "experiment: mine"))
+    words = [f"hydra.searchpath=[file://{tmp_path}]", "experiment=mine"]
+    with pytest.raises(ValueError, match="experiment=mine has no numbers for scale=smoke: "):
+        config.compose([*words, "scale=smoke"])
+    assert config.compose([*words, "scale=smoke", "regularise.num_epochs=1"]).dataset["source"] == "embedded"
+    assert config.compose([*words, "scale=rehearsal"]).regularise.max_steps == 200
 
 
 def test_every_experiment_opens_with_row_command_time_and_expectation() -> None:
