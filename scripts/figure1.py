@@ -14,8 +14,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sparsity.files import run_script
-from sparsity.provenance import write_text
+from sparsity.files import run_script, write_text
 
 TARGET = Path(__file__).resolve().parents[1] / "results" / "paper" / "transformer_wmt14_curves.csv"
 DECIMALS = 4

@@ -4,7 +4,7 @@ import logging
 import sys
 from pathlib import Path
 
-from sparsity import config, provenance, sweeps
+from sparsity import config, files, provenance, sweeps
 from sparsity.report.records import load_summary
 from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
@@ -19,7 +19,7 @@ def main(settings: Settings) -> float:
     if config.is_multirun() or settings.sweep_name != sweeps.UNNAMED:
         sweeps.register(settings)
     if settings.force:
-        provenance.clear(directory)
+        files.clear(directory)
     if provenance.is_done(directory):
         print("already done; force=true runs it again")
         return objective(settings, directory)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsity import config, provenance
-from sparsity.files import check_folder, run_script, sha256
+from sparsity.files import check_folder, run_script, sha256, write_json
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.records import Run
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
             record = of_file(given.file, given.experiment, given.overrides)
             if given.row:
                 place = given.results / FOLDER / f"{record['experiment']}-{given.row}.json"
-                provenance.write_json(place, {"row": given.row, **record})
+                write_json(place, {"row": given.row, **record})
                 print(f"recorded in {place}")
             return 0
         check_folder(given.results, "the results folder of a checkout")

@@ -1,17 +1,31 @@
-"""What does everybody who reads or writes files agree on? Names that are no data, a writer's own name, refusals."""
+"""Files that are written whole or not at all, folders that one process holds, and what the system refuses, said once.
+
+The standard library only; whoever reads or writes files agrees on what stands here.
+"""
 
 import errno
+import fcntl
 import hashlib
+import json
+import logging
 import os
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDY = "free some space and run the same command again"
 TEMPORARY = ".tmp"
+_LOCK = "lock"
+
+logger = logging.getLogger(__name__)
+
+
+class BusyError(ValueError):
+    """Another process holds the run directory."""
 
 
 def visible(paths: Iterable[Path], root: Path) -> list[Path]:
@@ -67,10 +81,73 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             written.unlink()
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=1) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a file whole or not at all, whoever else writes it at the same time."""
+    with replaced(path) as file:
+        file.write(content.encode())
+
+
 def remove_temporaries(directory: Path) -> None:
     """Remove what killed writers left in a directory that this process has for itself, and below it."""
     for path in directory.rglob(f".*{TEMPORARY}"):
         path.unlink(missing_ok=True)
+
+
+def clear(directory: Path) -> None:
+    """Remove all that an earlier run left in its directory.
+
+    Raises:
+        BusyError: if a process runs there.
+    """
+    if not directory.exists():
+        return
+    with locked(directory, wait=False):
+        for entry in directory.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != _LOCK:  # who removes a lock file lets a second process in
+                entry.unlink()
+
+
+@contextmanager
+def locked(directory: Path, wait: bool) -> Iterator[None]:
+    """Hold a directory for this process alone; the lock goes with the process, however it ends.
+
+    Raises:
+        BusyError: if another process holds it and `wait` is False.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / _LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            busy = f"Process {file.read().strip() or 'unknown'} is already running in {directory}"
+            if not wait:
+                raise BusyError(f"{busy}; wait for it, or change a setting or the seed.") from None
+            logger.info("%s; waiting for it.", busy)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a process holds a directory; asked without a trace, as the directory may be an archive."""
+    try:
+        with (directory / _LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except FileNotFoundError:
+        return False
+    return False
 
 
 def refusal(error: OSError, remedy: str = REMEDY) -> str:

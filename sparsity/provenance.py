@@ -1,4 +1,4 @@
-"""Which run is this, and what made it? Fingerprints, run directories, manifests and locks; free of torch.
+"""Which run is this, and what made it? Fingerprints, run directories and manifests; free of torch.
 
 A run's identity is its scientific settings, with the content of the file it starts from, and its seed. Device, workers,
 tracking and paths stay out of it, and so does every setting or argument that has its default value: a new one leaves
@@ -6,31 +6,26 @@ old fingerprints unchanged. What was moved or renamed since runs were finished i
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import importlib.metadata
 import json
-import logging
 import os
 import platform
 import re
 import shlex
-import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sparsity.files import replaced, sha256, visible
+from sparsity.files import is_held, sha256, visible
 from sparsity.history import as_hashed
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
 COMMIT_VARIABLE = "SPARSITY_COMMIT"
-_LOCK = "lock"
 _SEED_FOLDER = re.compile("seed(0|[1-9][0-9]*)")
 _NEVER_IDENTITY = (
     *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
@@ -39,12 +34,6 @@ _NEVER_IDENTITY = (
 _OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
 _PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
-
-logger = logging.getLogger(__name__)
-
-
-class BusyError(ValueError):
-    """Another process holds the run directory."""
 
 
 def fingerprint(settings: Settings) -> str:
@@ -110,7 +99,7 @@ def state_of(directory: Path) -> tuple[str, str]:
         return "done", ""
     if not manifest:
         return "missing", ""
-    if _is_held(directory):
+    if is_held(directory):
         return "running", ""
     if manifest.get("status") == "failed":
         return "failed", str(manifest.get("reason", ""))
@@ -120,69 +109,6 @@ def state_of(directory: Path) -> tuple[str, str]:
 def is_done(directory: Path) -> bool:
     """Whether the run in `directory` has finished and left its summary."""
     return read_manifest(directory).get("status") == "done" and (directory / "summary.json").is_file()
-
-
-def write_json(path: Path, content: Any) -> None:
-    """Write JSON whole or not at all."""
-    write_text(path, json.dumps(content, indent=1) + "\n")
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a file whole or not at all, whoever else writes it at the same time."""
-    with replaced(path) as file:
-        file.write(content.encode())
-
-
-def clear(directory: Path) -> None:
-    """Remove all that an earlier run left in its directory.
-
-    Raises:
-        BusyError: if a process runs there.
-    """
-    if not directory.exists():
-        return
-    with locked(directory, wait=False):
-        for entry in directory.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != _LOCK:  # who removes a lock file lets a second process in
-                entry.unlink()
-
-
-@contextlib.contextmanager
-def locked(directory: Path, wait: bool) -> Iterator[None]:
-    """Hold a directory for this process alone; the lock goes with the process, however it ends.
-
-    Raises:
-        BusyError: if another process holds it and `wait` is False.
-    """
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / _LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            busy = f"Process {file.read().strip() or 'unknown'} is already running in {directory}"
-            if not wait:
-                raise BusyError(f"{busy}; wait for it, or change a setting or the seed.") from None
-            logger.info("%s; waiting for it.", busy)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-        yield
-
-
-def _is_held(directory: Path) -> bool:
-    """Whether a process holds a directory; asked without a trace, as the directory may be an archive."""
-    try:
-        with (directory / _LOCK).open() as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except FileNotFoundError:
-        return False
-    return False
 
 
 def origin() -> dict[str, Any]:
@@ -202,15 +128,6 @@ def origin() -> dict[str, Any]:
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def cpu_name() -> str:
-    """The processor's name, for the record."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
 
 
 def _runs(settings: Settings) -> Path:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity import provenance
-from sparsity.files import visible
+from sparsity.files import visible, write_json
 from sparsity.settings import Settings
 
 UNNAMED = "unnamed"
@@ -43,14 +43,14 @@ def register(settings: Settings) -> None:
     directory, results = provenance.run_directory(settings), Path(settings.results_dir)
     place = directory.relative_to(results / "runs")
     entry = folder(results, settings.sweep_name) / f"{'--'.join(place.parts)}.json"
-    provenance.write_json(entry, {"directory": place.as_posix()})
+    write_json(entry, {"directory": place.as_posix()})
 
 
 def refuse(results: Path, name: str, job: Refused) -> None:
     """Keep what has become of a job that left no run."""
     place = job.directory and job.directory.relative_to(results / "runs").as_posix()
     entry = folder(results, name) / f"{_REFUSED}{hashlib.sha256(job.words.encode()).hexdigest()[:10]}.json"
-    provenance.write_json(entry, {"words": job.words, "reason": job.reason, "directory": place})
+    write_json(entry, {"words": job.words, "reason": job.reason, "directory": place})
 
 
 def forget_refused(results: Path, name: str) -> None:

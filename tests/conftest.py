@@ -6,8 +6,10 @@ What stands in it is how `make test-portable` tries other processors and numbers
 
 import os
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,3 +66,22 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> "TinyRun":
     from tests import tiny_runs  # imports torch, which many tests do without
 
     return tiny_runs.tiny_run(tmp_path_factory.mktemp("tiny"))
+
+
+HOLD = """
+import sys, pathlib
+from sparsity import files
+with files.locked(pathlib.Path(sys.argv[1]), wait=False):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that holds the directory tmp_path / "run" until its input is closed."""
+    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        yield process
+        process.kill()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scripts import campaign
-from sparsity import provenance
+from sparsity.files import write_json
 from tests.tiny_runs import TINY_OVERRIDES
 
 RUN = "runs/lenet5_mnist/smoke-relevance-0123456789/seed0"
@@ -22,7 +22,7 @@ def leave(directory: Path, files: dict[str, int], status: str = "running") -> No
         path = directory / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(os.urandom(size))
-    provenance.write_json(directory / "manifest.json", {"status": status})
+    write_json(directory / "manifest.json", {"status": status})
 
 
 def brought_home(tmp_path: Path, part_bytes: int = 1 << 20, total_bytes: int = 1 << 20) -> set[str]:

@@ -14,6 +14,7 @@ import torch
 
 from scripts import train
 from sparsity import config, provenance
+from sparsity.files import locked
 from tests.tiny_runs import TINY_OVERRIDES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -116,10 +117,10 @@ def test_a_full_disk_is_named_with_the_file_and_the_way_out(fails: Fails, small_
 def test_a_full_disk_is_what_is_reported_even_where_the_manifest_cannot_be_written_either(
     fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from sparsity.run import phase
+    from sparsity.run import phase, workspace
 
     def full(*arguments: object, **more: object) -> None:
-        monkeypatch.setattr(provenance, "write_json", full_manifest)
+        monkeypatch.setattr(workspace, "write_json", full_manifest)
         raise OSError(errno.ENOSPC, "No space left on device", "best.pt")
 
     def full_manifest(*arguments: object) -> None:
@@ -138,7 +139,7 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(fails: Fails) -> None:
 def test_a_second_process_in_the_same_run_directory_is_refused(fails: Fails, tmp_path: Path) -> None:
     settings = config.compose([*TINY_OVERRIDES, f"results_dir={tmp_path}/results"])
     directory = provenance.run_directory(settings)
-    with provenance.locked(directory, wait=False):
+    with locked(directory, wait=False):
         said = fails(*TINY_OVERRIDES, "force=true")
     assert said == (
         f"Process {os.getpid()} is already running in {directory}; wait for it, or change a setting or the seed."

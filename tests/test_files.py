@@ -1,16 +1,19 @@
-"""What is no data, whose temporary is whose, and what the system refuses."""
+"""What is no data, whose temporary is whose, who holds a folder, and what the system refuses."""
 
+import json
+import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sparsity import provenance
+from sparsity import files
 from sparsity.data.published.download import written_whole
-from sparsity.files import remove_temporaries, temporary, visible
+from sparsity.files import BusyError, locked, remove_temporaries, temporary, visible, write_json, write_text
 from sparsity.report.publish import write_atomically
 from sparsity.weights.checkpoints import save_checkpoint
 
@@ -30,7 +33,7 @@ def _through_download(path: Path) -> None:
 
 
 WRITERS: dict[str, Callable[[Path], None]] = {
-    "text": lambda path: provenance.write_text(path, "written"),
+    "text": lambda path: write_text(path, "written"),
     "checkpoint": lambda path: save_checkpoint(path, {"weights": 1}),
     "download": _through_download,
     "page": lambda path: write_atomically(path, b"written"),
@@ -76,7 +79,7 @@ def test_a_text_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, mon
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*/file\.json"):
-        provenance.write_text(tmp_path / "file.json", "written")
+        write_text(tmp_path / "file.json", "written")
     assert not list(tmp_path.iterdir())
 
 
@@ -111,3 +114,57 @@ def test_a_reader_who_goes_away_is_told_nothing() -> None:
 def test_every_script_says_what_the_system_refuses_in_one_sentence(script: Path) -> None:
     end = script.read_text().rstrip().splitlines()[-1].strip()
     assert end in ("run_script(main)", "config.command(main, conclude)") or script.stem == "__init__"
+
+
+def test_a_second_process_is_refused_with_the_name_of_the_first(
+    tmp_path: Path, holder: "subprocess.Popen[str]"
+) -> None:
+    with pytest.raises(BusyError) as caught, locked(tmp_path / "run", wait=False):
+        pass
+    assert str(caught.value) == (
+        f"Process {holder.pid} is already running in {tmp_path / 'run'}; wait for it, or change a setting or the seed."
+    )
+
+
+def test_what_a_process_works_on_cannot_be_cleared_away(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+    (tmp_path / "run" / "metrics.jsonl").write_text("precious")
+    with pytest.raises(BusyError):
+        files.clear(tmp_path / "run")
+    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "precious"
+
+
+def test_a_lock_goes_with_its_process_however_it_ends(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
+    holder.kill()
+    holder.wait()
+    with locked(tmp_path / "run", wait=False):
+        pass
+
+
+def test_who_waits_for_a_lock_says_so_and_gets_it(
+    tmp_path: Path, holder: "subprocess.Popen[str]", caplog: pytest.LogCaptureFixture
+) -> None:
+    threading.Timer(0.2, holder.kill).start()
+    with caplog.at_level(logging.INFO), locked(tmp_path / "run", wait=True):
+        pass
+    assert caplog.messages == [f"Process {holder.pid} is already running in {tmp_path / 'run'}; waiting for it."]
+
+
+def test_clearing_leaves_the_lock_alone(tmp_path: Path) -> None:
+    with locked(tmp_path, wait=False):
+        pass
+    (tmp_path / "summary.json").touch()
+    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
+    files.clear(tmp_path)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["lock"]
+
+
+def test_there_may_be_nothing_to_clear(tmp_path: Path) -> None:
+    files.clear(tmp_path / "never")
+    assert not (tmp_path / "never").exists()
+
+
+def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    write_json(tmp_path / "summary.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "summary.json", {"a": object()})
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": 1}

@@ -2,12 +2,9 @@
 
 import hashlib
 import json
-import logging
 import shlex
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,8 @@ from typing import Any
 import pytest
 
 from sparsity import config, provenance
-from sparsity.provenance import BusyError, baseline_fingerprint, fingerprint
+from sparsity.files import write_json
+from sparsity.provenance import baseline_fingerprint, fingerprint
 from sparsity.settings import (
     BaselineSettings,
     GateSettings,
@@ -55,7 +53,7 @@ def test_what_is_not_science_stays_out_of_the_fingerprint(changes: dict[str, Any
 
 @pytest.mark.parametrize("lock", [None, "another's"])
 def test_asking_how_a_run_stands_leaves_no_trace_as_in_a_read_only_archive(tmp_path: Path, lock: str | None) -> None:
-    provenance.write_json(tmp_path / "manifest.json", {"status": "failed", "reason": "no space"})
+    write_json(tmp_path / "manifest.json", {"status": "failed", "reason": "no space"})
     if lock is not None:
         (tmp_path / "lock").write_text(lock)
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
@@ -185,72 +183,6 @@ def test_the_seeds_of_runs_are_found_by_their_numbers_alone_and_copies_are_none(
     assert [path.name for path in provenance.seed_folders(tmp_path, "tiny")] == ["seed0", "seed12"]
 
 
-HOLD = """
-import sys, pathlib
-from sparsity import provenance
-with provenance.locked(pathlib.Path(sys.argv[1]), wait=False):
-    print("held", flush=True)
-    sys.stdin.read()
-"""
-
-
-@pytest.fixture
-def holder(tmp_path: Path) -> Iterator["subprocess.Popen[str]"]:
-    """Another process that holds the directory tmp_path / "run" until its input is closed."""
-    command = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdout.readline() == "held\n"
-        yield process
-        process.kill()
-
-
-def test_a_second_process_is_refused_with_the_name_of_the_first(
-    tmp_path: Path, holder: "subprocess.Popen[str]"
-) -> None:
-    with pytest.raises(BusyError) as caught, provenance.locked(tmp_path / "run", wait=False):
-        pass
-    assert str(caught.value) == (
-        f"Process {holder.pid} is already running in {tmp_path / 'run'}; wait for it, or change a setting or the seed."
-    )
-
-
-def test_what_a_process_works_on_cannot_be_cleared_away(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
-    (tmp_path / "run" / "metrics.jsonl").write_text("precious")
-    with pytest.raises(BusyError):
-        provenance.clear(tmp_path / "run")
-    assert (tmp_path / "run" / "metrics.jsonl").read_text() == "precious"
-
-
-def test_a_lock_goes_with_its_process_however_it_ends(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
-    holder.kill()
-    holder.wait()
-    with provenance.locked(tmp_path / "run", wait=False):
-        pass
-
-
-def test_who_waits_for_a_lock_says_so_and_gets_it(
-    tmp_path: Path, holder: "subprocess.Popen[str]", caplog: pytest.LogCaptureFixture
-) -> None:
-    threading.Timer(0.2, holder.kill).start()
-    with caplog.at_level(logging.INFO), provenance.locked(tmp_path / "run", wait=True):
-        pass
-    assert caplog.messages == [f"Process {holder.pid} is already running in {tmp_path / 'run'}; waiting for it."]
-
-
-def test_clearing_leaves_the_lock_alone(tmp_path: Path) -> None:
-    with provenance.locked(tmp_path, wait=False):
-        pass
-    (tmp_path / "summary.json").touch()
-    (tmp_path / "checkpoints" / "best").mkdir(parents=True)
-    provenance.clear(tmp_path)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["lock"]
-
-
-def test_there_may_be_nothing_to_clear(tmp_path: Path) -> None:
-    provenance.clear(tmp_path / "never")
-    assert not (tmp_path / "never").exists()
-
-
 def leave(directory: Path, manifest: str, has_summary: bool) -> Path:
     (directory / "manifest.json").write_text(manifest)
     if has_summary:
@@ -290,13 +222,6 @@ def test_the_state_of_a_run_is_read_from_its_directory(tmp_path: Path, manifest:
 
 def test_a_run_whose_process_lives_is_running(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:
     assert provenance.state_of(leave(tmp_path / "run", '{"status": "running"}', False)) == ("running", "")
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    provenance.write_json(tmp_path / "summary.json", {"a": 1})
-    with pytest.raises(TypeError):
-        provenance.write_json(tmp_path / "summary.json", {"a": object()})
-    assert json.loads((tmp_path / "summary.json").read_text()) == {"a": 1}
 
 
 @pytest.fixture

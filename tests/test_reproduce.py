@@ -11,6 +11,7 @@ import pytest
 
 from scripts import reproduce
 from sparsity import config, provenance
+from sparsity.files import locked, write_json
 from sparsity.hardware import driver
 from sparsity.run.plan import checkpoint_bytes
 
@@ -33,7 +34,7 @@ def test_the_disk_that_a_plan_asks_for_is_what_a_run_took():
 
 
 def leave_manifest(directory: Path, **entries: str) -> None:
-    provenance.write_json(directory / "manifest.json", entries)
+    write_json(directory / "manifest.json", entries)
 
 
 def calls_to_train(monkeypatch: pytest.MonkeyPatch, status: Callable[[list[str]], int]) -> list[list[str]]:
@@ -71,7 +72,7 @@ def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.Capt
     )
     for scale, total, said in cases:
         summary = {"scale": scale, "cost": cost, "rows": [{"total": total}]}
-        provenance.write_json(provenance.run_directory(settings) / "summary.json", summary)
+        write_json(provenance.run_directory(settings) / "summary.json", summary)
         reproduce.plan([reproduce.Job((), settings)])
         assert said in capsys.readouterr().out
 
@@ -102,7 +103,7 @@ def test_status_says_how_a_run_stands(manifest: dict[str, str], said: str, capsy
 
 def test_status_knows_a_run_under_way(capsys: pytest.CaptureFixture[str]):
     leave_manifest(directory_of(), status="running")
-    with provenance.locked(directory_of(), wait=False):
+    with locked(directory_of(), wait=False):
         reproduce.main(["status", "--scale", "smoke", *ONE])
     assert capsys.readouterr().out.rstrip().endswith("running")
 

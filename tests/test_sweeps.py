@@ -15,6 +15,7 @@ import yaml
 
 from scripts import train
 from sparsity import config, provenance, sweeps
+from sparsity.files import write_json
 from sparsity.report.sweep import render_sweep
 from sparsity.run import pipeline
 from sparsity.settings import BaselineSettings, Settings, leaves
@@ -31,9 +32,9 @@ def settings_of(tmp_path: Path, **changes: Any) -> Settings:
 def add_run(results: Path, status: str = "done", **changes: Any) -> Path:
     """A run of the sweep `mine` with the summary of fake_results.py, and its manifest."""
     directory = write_run(results / "runs", summary(**changes))
-    provenance.write_json(directory / "manifest.json", {"status": status, "reason": "ValueError: no space"})
+    write_json(directory / "manifest.json", {"status": status, "reason": "ValueError: no space"})
     place = directory.relative_to(results / "runs")
-    provenance.write_json(sweeps.folder(results, "mine") / f"{place.as_posix().replace('/', '--')}.json",
+    write_json(sweeps.folder(results, "mine") / f"{place.as_posix().replace('/', '--')}.json",
                           {"directory": place.as_posix()})  # fmt: skip
     return directory
 
@@ -193,7 +194,7 @@ def test_a_job_that_fails_before_its_run_says_so_stands_in_the_table_once_and_un
     table = sweep(tmp_path, monkeypatch, refusing, "seed=3")
     assert table.splitlines() == ["sweep mine: 1 runs", "failed: seed=3: There is no GPU."]
     (directory,) = sweeps.members(tmp_path, "mine")
-    provenance.write_json(directory / "manifest.json", {"status": "failed", "reason": "no space"})
+    write_json(directory / "manifest.json", {"status": "failed", "reason": "no space"})
     assert render_sweep(tmp_path, "mine").splitlines()[1:] == [
         f"failed: {directory.relative_to(tmp_path / 'runs')}: no space"
     ]

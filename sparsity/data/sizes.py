@@ -15,7 +15,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from sparsity.provenance import locked, write_json
+from sparsity.files import locked, write_json
 
 PROTOCOLS = ("sound", "authors")
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from sparsity.provenance import write_json
+from sparsity.files import write_json
 from sparsity.settings import Settings
 
 MOST_SECONDS = 900.0  # a check that hangs has failed

@@ -1,16 +1,17 @@
 """Where does it run? The device, the threads and the random state: the only place where torch is set globally."""
 
-import contextlib
 import ctypes
 import functools
 import hashlib
 import logging
 import os
+import platform
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sparsity.hardware import driver
-from sparsity.provenance import cpu_name
 from sparsity.settings import MachineSettings
 
 if TYPE_CHECKING:
@@ -108,13 +109,13 @@ def _keep_freed_memory() -> None:
 
     By default glibc gives large blocks back at once, and the system maps and zeroes 4,000 pages anew in each step.
     """
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
         mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
 
 
-@contextlib.contextmanager
+@contextmanager
 def free_kernels() -> Iterator[None]:
     """Run a block without the demand for deterministic kernels, which other people's code is not held to."""
     import torch
@@ -140,6 +141,15 @@ def can_compile(device_type: str) -> bool:
     return True
 
 
+def cpu_name() -> str:
+    """The processor's name, for the record."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
 def describe(device: "torch.device", precision: str = "fp32") -> str:
     """The device in words, for the record; precision is named where it is not fp32."""
     import torch
@@ -150,7 +160,7 @@ def describe(device: "torch.device", precision: str = "fp32") -> str:
     return f"cpu: {cpu_name()}, {torch.get_num_threads()} threads{rounded}"
 
 
-@contextlib.contextmanager
+@contextmanager
 def seeded(seed: int, purpose: str, device: "torch.device") -> Iterator[None]:
     """Run a block (initialisation, say) under its own random state, derived from the seed and its purpose.
 

@@ -10,8 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sparsity import provenance
-from sparsity.files import sha256
+from sparsity.files import sha256, write_json
 from sparsity.report.records import CARD, NETWORKS
 from sparsity.weights.checkpoints import load_checkpoint
 from sparsity.weights.export import load_sparse, save_sparse
@@ -37,7 +36,7 @@ def leave_networks(directory: Path, summary: Mapping[str, Any], build_model: Cal
         path = directory / NETWORKS / f"{row['start']}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))
         entries.append({"start": row["start"]} | measured(path, [name for name, _ in model.named_parameters()]))
-    provenance.write_json(directory / CARD, {"schema": SCHEMA, "networks": entries})
+    write_json(directory / CARD, {"schema": SCHEMA, "networks": entries})
 
 
 def checkpoint_of(row: Mapping[str, Any]) -> str:

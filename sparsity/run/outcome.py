@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from sparsity import provenance
+from sparsity.files import write_json
 from sparsity.pruning.summary import sparsity
 from sparsity.run.gating import GatedPruning
 from sparsity.run.networks import leave_networks
@@ -90,7 +91,7 @@ def write_outcome(
     leave_networks(work.directory, summary, work.experiment.build_model)
     _write_layers(work.directory / "layers.csv", rows)
     _write_curve(work.directory, f"val/{work.settings.metric}")
-    provenance.write_json(work.directory / "summary.json", summary)
+    write_json(work.directory / "summary.json", summary)
     work.mirrors.write_summary(summary)
     work.mirrors.write_figures(lambda: _figures(work.directory))
     return summary

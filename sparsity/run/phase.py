@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from sparsity.provenance import write_text
+from sparsity.files import write_text
 from sparsity.pruning.pruners import Pruner
 from sparsity.pruning.summary import layer_sparsities
 from sparsity.tracking.writers import JsonlWriter, Mirrors

@@ -13,7 +13,7 @@ from typing import Any
 from sparsity import provenance
 from sparsity.data.published.checkpoints import PublishedCheckpoint, published_for, recognised
 from sparsity.data.published.download import fetch
-from sparsity.files import remove_temporaries
+from sparsity.files import locked, remove_temporaries
 from sparsity.pruning.schedules import Gate, Plateau, Trigger
 from sparsity.run.gating import GatedPruning
 from sparsity.run.outcome import Baseline, Row, write_outcome
@@ -79,7 +79,7 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
     settings = work.settings
     directory = provenance.baseline_directory(settings)
     with (
-        provenance.locked(directory, wait=True),
+        locked(directory, wait=True),
         JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
     ):
         remove_temporaries(directory)

@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from sparsity import provenance
-from sparsity.files import remove_temporaries
+from sparsity.files import locked, remove_temporaries, write_json, write_text
 from sparsity.hardware import gpu, machine
 from sparsity.pruning.pruners import Pruner
 from sparsity.pruning.regularizers import Pull
@@ -288,21 +288,21 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     """
     settings = experiment.settings
     directory, identity = provenance.run_directory(settings), provenance.identity(settings)
-    with provenance.locked(directory, wait=False):
+    with locked(directory, wait=False):
         remove_temporaries(directory)
         experiment, device = on_machine(experiment, _precision_before(settings, directory))
         settings = experiment.settings
         precision = settings.machine.precision
         origin = provenance.origin() | {"device": machine.describe(device, precision)}
         manifest = origin | {"precision": precision, "status": "running"}
-        provenance.write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
-        provenance.write_json(directory / "manifest.json", manifest)
+        write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
+        write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1
         try:
             if device.type == "cuda":
                 verdict = gpu.verdict(settings, directory, machine.describe(device))
                 manifest["selfcheck"] = verdict.describe()
-                provenance.write_json(directory / "manifest.json", manifest)
+                write_json(directory / "manifest.json", manifest)
                 experiment = _executable(experiment, verdict)
             data = experiment.load(device)
             for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
@@ -322,7 +322,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
             mirrors.finish(exit_code)
             # a disk that is full must not hide the error that says so
             with nullcontext() if exit_code == 0 else suppress(OSError):
-                provenance.write_json(directory / "manifest.json", manifest | ending | {"ended": provenance.now()})
+                write_json(directory / "manifest.json", manifest | ending | {"ended": provenance.now()})
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -193,7 +193,7 @@ def test_a_driver_that_does_not_start_is_not_taken_for_none(
 
 def test_torch_is_not_imported_where_the_driver_reports_no_gpu() -> None:
     code = (
-        "import sys; from sparsity import driver; driver.ask_driver = driver.Report; "
+        "import sys; from sparsity.hardware import driver; driver.ask_driver = driver.Report; "
         "assert driver.obstacle() == driver.ABSENT; sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from scripts import sync as script
-from sparsity import provenance
+from sparsity.files import locked
 from sparsity.settings import TrackingSettings
 from sparsity.tracking import sync
 from tests import tiny_runs
@@ -123,7 +123,7 @@ def test_what_was_sent_or_replayed_is_not_sent_again(results: Path) -> None:
 def test_a_run_under_way_is_left_alone(results: Path) -> None:
     directory, _ = only(results)
     (directory / "summary.json").unlink()
-    with provenance.locked(directory, wait=False):
+    with locked(directory, wait=False):
         assert sync.unsent(results) == []
 
 

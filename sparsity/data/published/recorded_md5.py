@@ -4,7 +4,7 @@ import json
 import logging
 from pathlib import Path
 
-from sparsity.provenance import locked, write_json
+from sparsity.files import locked, write_json
 
 RECORD = "recorded_md5.json"
 _log = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ from sparsity.data.texts.lines import Pair
 from sparsity.data.texts.seq2seq import TextSplit
 from sparsity.data.texts.token_arrays import TokenArrays, write
 from sparsity.data.texts.tokenizer import decoder, encode, train_tokenizer
-from sparsity.provenance import locked, write_json
+from sparsity.files import locked, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
