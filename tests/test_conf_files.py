@@ -1,6 +1,7 @@
 """Every file under conf/: it composes, it builds, and a pruner chooses kinds while an experiment sets numbers."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from sparsity import command_line, config, provenance
 from sparsity.run.plan import make_plan
 from sparsity.settings import Settings, leaves
 
+RESULTS = config.CONF.parent / "results"
 IMAGENET_TRAIN = 1_281_167
 
 
@@ -162,11 +164,26 @@ def test_an_experiment_of_ones_own_runs_at_the_smoke_scale_only_with_numbers_for
     assert config.compose([*words, "scale=rehearsal"]).regularise.max_steps == 200
 
 
-def test_every_experiment_opens_with_row_command_time_and_expectation() -> None:
-    for experiment in EXPERIMENTS:
-        lines = (config.CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
-        assert [line.split()[1] for line in lines[1:5]] == ["Paper:", "Command:", "Time:", "Expect:"]
-        assert f"experiment={experiment} " in lines[2]
+def opening(experiment: str) -> dict[str, str]:
+    """What the first lines of an experiment's file say, by their first word."""
+    lines = (config.CONF / "experiment" / f"{experiment}.yaml").read_text().splitlines()
+    return dict(line.removeprefix("# ").split(":", 1) for line in lines[1:6])
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_opens_with_its_command_and_the_hours_and_number_that_are_committed(experiment: str) -> None:
+    said = {word: text.strip() for word, text in opening(experiment).items()}
+    assert list(said) == ["Paper", "Command", "Hours", "Number", "Expect"]
+    command = said["Command"].removeprefix("python scripts/train.py ")
+    assert command == f"experiment={experiment} scale=paper"
+    run = provenance.run_directory(config.compose(command.split())).parent
+    measured = [json.loads(path.read_text()) for path in (RESULTS / experiment / run.name).glob("seed*/summary.json")]
+    hours = sorted(summary["provenance"]["wall_seconds"] / 3600 for summary in measured)
+    assert said["Hours"].startswith(f"{hours[0]:.1f} to {hours[-1]:.1f} on " if hours else "not measured")
+    (title,) = re.findall("^title: (.*)", (RESULTS / "paper" / f"{experiment}.yaml").read_text(), re.MULTILINE)
+    (row,) = re.findall(rf"^\| {title}, .*", (RESULTS.parent / "README.md").read_text(), re.MULTILINE)
+    ours = row.split(" | ")[2].strip()
+    assert said["Number"] == (f"{ours}, measured, n = {len(measured)}" if measured else "not measured")
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
