@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsity.settings import Settings, leaves, spelling
+from sparsity.settings import Settings, leaves
 
 KINDS = ("baseline", "protocol", "pruner", "machine", "tracking", "finetune")
 """Groups of conf/ whose options are kinds. What one says wins over every experiment and scale, if it is typed; of a
@@ -45,7 +45,7 @@ def check_deletions(words: Sequence[str], conf: Path) -> None:
 
 def _instead(key: str, conf: Path) -> str:
     """What would happen without a key, and what to type in its place."""
-    defaults = {spelling(path): value for path, value in leaves(Settings())}
+    defaults = dict(leaves(Settings()))
     options = sorted(path.stem for path in (conf / key).glob("*.yaml"))
     under = [path for path in defaults if path.startswith(f"{key}.")]
     if key in defaults and not isinstance(defaults[key], dict):

@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import fields
+from dataclasses import asdict, fields
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,10 +26,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
 
-from sparsity import command_line, provenance, sweeps
+from sparsity import command_line, history, provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.hardware.machine import has_cuda
-from sparsity.settings import PhaseSettings, Settings, as_tree, check, leaves, spelling
+from sparsity.settings import PhaseSettings, Settings, check, leaves
 
 if TYPE_CHECKING:
     from sparsity.run.workspace import Experiment
@@ -74,6 +74,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
             sys.exit(f"error: {one_sentence(error)}")
 
     register()
+    sys.argv[1:] = history.respelt(sys.argv[1:])
     try:
         command_line.check_deletions(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
@@ -100,6 +101,7 @@ def compose(overrides: list[str]) -> Settings:
         ValueError: if an override is wrong.
     """
     register()
+    overrides = history.respelt(overrides)
     command_line.check_deletions(overrides, CONF)
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
@@ -110,7 +112,7 @@ def compose(overrides: list[str]) -> Settings:
 
 def register() -> None:
     """Tell Hydra the schema and the resolvers; may be called again."""
-    ConfigStore.instance().store("schema", node=as_tree(Settings()))
+    ConfigStore.instance().store("schema", node=asdict(Settings()))
     OmegaConf.register_new_resolver("concrete_scale", concrete_scale, replace=True)
 
 
@@ -137,16 +139,12 @@ def settled(cfg: DictConfig, words: Sequence[str] = ()) -> Settings:
     _check_shapes(tree)
     _check_scale(tree)
     _keep_choices(tree, words)
-    if "start_from" in tree.get("finetune", {}):
-        raise ValueError(_unknown_key("finetune.start_from"))  # the dataclass's word, which nobody may type
-    if "from" in tree.get("finetune", {}):
-        tree["finetune"]["start_from"] = tree["finetune"].pop("from")
     try:
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), tree))
     except ConfigKeyError as error:
         raise ValueError(_unknown_key(str(error.full_key))) from error
     except ValidationError as error:
-        raise ValueError(f"{spelling(str(error.full_key))}: {str(error.msg).splitlines()[0]}.") from error
+        raise ValueError(f"{error.full_key}: {str(error.msg).splitlines()[0]}.") from error
     assert isinstance(settings, Settings)
     check(settings)
     return settings
@@ -163,7 +161,16 @@ def from_run(directory: Path) -> Settings:
         raise ValueError(f"There is no {path}; name a run directory, results/runs/EXPERIMENT/RUN/seedN.")
     tree = OmegaConf.load(path)
     assert isinstance(tree, DictConfig)
+    for once, today in history.SPELT.items():
+        if OmegaConf.select(tree, once) is not None:
+            OmegaConf.update(tree, today, _taken(tree, once))
     return settled(tree)
+
+
+def _taken(tree: DictConfig, path: str) -> Any:
+    """The value at a dotted path, which is no longer there then."""
+    group, _, key = path.rpartition(".")
+    return OmegaConf.select(tree, group).pop(key)
 
 
 def overrides() -> list[str]:
@@ -318,7 +325,7 @@ def _leaves_of(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
 def _check_shapes(tree: dict[Any, Any]) -> None:
     """Hold groups to be groups and lists to be lists, in words that OmegaConf does not find."""
     for path, default in leaves(Settings()):
-        *groups, name = spelling(path).split(".")
+        *groups, name = path.split(".")
         node: Any = tree
         for depth, group in enumerate(groups, 1):
             node = node.get(group, {})
@@ -327,7 +334,7 @@ def _check_shapes(tree: dict[Any, Any]) -> None:
                 raise ValueError(f"{where}={node} is not possible: {where} is a group of settings, see --cfg job.")
         value = node.get(name, default)
         if isinstance(default, list) and not isinstance(value, list):
-            raise ValueError(f"{spelling(path)}={value} must be a list: write {spelling(path)}=[{value}].")
+            raise ValueError(f"{path}={value} must be a list: write {path}=[{value}].")
 
 
 def _check_scale(tree: dict[Any, Any]) -> None:
@@ -344,7 +351,7 @@ def _unknown_key(key: str) -> str:
     """What is wrong with a key, and the nearest ones that exist."""
     import difflib
 
-    paths = [spelling(path).split(".") for path, _ in leaves(Settings())]
+    paths = [path.split(".") for path, _ in leaves(Settings())]
     known = dict.fromkeys(".".join(parts[:depth]) for parts in paths for depth in range(1, len(parts) + 1))
     parent = key.rpartition(".")[0]
     siblings = [path for path in known if path.rpartition(".")[0] == parent]

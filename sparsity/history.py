@@ -1,9 +1,10 @@
-"""What history hashed: today's settings in the words in which the fingerprints of finished runs were computed.
+"""What history hashed and spelt: today's settings in the words of the fingerprints, commands and records of old runs.
 
 Every table here is frozen. Who moves a constructor, renames a setting or shows an argument in a YAML file adds a line
 or an entry that leads back to the old word; none is ever changed or removed, so that a finished run stays found.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,6 +54,9 @@ CONSTRUCTORS = {
 }
 """Today's address -> what was hashed."""
 
+SPELT = {"finetune.from": "finetune.start_from"}
+"""A setting as commands and config.yaml spelt it -> its path today."""
+
 
 def as_hashed(value: Any) -> Any:
     """The value of a setting as its fingerprint knows it.
@@ -67,3 +71,13 @@ def as_hashed(value: Any) -> Any:
     differing = {key: of for key, of in value.items() if key not in defaults or of != defaults[key]}
     shown = {key: value.get(key, defaults.get(key)) for key in known.shown if key in value or key in defaults}
     return known.retired | differing | shown | {"_target_": known.address}
+
+
+def respelt(words: Iterable[str]) -> list[str]:
+    """A command line in today's words: that of a finished run works as it is printed."""
+    return [_respelt(*word.partition("=")) for word in words]
+
+
+def _respelt(key: str, equals: str, value: str) -> str:
+    path = key.lstrip("+~")
+    return f"{key.removesuffix(path)}{SPELT.get(path, path)}{equals}{value}"

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from sparsity.hardware import driver, gpu
 from sparsity.run.phase import Phase, load_network
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Experiment, Workspace, on_machine
-from sparsity.settings import Settings, as_tree
+from sparsity.settings import Settings
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.execution import NUM_EAGER_CALLS
 from sparsity.training.loop import NonFiniteLossError
@@ -265,7 +265,7 @@ def check_experiment(name: str) -> gpu.Verdict:
     """
     settings = config.compose([f"experiment={name}", "scale=paper", "machine=cuda", "tracking=none"])
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "config.yaml").write_text(yaml.safe_dump(as_tree(settings), sort_keys=False))
+        (Path(folder) / "config.yaml").write_text(yaml.safe_dump(asdict(settings), sort_keys=False))
         return gpu.examine(Path(folder), settings.machine.capture)
 
 

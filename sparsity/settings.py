@@ -5,7 +5,7 @@ A default stands here once; a YAML file holds only what differs from it.
 """
 
 import re
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 SCALES = ("paper", "rehearsal", "smoke")
@@ -113,7 +113,7 @@ class BaselineSettings(PhaseSettings):
 
 @dataclass
 class FinetuneSettings(PhaseSettings):
-    """The final phase without penalty. `start_from` is spelt `finetune.from` on the command line."""
+    """The final phase without penalty, one run of it from each state that `start_from` names."""
 
     start_from: list[str] = field(default_factory=lambda: list(STARTS))
 
@@ -328,10 +328,10 @@ def _check_custom(penalty: PenaltySettings) -> None:
 
 def _check_starts(starts: list[str]) -> None:
     if not starts:
-        raise ValueError(f"finetune.from=[] is empty; name at least one of {', '.join(STARTS)}.")
+        raise ValueError(f"finetune.start_from=[] is empty; name at least one of {', '.join(STARTS)}.")
     twice = [start for start in starts if starts.count(start) > 1]
     if twice:
-        raise ValueError(f"finetune.from=[{','.join(starts)}] names {twice[0]} twice; name each start once.")
+        raise ValueError(f"finetune.start_from=[{','.join(starts)}] names {twice[0]} twice; name each start once.")
 
 
 def leaves(node: Any, prefix: str = "") -> list[tuple[str, Any]]:
@@ -351,7 +351,7 @@ def _check_choice(path: str, value: Any) -> None:
     allowed = _rule(CHOICES, path)
     for word in value if isinstance(value, list) else [value]:
         if allowed and word not in allowed:
-            raise ValueError(f"{spelling(path)}={word} is unknown; choose one of {', '.join(allowed)}.")
+            raise ValueError(f"{path}={word} is unknown; choose one of {', '.join(allowed)}.")
 
 
 def _check_range(path: str, value: Any) -> None:
@@ -360,21 +360,9 @@ def _check_range(path: str, value: Any) -> None:
         return
     if (low is not None and not value >= low) or (high is not None and not value <= high):
         allowed = f"at least {low:g}" if high is None else f"between {low:g} and {high:g}"
-        raise ValueError(f"{spelling(path)}={value:g} is out of range; it must be {allowed}.")
-
-
-def as_tree(settings: Settings) -> dict[str, Any]:
-    """The settings as nested dictionaries, spelt as a user types them."""
-    tree = asdict(settings)
-    tree["finetune"]["from"] = tree["finetune"].pop("start_from")  # `from` is a keyword of Python
-    return tree
+        raise ValueError(f"{path}={value:g} is out of range; it must be {allowed}.")
 
 
 def leaf_name(node: dict[str, Any]) -> str:
     """The last word of a `_target_`: which network, which data set."""
     return str(node["_target_"]).rpartition(".")[2]
-
-
-def spelling(path: str) -> str:
-    """The setting's name as a user types it."""
-    return path.replace("finetune.start_from", "finetune.from")

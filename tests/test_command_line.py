@@ -24,8 +24,8 @@ TARGET = "model._target_=tests.tiny_runs.TinyNet"
             "write gate.target_sparsity=null if that is meant.",
         ),
         (
-            "~finetune.from",
-            "~finetune.from would take away finetune.from and leave its default [paper_sparsity,last] wit",
+            "~finetune.start_from",
+            "~finetune.start_from would take away finetune.start_from and leave its default [paper_sparsity,last] wit",
         ),
         (
             "~gate",

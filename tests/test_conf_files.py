@@ -217,5 +217,5 @@ def test_vgg16_reaches_the_papers_sparsity_at_our_interval_but_not_at_the_printe
 
 def test_the_better_final_phase_is_the_one_that_was_measured() -> None:
     stopped = ["experiment=lenet5_fashion_mnist", "scale=paper", "gate.stop_at_sparsity=0.9766"]
-    chosen = config.compose([*stopped, "finetune.from=[paper_sparsity]", "finetune=constant_1e-4"])
+    chosen = config.compose([*stopped, "finetune.start_from=[paper_sparsity]", "finetune=constant_1e-4"])
     assert provenance.fingerprint(chosen) == "b6d62915dc"

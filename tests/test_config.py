@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -49,12 +50,19 @@ def test_groups_and_keys_are_overridden_without_plus_and_at() -> None:
     assert settings.experiment == "lenet5_mnist"
 
 
-def test_the_start_of_the_final_phase_is_spelt_from() -> None:
-    assert config.compose(["finetune.from=[last]"]).finetune.start_from == ["last"]
+@pytest.mark.parametrize("word", ["finetune.from=[last]", "++finetune.from=[last]"])
+def test_the_command_of_an_old_run_works_in_the_words_that_it_had(word: str) -> None:
+    assert config.compose([word]) == config.compose(["finetune.start_from=[last]"])
+
+
+def test_the_record_of_an_old_run_is_read_in_the_words_that_it_had(tmp_path: Path, tree: DictConfig) -> None:
+    tree.finetune["from"] = [tree.finetune.pop("start_from")[1]]
+    OmegaConf.save(tree, tmp_path / "config.yaml", resolve=True)
+    assert config.from_run(tmp_path) == config.compose(["scale=smoke", "finetune.start_from=[last]"])
 
 
 def test_a_key_that_is_left_out_has_its_default(tree: DictConfig) -> None:
-    del tree["finetune"]["from"]
+    del tree["finetune"]["start_from"]
     assert config.settled(tree).finetune.start_from == ["paper_sparsity", "last"]
 
 
@@ -82,7 +90,6 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.pr
         ("pruner.typo=1", PRUNER_TYPO),
         ("+pruner.typo=1", PRUNER_TYPO),
         ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
-        ("finetune.start_from=[last]", "finetune.start_from is not a setting; did you mean finetune.from?"),
         ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, relevance."),
         ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
@@ -140,7 +147,10 @@ def test_a_path_with_a_sign_that_needs_quotes_is_said_how_to_quote_and_then_take
             "model.pt",
             "model.pt is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces",
         ),
-        ("finetune.from=[last", "finetune.from=[last cannot be read: its brackets or quotes do not match, or hold"),
+        (
+            "finetune.start_from=[last",
+            "finetune.start_from=[last cannot be read: its brackets or quotes do not match, or hold",
+        ),
     ],
 )
 def test_a_word_that_cannot_be_read_is_answered_with_how_to_write_it(word: str, sentence: str) -> None:
@@ -158,11 +168,15 @@ def test_a_launcher_or_sweeper_of_the_extra_is_said_to_need_it(plugin: str) -> N
     [
         ("prunner", "l2", "prunner is not a setting; did you mean pruner?"),
         ("regularise.num_epoch", 1, "regularise.num_epoch is not a setting; did you mean regularise.num_epochs"),
-        ("finetune.start_from", ["last"], "finetune.start_from is not a setting; did you mean finetune.from?"),
-        ("finetune.from", ["first"], "finetune.from=first is unknown; choose one of paper_sparsity, last."),
-        ("finetune.from", "last", "finetune.from=last must be a list: write finetune.from=[last]."),
-        ("finetune.from", [], "finetune.from=[] is empty; name at least one of paper_sparsity, last."),
-        ("finetune.from", ["last", "last"], "finetune.from=[last,last] names last twice; name each start once."),
+        ("finetune.start", ["last"], "finetune.start is not a setting; did you mean finetune.start_from"),
+        ("finetune.start_from", ["first"], "finetune.start_from=first is unknown; choose one of paper_sparsity, last."),
+        ("finetune.start_from", "last", "finetune.start_from=last must be a list: write finetune.start_from=[last]."),
+        ("finetune.start_from", [], "finetune.start_from=[] is empty; name at least one of paper_sparsity, last."),
+        (
+            "finetune.start_from",
+            ["last", "last"],
+            "finetune.start_from=[last,last] names last twice; name each start once.",
+        ),
         ("finetune", 3, "finetune=3 is not possible: finetune is a group of settings, see --cfg job."),
         ("pruner.penalty", 3, "pruner.penalty=3 is not possible: pruner.penalty is a group of settings"),
         ("gate.bound", 101, "gate.bound=101 is out of range; it must be between -1 and 100."),
@@ -268,6 +282,12 @@ def test_the_overrides_are_those_of_the_command_line(monkeypatch: pytest.MonkeyP
     seen: list[list[str]] = []
     run(monkeypatch, lambda settings: seen.append(config.overrides()), "seed=3", "scale=smoke")
     assert seen == [["seed=3", "scale=smoke"]]
+
+
+def test_a_run_takes_the_command_of_an_old_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Settings] = []
+    run(monkeypatch, seen.append, "finetune.from=[last]", "scale=smoke")
+    assert seen[0].finetune.start_from == ["last"]
 
 
 def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) -> None:

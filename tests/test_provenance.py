@@ -242,10 +242,10 @@ def test_the_origin_names_the_commit_the_command_and_the_versions(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     places = ["data_dir=/of/this/machine", "results_dir=/of/this/machine"]
-    monkeypatch.setattr(sys, "argv", ["scripts/train.py", "finetune.from=[last]", *places, "seed=1"])
+    monkeypatch.setattr(sys, "argv", ["scripts/train.py", "finetune.start_from=[last]", *places, "seed=1"])
     origin = provenance.origin()
     assert len(origin["commit"]) == 40 and origin["dirty"] is False
-    assert origin["command"] == "python scripts/train.py 'finetune.from=[last]' seed=1"
+    assert origin["command"] == "python scripts/train.py 'finetune.start_from=[last]' seed=1"
     assert set(origin["versions"]) >= {"python", "torch", "numpy", "hydra-core"} and all(origin["versions"].values())
 
 

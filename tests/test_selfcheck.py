@@ -3,7 +3,7 @@
 import gc
 import weakref
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from sparsity.hardware import driver, gpu
 from sparsity.run import workspace
 from sparsity.run.phase import Phase
 from sparsity.run.workspace import on_machine
-from sparsity.settings import OptimizerSettings, PhaseSettings, as_tree
+from sparsity.settings import OptimizerSettings, PhaseSettings
 from sparsity.training import loop, translation
 from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.loop import Trainer
@@ -229,7 +229,7 @@ def test_the_checks_of_a_run_read_its_settings_and_need_no_data(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = config.compose(["experiment=lenet5_mnist", *TINY_OVERRIDES, f"results_dir={tmp_path}"])
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(as_tree(settings)))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(asdict(settings)))
     selfcheck.main(["--run", str(tmp_path), "--eagerly"])
     assert STOPPED in capsys.readouterr().out
 
@@ -238,7 +238,7 @@ def test_the_checks_of_a_run_read_its_settings_and_need_no_data(
 @pytest.mark.parametrize("experiment", ["lenet5_mnist", "transformer_wmt14"])
 def test_this_gpu_passes_its_checks_with_captured_steps(tmp_path: Path, experiment: str) -> None:
     settings = config.compose([f"experiment={experiment}", "scale=smoke", "machine=cuda"])
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(as_tree(settings)))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(asdict(settings)))
     assert gpu.examine(tmp_path, capture=True) == gpu.Verdict(capture=True)
 
 

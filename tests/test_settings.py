@@ -74,11 +74,11 @@ WRONG = [
     ),
     (
         Settings(finetune=FinetuneSettings(start_from=["last", "best"])),
-        "finetune.from=best is unknown; choose one of paper_sparsity, last.",
+        "finetune.start_from=best is unknown; choose one of paper_sparsity, last.",
     ),
     (
         Settings(finetune=FinetuneSettings(start_from=[])),
-        "finetune.from=[] is empty; name at least one of paper_sparsity, last.",
+        "finetune.start_from=[] is empty; name at least one of paper_sparsity, last.",
     ),
     (
         Settings(baseline=BaselineSettings(source="file")),

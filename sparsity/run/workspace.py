@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
@@ -23,7 +23,7 @@ from sparsity.pruning.scores import Score, magnitude
 from sparsity.run.compatibility import check_fit, check_splits
 from sparsity.run.phase import Phase
 from sparsity.run.plan import Plan, make_plan
-from sparsity.settings import PhaseSettings, PrunerSettings, Settings, as_tree, leaf_name
+from sparsity.settings import PhaseSettings, PrunerSettings, Settings, leaf_name
 from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
@@ -295,7 +295,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         precision = settings.machine.precision
         origin = provenance.origin() | {"device": machine.describe(device, precision)}
         manifest = origin | {"precision": precision, "status": "running"}
-        write_text(directory / "config.yaml", yaml.safe_dump(as_tree(settings), sort_keys=False))
+        write_text(directory / "config.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
         write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1
         try:
@@ -365,4 +365,4 @@ def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: P
     mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
     if settings.tracking.mode == "none":
         return
-    mirrors.open("W&B", lambda: WandbWriter(settings.tracking, directory, as_tree(settings)))
+    mirrors.open("W&B", lambda: WandbWriter(settings.tracking, directory, asdict(settings)))
