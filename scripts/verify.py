@@ -22,7 +22,7 @@ from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.records import Run
 from sparsity.report.rescored import FOLDER
-from sparsity.report.tables import own_results
+from sparsity.report.tables import Section, own_results
 from sparsity.settings import leaf_name
 
 if TYPE_CHECKING:
@@ -104,17 +104,18 @@ def verify(results: Path, every: bool) -> Iterator[str]:
     Raises:
         ValueError: if there is no network to verify, or a file cannot be read.
     """
-    found = [ours for ours in chosen(results, every) if any(run.networks for run in ours.runs)]
+    sections = load_sections(results)
+    found = [ours for ours in chosen(sections, every) if any(run.networks for run in ours.runs)]
     if not found:
         raise ValueError(f"No run under {results} has a network yet; those of full-size runs come with `make report`.")
     for ours in found:
         yield from of_configuration(ours)
-    yield from (f"{path} is not what the records give: run `make report`" for path in stale(results))
+    yield from (f"{path} is not what the records give: run `make report`" for path in stale(results, sections))
 
 
-def chosen(results: Path, every: bool) -> list[Configuration]:
+def chosen(sections: Sequence[Section], every: bool) -> list[Configuration]:
     """The configurations whose runs are verified."""
-    return [each for paper, ours in load_sections(results) for each in (ours if every else own_results(paper, ours))]
+    return [each for paper, ours in sections for each in (ours if every else own_results(paper, ours))]
 
 
 def of_configuration(ours: Configuration) -> Iterator[str]:

@@ -78,15 +78,22 @@ UNEXPLAINED = "No finished run at the paper's scale has been published yet."
 EMBEDDED = ("deviations.md", "findings.md")  # index.html holds them, so that it is whole on its own
 
 
-def build_page(results: Path) -> list[Block]:
-    """The page, from `results/paper`, the published runs under `results`, `not_run.yaml` and `deviations.md`.
+def load_sections(results: Path) -> list[Section]:
+    """The experiments of `results/paper`, each with the published configurations of it under `results`.
 
     Raises:
         ValueError: one sentence with the file that is damaged.
     """
     runs = [load_run(directory) for directory in find_runs(results)]
-    runs = [load_run(directory) for directory in find_runs(results)]
-    sections = _sections(runs, results)
+    return [(paper, _configurations(runs, paper)) for paper in load_paper(results / "paper")]
+
+
+def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
+    """The page of these experiments, with `not_run.yaml`, `deviations.md` and `rescored` of the results folder.
+
+    Raises:
+        ValueError: one sentence with the file that is damaged.
+    """
     deviations = load_deviations(results / "deviations.md")
     blocks: list[Block] = [Heading(1, TITLE), Prose(INTRODUCTION), Heading(2, "Overview"), overview_table(sections)]
     blocks.append(Prose(RULE))
@@ -94,13 +101,13 @@ def build_page(results: Path) -> list[Block]:
     for paper, ours in sections:
         blocks += _section(paper, ours, deviations, results) if ours else []
     blocks += study_section(sections)
-    blocks += _others(runs, sections)
+    blocks += _others(results, sections)
     return blocks + _not_run_section(sections, _reasons(results / "not_run.yaml"))
 
 
 def render_page(results: Path) -> str:
-    """The text of `results/README.md`. Raises as `build_page`."""
-    return render_markdown(build_page(results))
+    """The text of `results/README.md`. Raises as `load_sections`."""
+    return render_markdown(build_page(results, load_sections(results)))
 
 
 def write_page(results: Path) -> list[Path]:
@@ -110,36 +117,36 @@ def write_page(results: Path) -> list[Path]:
         The files for readers.
 
     Raises:
-        ValueError: as `build_page`.
+        ValueError: as `load_sections`.
     """
-    blocks = build_page(results)
+    sections = load_sections(results)
+    blocks = build_page(results, sections)
     for figure in figures(blocks):
         path = results / "figures" / figure.name
         write_atomically(path.with_suffix(".svg"), standalone(figure.rendering.svg).encode())
         write_atomically(path.with_suffix(".png"), figure.rendering.png)
-    pages = _pages(results, blocks)
+    pages = _pages(results, blocks, sections)
     for path, text in pages.items():
         write_atomically(path, text.encode())
     return list(pages)
 
 
-def stale(results: Path) -> list[Path]:
+def stale(results: Path, sections: Sequence[Section]) -> list[Path]:
     """The files for readers whose words are not what the records give; drawings are left out, which fonts decide too.
 
     Raises:
         ValueError: as `build_page`.
     """
-    pages = _pages(results, build_page(results))
+    pages = _pages(results, build_page(results, sections), sections)
     return [
         path for path, text in pages.items() if not path.is_file() or _words(path.read_text("utf-8")) != _words(text)
     ]
 
 
-def _pages(results: Path, blocks: list[Block]) -> dict[Path, str]:
+def _pages(results: Path, blocks: list[Block], sections: Sequence[Section]) -> dict[Path, str]:
     """What is written for readers: both renderings of the page, the README above with its table, the model cards."""
     texts = {name: (results / name).read_text(encoding="utf-8") for name in EMBEDDED if (results / name).is_file()}
     pages = {results / "README.md": render_markdown(blocks), results / "index.html": render_html(blocks, texts)}
-    sections = load_sections(results)
     pages |= brought_up_to_date(results.parent / "README.md", sections)
     for paper, ours in sections:
         for each in ours:
@@ -151,24 +158,14 @@ def _words(page: str) -> str:
     return re.sub(r"<svg.*?</svg>", "", page, flags=re.DOTALL)
 
 
-def load_sections(results: Path) -> list[Section]:
-    """The paper's experiments, each with the published configurations of it. Raises as `build_page`."""
-    runs = [load_run(directory) for directory in find_runs(results)]
-    return _sections(runs, results)
-
-
-def _sections(runs: Sequence[Run], results: Path) -> list[Section]:
-    return [(paper, _configurations(runs, paper)) for paper in load_paper(results / "paper")]
-
-
 def _configurations(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
     return collect([run for run in runs if run.summary.experiment == paper.experiment], paper)
 
 
-def _others(runs: Sequence[Run], sections: Sequence[Section]) -> list[Block]:
+def _others(results: Path, sections: Sequence[Section]) -> list[Block]:
     """A line on runs that have no experiment of the paper to stand against."""
     known = {paper.experiment for paper, _ in sections}
-    names = sorted({run.summary.experiment for run in runs} - known)
+    names = sorted({directory.parts[-3] for directory in find_runs(results)} - known)
     listed = ", ".join(code(name) for name in names)
     return [Prose(f"Runs of experiments that the paper does not have are left out: {listed}.")] if names else []
 

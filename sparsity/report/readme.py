@@ -4,13 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsity.report.blocks import Table, table
-from sparsity.report.cells import number, spread
-from sparsity.report.comparison import Kind, headline
 from sparsity.report.configurations import Configuration
 from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.records import AT_PAPER_SPARSITY
-from sparsity.report.tables import Section, own_results
+from sparsity.report.tables import NOT_RUN, Section, own_results, printed, reached
 
 BEGIN, END = "<!-- results: written by make report -->", "<!-- end of results -->"
 
@@ -42,17 +39,5 @@ def brought_up_to_date(readme: Path, sections: Sequence[Section]) -> dict[Path, 
 
 
 def _rows(paper: PaperExperiment, ours: Sequence[Configuration]) -> list[list[str]]:
-    printed = paper.row("relevance")
-    assert printed is not None, "every experiment has a row of the paper's own method"
-    target = f"{number(printed.metric, Kind.METRIC)} at {number(printed.sparsity, Kind.FRACTION)} %"
     name = f"{paper.title}, {'accuracy' if paper.metric == 'accuracy' else 'BLEU'}"
-    return [[name, target, *_ours(paper, each)] for each in ours] or [[name, target, "", "", "not run"]]
-
-
-def _ours(paper: PaperExperiment, ours: Configuration) -> list[str]:
-    metric = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
-    sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
-    item = headline(paper, ours)
-    assert item is not None, "these results are judged"
-    reached = f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %" if metric else "never reached"
-    return [reached, str(len(ours.runs)), item.words]
+    return [[name, printed(paper), *each] for each in [reached(paper, each) for each in ours] or [NOT_RUN]]

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from sparsity.report.blocks import Block, Prose, Table, table
+from sparsity.report.blocks import Block, Prose, Table, anchor, table
 from sparsity.report.cells import comparison, number, spread
 from sparsity.report.comparison import Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
@@ -12,6 +12,7 @@ from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.rescored import Rescored
 
 Section = tuple[PaperExperiment, list[Configuration]]
+NOT_RUN = ("", "", "not run")  # in the place of what `reached` says
 
 
 def own_results(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Configuration]:
@@ -24,25 +25,28 @@ def overview_table(sections: Sequence[Section]) -> Table:
     header = ["Experiment", "Paper: metric at sparsity", "Ours at the paper's sparsity", "n", "Verdict", "Run"]
     rows = []
     for paper, configurations in sections:
-        results = [_overview_row(paper, ours) for ours in own_results(paper, configurations)]
-        rows += results or [[paper.title, _target(paper), "", "", "not run", ""]]
+        target, link = f"{paper.metric_label} {printed(paper)}", f"[{paper.title}](#{anchor(paper.title)})"
+        results = [[link, target, *reached(paper, ours), ours.name] for ours in own_results(paper, configurations)]
+        rows += results or [[paper.title, target, *NOT_RUN, ""]]
     return table(header, rows)
 
 
-def _overview_row(paper: PaperExperiment, ours: Configuration) -> list[str]:
-    metric = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
-    sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
-    reached = f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %" if metric else "never reached"
-    item = headline(paper, ours)
-    verdict = item.words if item else ""
-    link = f"[{paper.title}](#{paper.title.lower().replace(' ', '-')})"
-    return [link, _target(paper), reached, str(metric.n if metric else 0), verdict, ours.name]
-
-
-def _target(paper: PaperExperiment) -> str:
+def printed(paper: PaperExperiment) -> str:
+    """The paper's metric and sparsity of its own method."""
     row = paper.row("relevance")
     assert row is not None, "every experiment has a row of the paper's own method"
-    return f"{paper.metric_label} {number(row.metric, Kind.METRIC)} at {number(row.sparsity, Kind.FRACTION)} %"
+    return f"{number(row.metric, Kind.METRIC)} at {number(row.sparsity, Kind.FRACTION)} %"
+
+
+def reached(paper: PaperExperiment, ours: Configuration) -> tuple[str, str, str]:
+    """Our metric and sparsity at the paper's sparsity, of how many seeds, and the verdict."""
+    metric = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
+    sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
+    item = headline(paper, ours)
+    assert item is not None, "these results are judged"
+    if metric is None:
+        return "never reached", "0", item.words
+    return f"{spread(metric, Kind.METRIC)} at {spread(sparsity, Kind.FRACTION)} %", str(metric.n), item.words
 
 
 def comparison_tables(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Block]:

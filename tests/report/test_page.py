@@ -3,7 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
+
+from sparsity.report import page as module
 from sparsity.report.page import render_page, write_page
+from sparsity.report.records import Run, load_run
 from tests.report.fake_results import TOTAL, AddRun, add_networks, row, summary
 
 FASHION = {"experiment": "lenet5_fashion_mnist", "dataset": "fashion_mnist", "data_name": "fashion_mnist"}
@@ -138,6 +142,21 @@ def test_writing_the_page_twice_gives_the_same_bytes(mnist_alone: Path, add_run:
         return {path: path.read_bytes() for path in mnist_alone.rglob("*") if path.is_file()}
 
     assert contents() == contents()
+
+
+def test_the_records_of_a_run_are_read_once_for_all_pages(
+    mnist_alone: Path, add_run: AddRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counted(directory: Path) -> Run:
+        read.append(directory)
+        return load_run(directory)
+
+    monkeypatch.setattr(module, "load_run", counted)
+    added = add_run()
+    write_page(mnist_alone)
+    assert read == [added]
 
 
 def test_the_baseline_of_a_marked_run_is_not_among_the_results(results: Path, add_run: AddRun) -> None:

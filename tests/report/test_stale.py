@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from scripts import verify
-from sparsity.report.page import stale, write_page
+from sparsity.report.page import load_sections, stale, write_page
 from tests.report.fake_results import AddRun, add_networks
 
 
@@ -13,12 +13,12 @@ def test_each_text_for_readers_that_is_not_what_the_records_give_is_named(mnist_
     directory = add_run()
     add_networks(directory, {"paper_sparsity": 61_752})
     pages = [mnist_alone / "README.md", mnist_alone / "index.html", directory / "networks" / "README.md"]
-    assert stale(mnist_alone) == pages  # none is there
+    assert stale(mnist_alone, load_sections(mnist_alone)) == pages  # none is there
     write_page(mnist_alone)
-    assert stale(mnist_alone) == []
+    assert stale(mnist_alone, load_sections(mnist_alone)) == []
     for page in pages:
         page.write_text(page.read_text().replace("99.20", "99.90", 1))
-    assert stale(mnist_alone) == pages
+    assert stale(mnist_alone, load_sections(mnist_alone)) == pages
 
 
 def test_results_without_a_network_are_said(results: Path, add_run: AddRun, capsys: pytest.CaptureFixture[str]) -> None:

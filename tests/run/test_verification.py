@@ -129,8 +129,8 @@ def test_the_script_says_each_network_and_fails_on_a_contradiction(
     run: Run, setup: Setup, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = SimpleNamespace(runs=[run])
-    monkeypatch.setattr(verify, "chosen", lambda results, every: [ours])
-    monkeypatch.setattr(verify, "stale", lambda results: [])
+    monkeypatch.setattr(verify, "chosen", lambda sections, every: [ours])
+    monkeypatch.setattr(verify, "stale", lambda results, sections: [])
     monkeypatch.setattr(verify, "of_configuration", lambda ours: verify.of_run(setup, ours.runs[0]))
     arguments = ["--results", str(run.directory)]
     assert verify.main(arguments) == 0
