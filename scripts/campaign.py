@@ -32,20 +32,12 @@ from typing import BinaryIO
 from sparsity import provenance
 from sparsity.files import run_script, visible
 from sparsity.report.records import CARD, NETWORKS, RECORD_FILES
+from sparsity.run.jobs import EXPERIMENTS, add_options
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_PACK = 25.0
 SECONDS_TO_STOP = 10.0
 SUMMARIES = (*RECORD_FILES, CARD, "manifest.json", "config.yaml")
-# shortest first, so that a short time on a GPU finishes most
-EXPERIMENTS = (
-    "lenet5_mnist",
-    "lenet5_fashion_mnist",
-    "resnet32_cifar10",
-    "transformer_taskmaster1",
-    "transformer_wmt14",
-    "vgg16_imagenet",
-)
 COMPLAINTS = ("error: ", "failed: ", "not run: ")  # of our own scripts
 DISPENSABLE = ("*.previous.pt", "before_prune_*.pt", "lock")
 
@@ -90,17 +82,13 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--data-dir", default="data", help="folder of the data sets (default: %(default)s)")
     parser.add_argument("--results-dir", type=Path, help="where runs stand (default: a temporary folder)")
     parser.add_argument("--stages", default="tests,bench,rehearsal,experiments", help="in their order, by commas")
-    parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="by commas, in their order")
-    parser.add_argument("--pruners", default="relevance", help="by commas")
-    parser.add_argument("--seeds", default="0", help="by commas")
-    parser.add_argument("--scale", default="paper", help="of the experiments")
-    parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--part-mib", type=int, default=16, help="largest file brought home (default: %(default)s)")
     parser.add_argument("--total-mib", type=int, default=60, help="all of the state together (default: %(default)s)")
     parser.add_argument(
         "--set", action="append", default=[], metavar="EXPERIMENT:KEY=VALUE", help="one override of one"
     )
-    parser.add_argument("overrides", nargs="*", help="further overrides of every run, such as machine.precision=bf16")
+    experiments = ",".join(EXPERIMENTS)
+    add_options(parser, experiments=experiments, pruners="relevance", seeds="0", scale="paper", machine="auto")
     options = parser.parse_intermixed_args(arguments)
     if not 60 * options.minutes > SECONDS_TO_PACK:
         parser.error(f"--minutes is {options.minutes:g}, but packing alone is given {SECONDS_TO_PACK:g} s; give more.")

@@ -21,20 +21,11 @@ from sparsity.files import run_script
 from sparsity.hardware import driver
 from sparsity.report.paper import load_paper
 from sparsity.report.terminal import render_runs
+from sparsity.run.jobs import EXPERIMENTS, TRAIN, add_options
 from sparsity.run.plan import checkpoint_bytes, make_plan, uncut
 from sparsity.settings import Settings, leaf_name
 
-TRAIN = Path(__file__).with_name("train.py")
 PAPER = Path(__file__).parents[1] / "results" / "paper"
-# the order of the paper; each is a file of conf/experiment
-EXPERIMENTS = (
-    "lenet5_mnist",
-    "lenet5_fashion_mnist",
-    "resnet32_cifar10",
-    "vgg16_imagenet",
-    "transformer_wmt14",
-    "transformer_taskmaster1",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,13 +64,10 @@ def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=("run", "plan", "status"))
-    parser.add_argument("--scale", default="auto", help="auto (paper with CUDA, else smoke), paper, rehearsal or smoke")
-    parser.add_argument("--experiments", default=",".join(EXPERIMENTS), help="separated by commas")
-    parser.add_argument("--pruners", default="auto", help="separated by commas; auto is relevance and its controls")
-    parser.add_argument("--seeds", default="0", help="separated by commas")
-    parser.add_argument("--tracking", default="auto", help="auto, offline, online or none")
-    parser.add_argument("--machine", default="auto", help="auto, cpu or cuda")
-    parser.add_argument("overrides", nargs="*", help="further overrides of every run, such as machine.precision=bf16")
+    experiments = ",".join(EXPERIMENTS)
+    add_options(
+        parser, experiments=experiments, pruners="auto", seeds="0", scale="auto", machine="auto", tracking="auto"
+    )
     return parser
 
 

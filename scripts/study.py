@@ -10,7 +10,7 @@ runs, such as regularise.num_epochs=40 (shortened runs are marked on the page), 
 import argparse
 
 from sparsity.files import run_script
-from sparsity.run.jobs import Job, work_off
+from sparsity.run.jobs import Job, add_options, work_off
 
 SWEEP = "relevance_or_l2"
 METHODS = (
@@ -33,11 +33,8 @@ def main(arguments: list[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiments", default="lenet5_mnist,lenet5_fashion_mnist", help="separated by commas")
-    parser.add_argument("--seeds", default="0,1,2", help="separated by commas (default: %(default)s)")
-    parser.add_argument("--scale", default="paper", help="paper, rehearsal or smoke (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time (default: %(default)s)")
-    parser.add_argument("overrides", nargs="*", help="settings for all runs, as for scripts/train.py")
+    add_options(parser, experiments="lenet5_mnist,lenet5_fashion_mnist", seeds="0,1,2", scale="paper")
     return parser
 
 

@@ -13,6 +13,7 @@ from scripts import reproduce
 from sparsity import config, provenance
 from sparsity.files import locked, write_json
 from sparsity.hardware import driver
+from sparsity.run.jobs import EXPERIMENTS
 from sparsity.run.plan import checkpoint_bytes
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -110,7 +111,7 @@ def test_status_knows_a_run_under_way(capsys: pytest.CaptureFixture[str]):
 
 @pytest.mark.parametrize(
     ("choice", "num_runs"),
-    [(("--pruners", "relevance"), len(reproduce.EXPERIMENTS)), ((*ONE[:2], "--pruners", "relevance,l2"), 2)],
+    [(("--pruners", "relevance"), len(EXPERIMENTS)), ((*ONE[:2], "--pruners", "relevance,l2"), 2)],
 )
 def test_every_experiment_pruner_and_seed_is_run(
     choice: tuple[str, ...], num_runs: int, monkeypatch: pytest.MonkeyPatch
@@ -194,4 +195,4 @@ def test_asking_after_runs_never_imports_torch():
 
 def test_every_experiment_file_is_reproduced():
     files = {path.stem for path in (REPOSITORY / "conf" / "experiment").glob("*.yaml")}
-    assert files == set(reproduce.EXPERIMENTS)
+    assert files == set(EXPERIMENTS)

@@ -1,5 +1,9 @@
-"""Many runs of the train script, some at a time, each in a process of its own: one that fails stops no other."""
+"""Many runs of the train script: which, as scripts ask for them, and how some at a time, none of which stops another.
 
+Free of all that a bare machine may lack.
+"""
+
+import argparse
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -8,7 +12,32 @@ from pathlib import Path
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 
+# The paper's, files of conf/experiment; the shortest first, so that a short time finishes most.
+EXPERIMENTS = (
+    "lenet5_mnist",
+    "lenet5_fashion_mnist",
+    "resnet32_cifar10",
+    "transformer_taskmaster1",
+    "transformer_wmt14",
+    "vgg16_imagenet",
+)
+_ASKED = {
+    "experiments": "separated by commas",
+    "pruners": "separated by commas; auto is relevance and its controls",
+    "seeds": "separated by commas",
+    "scale": "auto (paper with CUDA, else smoke), paper, rehearsal or smoke",
+    "machine": "auto, cpu or cuda",
+    "tracking": "auto, offline, online or none",
+}
+
 Job = tuple[str, ...]  # the overrides of one run
+
+
+def add_options(parser: argparse.ArgumentParser, **defaults: str) -> None:
+    """Let a script be asked for runs: an option for each name, with its default, and overrides of all of them."""
+    for name, default in defaults.items():
+        parser.add_argument(f"--{name}", default=default, help=f"{_ASKED[name]} (default: %(default)s)")
+    parser.add_argument("overrides", nargs="*", help="further settings of every run, such as machine.precision=bf16")
 
 
 def work_off(jobs: Sequence[Job], processes: int, before: Callable[[Job], None]) -> int:
