@@ -115,7 +115,7 @@ def texts(options: argparse.Namespace) -> Iterator[Figure]:
 def loader(options: argparse.Namespace) -> Iterator[Figure]:
     """The figures of the command `loader`."""
     device = machine.prepare(MachineSettings(device=options.machine))
-    data = imagenet(options.source, "sound", options.data_dir, num_workers=options.workers).to(device)
+    data = imagenet(options.source, options.data_dir, num_workers=options.workers).to(device)
     assert isinstance(data, StreamedData)
     yield from loader_figures(data, options.batch_size, options.rounds, device)
 

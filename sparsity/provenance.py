@@ -31,7 +31,10 @@ _NEVER_IDENTITY = (
     *("machine.", "tracking.", "paper.", "experiment", "scale", "seed"),
     *("data_dir", "results_dir", "measure_sizes", "sweep_name", "force"),
 )
-_OF_BASELINE = ("model", "dataset", "task", "baseline.", "protocol.name", "metric")
+_OF_BASELINE = (
+    *("model", "dataset", "task", "baseline.", "metric"),
+    *("protocol.name", "protocol.test_set_gates", "protocol.train_on_all"),
+)
 _PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 

@@ -200,6 +200,8 @@ def test_the_protocols_differ_as_announced() -> None:
     authors = dict(leaves(config.compose(["scale=smoke", "protocol=authors"])))
     assert {path for path in sound if sound[path] != authors[path]} == {
         "protocol.name",
+        "protocol.test_set_gates",
+        "protocol.train_on_all",
         "protocol.report",
         "gate.policy",
     }

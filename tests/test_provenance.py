@@ -164,6 +164,8 @@ def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, 
         {"baseline": replace(BASE.baseline, num_epochs=20)},
         {"baseline": replace(BASE.baseline, optimizer=replace(BASE.baseline.optimizer, lr=0.1))},
         {"protocol": replace(BASE.protocol, name="authors")},
+        {"protocol": replace(BASE.protocol, test_set_gates=True)},
+        {"protocol": replace(BASE.protocol, train_on_all=True)},
     ],
 )
 def test_another_network_data_set_or_recipe_is_another_baseline(changes: dict[str, Any]) -> None:

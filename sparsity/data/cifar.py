@@ -17,11 +17,11 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CHOOSING_TEST = "test-which-chose-the-checkpoint"  # Deviation 16
 
 
-def cifar10(source: str, augment: str, normalise: str, protocol: str, data_dir: str, baseline: str) -> ImageData:
+def cifar10(source: str, augment: str, normalise: str, data_dir: str, baseline: str) -> ImageData:
     """CIFAR-10, or its twin when `source` is `embedded` (drawn figures) or `generated`.
 
-    Both protocols hold 5,000 images out of train; only with a published `baseline`, which has seen all of train, does
-    `protocol=sound` halve the test set instead. The published checkpoint was chosen on that set, so its name says so.
+    5,000 images are held out of train; with a published `baseline`, which has seen all of train, the test set is halved
+    instead. The published checkpoint was chosen on that set, so its name says so.
 
     Args:
         augment: of training batches: `crop_flip` or `none`.
@@ -37,7 +37,7 @@ def cifar10(source: str, augment: str, normalise: str, protocol: str, data_dir: 
         published = replace(published, test_name=CHOOSING_TEST)
     if normalise == "imagenet":
         published = replace(published, mean=_IMAGENET_MEAN, std=_IMAGENET_STD)
-    return replace(image_data("cifar10", published, source, protocol, baseline), augment=augment)
+    return replace(image_data("cifar10", published, source, baseline), augment=augment)
 
 
 def _published(source: str, data_dir: str) -> Published:

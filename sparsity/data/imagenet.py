@@ -1,7 +1,7 @@
-"""Which of ImageNet's images train, gate and test? Folders as they are unpacked, split as the protocol says.
+"""Which of ImageNet's images train, gate and test? Folders as they are unpacked, and what was held out of what.
 
 The published weights have seen all training images, so nothing is held out of those: the validation images gate and
-test. Their division is a fixed draw, or, under `protocol=authors`, the authors' own (PAPER.md: 100 classes gate).
+test. Their division is a fixed draw; the authors gate on the first of them, a tenth of the classes, and test on all.
 """
 
 import logging
@@ -36,13 +36,13 @@ _log = logging.getLogger(__name__)
 
 def imagenet(
     source: str,
-    protocol: str,
     data_dir: str,
     image_size: int = 224,
     min_area: float = 0.08,
     max_damaged: int = 0,
     num_workers: int = 0,
     baseline: str = "train",
+    test_set_gates: bool = False,
 ) -> StreamedData | PoolData:
     """ImageNet (ILSVRC2012), or what stands for it.
 
@@ -50,18 +50,18 @@ def imagenet(
         source: `real`: `imagenet` below `data_dir` or the mirror folder; `sample`: `imagenet-sample` there, one image a
             class, which shows that the pipeline runs and no more; `embedded`: drawn figures as JPEG files, 10 classes;
             `generated`: noise on the device.
-        protocol: `sound` or `authors`.
         data_dir: also keeps the index of the folders.
         image_size: of the network's input, in pixels; evaluation takes the centre of an image resized to 8/7 of it.
         min_area: smallest share of an image that a training crop takes, in (0, 1].
         max_damaged: how many images may be damaged; each is named, and the next one takes its place.
         num_workers: threads that read and decode; 0 is one per processor core.
         baseline: source of the baseline: published weights know all 1,000 classes by their numbers.
+        test_set_gates: the first validation images of the sorted folder gate, and all of them test.
 
     Raises:
         ValueError: an unknown word; data that cannot be had or do not fit (DataError).
     """
-    sizes = split_sizes("imagenet", source, protocol)
+    sizes = split_sizes("imagenet", source, "sound", test_set_gates=test_set_gates)
     reading = Reading(image_size, min_area, max_damaged, num_workers)
     if source == "generated":
         return noise_pool(image_size, NUM_CLASSES, sizes.train, sizes.val, sizes.test)
@@ -71,9 +71,9 @@ def imagenet(
         published = published_sizes("imagenet", source)
         root = Path(data_dir) / f"embedded-figures-{image_size}"
         draw_folder(root, published.train, published.test, image_size * 5 // 4)
-        return _divided("embedded-figures", root, data_dir, protocol, sizes, reading)
+        return _divided("embedded-figures", root, data_dir, test_set_gates, sizes, reading)
     root = find_folder("imagenet", data_dir, _HOW_TO_GET_ALL)
-    return _with_known_numbers(_divided("imagenet", root, data_dir, protocol, sizes, reading), baseline)
+    return _with_known_numbers(_divided("imagenet", root, data_dir, test_set_gates, sizes, reading), baseline)
 
 
 def find_folder(name: str, data_dir: str, how_to_get: str) -> Path:
@@ -100,17 +100,19 @@ def _with_known_numbers(data: StreamedData, baseline: str) -> StreamedData:
     return data
 
 
-def _divided(name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSizes, reading: Reading) -> StreamedData:
+def _divided(
+    name: str, root: Path, data_dir: str, test_set_gates: bool, sizes: SplitSizes, reading: Reading
+) -> StreamedData:
     """The folder's training images, and its validation images divided into those that gate and those that test."""
     index_folder = Path(data_dir) / "index"
     train = list_classes(root / "train", index_folder)
     every = _validation(root, train.classes, index_folder)
-    num_held_out = _num_held_out(every, sizes, protocol)
-    if protocol == "sound":
+    num_held_out = _num_held_out(every, sizes, test_set_gates)
+    if test_set_gates:
+        gate, tested, part = np.arange(num_held_out), np.arange(len(every)), "first"
+    else:
         gate = balanced_draw(every.labels, num_held_out, _HELD_OUT_SEED, len(every.classes))  # Deviation 19
         tested, part = without(len(every), gate), "stratified"
-    else:
-        gate, tested, part = np.arange(num_held_out), np.arange(len(every)), "first"
     if not (len(gate) and len(tested)):
         raise DataError(f"{root}/val holds {len(every)} images of the training classes, too few to gate and to test.")
     val = _split(every, gate, f"{name}/validation-{part}-{num_held_out}")
@@ -121,20 +123,20 @@ def _divided(name: str, root: Path, data_dir: str, protocol: str, sizes: SplitSi
         name=name,
         train=_split(train, np.arange(len(train)), f"{name}/train"),
         val=val,
-        test=test if protocol == "sound" else whole,
+        test=whole if test_set_gates else test,
         num_classes=len(train.classes),
         checksums={f"{name}/train (names)": train.digest, f"{name}/val (names)": every.digest},
         reading=reading,
-        extra_tests={"whole_validation_set_with_gate": whole} if protocol == "sound" else {},
+        extra_tests={} if test_set_gates else {"whole_validation_set_with_gate": whole},
     )
 
 
-def _num_held_out(every: Listing, sizes: SplitSizes, protocol: str) -> int:
+def _num_held_out(every: Listing, sizes: SplitSizes, test_set_gates: bool) -> int:
     """How many validation images gate: the same share of however many there are, but one of each class if that is more.
 
     Never more than half of them: the others test.
     """
-    whole = sizes.val + sizes.test if protocol == "sound" else sizes.test
+    whole = sizes.test if test_set_gates else sizes.val + sizes.test
     return max(len(every) * sizes.val // whole, min(len(every.classes), len(every) // 2))
 
 

@@ -30,8 +30,6 @@ from sparsity.data.sizes import (
     check_word,
     published_sizes,
     split_sizes,
-    validates_beside_test,
-    validates_on_test,
 )
 
 AUGMENTATIONS = ("none", "crop_flip")
@@ -85,57 +83,66 @@ class ImageData:
         return evaluation_batches(split, self.mean, self.std, EVALUATION_BATCH_SIZE)
 
 
-def mnist(source: str, protocol: str, data_dir: str, normalise: str = "own") -> ImageData:
-    """MNIST, or its twin when `source` is `embedded` or `generated`; `protocol` is `sound` or `authors`.
+def mnist(
+    source: str, data_dir: str, normalise: str = "own", test_set_gates: bool = False, train_on_all: bool = False
+) -> ImageData:
+    """MNIST, or its twin when `source` is `embedded` or `generated`.
 
     Args:
         normalise: by the data's `own` mean and deviation, or `by_256`: pixels over 256 and no more, as Caffe does.
+        test_set_gates: the test set itself is the validation set.
+        train_on_all: the images that are held out for validation are trained on too.
 
     Raises:
-        ValueError: an unknown source, protocol or word; data that cannot be had or is damaged (DataError).
+        ValueError: an unknown source or word; data that cannot be had or is damaged (DataError).
     """
     check_word("dataset.normalise", normalise, NORMALISATIONS)
-    data = _mnist_like("mnist", source, protocol, data_dir)
+    data = image_data("mnist", _mnist_like("mnist", source, data_dir), source, "train", test_set_gates, train_on_all)
     return data if normalise == "own" else replace(data, mean=(0.0,), std=(256 / 255,))  # of pixels over 255
 
 
-def fashion_mnist(source: str, protocol: str, data_dir: str) -> ImageData:
-    """Fashion-MNIST, or its twin when `source` is `embedded` or `generated`; `protocol` is `sound` or `authors`.
+def fashion_mnist(source: str, data_dir: str) -> ImageData:
+    """Fashion-MNIST, or its twin when `source` is `embedded` or `generated`.
 
     Raises:
-        ValueError: an unknown source or protocol; data that cannot be had or is damaged (DataError).
+        ValueError: an unknown source; data that cannot be had or is damaged (DataError).
     """
-    return _mnist_like("fashion_mnist", source, protocol, data_dir)
+    return image_data("fashion_mnist", _mnist_like("fashion_mnist", source, data_dir), source)
 
 
-def image_data(dataset: str, published: Published, source: str, protocol: str, baseline: str = "train") -> ImageData:
-    """What `source` provides of `dataset`, split as `protocol` wants it for a baseline of that kind.
+def image_data(
+    dataset: str,
+    published: Published,
+    source: str,
+    baseline: str = "train",
+    test_set_gates: bool = False,
+    train_on_all: bool = False,
+) -> ImageData:
+    """What `source` provides of `dataset`, split for a baseline of that kind; the last two are keys of the protocol.
 
     Raises:
-        ValueError: an unknown source or protocol.
+        ValueError: an unknown source.
     """
-    sizes = split_sizes(dataset, source, protocol, baseline)
+    sizes = split_sizes(dataset, source, "sound", baseline, "", test_set_gates, train_on_all)
     train = _split(published, "train", published.train_images, published.train_labels)
     test = _split(published, published.test_name, published.test_images, published.test_labels)
-    if validates_on_test(dataset, protocol):
-        val = test
-    elif validates_beside_test(protocol, baseline):
-        test, val = _held_out(test, sizes.val, f"{test.identity}-heldout-{sizes.val}")
+    num_held_out = published_sizes(dataset, source).held_out
+    if baseline == "published":
+        test, val = _held_out(test, num_held_out, f"{test.identity}-heldout-{num_held_out}")
     else:
-        train, val = _held_out(train, sizes.val, f"{published.name}/heldout-{sizes.val}")
+        rest, val = _held_out(train, num_held_out, f"{published.name}/heldout-{num_held_out}")
+        train, val = train if train_on_all else rest, test if test_set_gates else val
     assert sizes == SplitSizes(len(train), len(val), len(test))
     return ImageData(published.name, train, val, test, published.mean, published.std, NUM_CLASSES, published.checksums)
 
 
-def _mnist_like(dataset: str, source: str, protocol: str, data_dir: str) -> ImageData:
+def _mnist_like(dataset: str, source: str, data_dir: str) -> Published:
     sizes = published_sizes(dataset, source)
     if source == "real":
-        published = published_idx(dataset, data_dir, _MNIST_MEAN, _MNIST_STD)
-    elif source == "embedded":
-        published = embedded_digits()
-    else:
-        published = generated((1, 28, 28), sizes.train, sizes.test)
-    return image_data(dataset, published, source, protocol)
+        return published_idx(dataset, data_dir, _MNIST_MEAN, _MNIST_STD)
+    if source == "embedded":
+        return embedded_digits()
+    return generated((1, 28, 28), sizes.train, sizes.test)
 
 
 def _held_out(split: ImageSplit, size: int, identity: str) -> tuple[ImageSplit, ImageSplit]:

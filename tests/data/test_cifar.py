@@ -1,4 +1,4 @@
-"""CIFAR-10 and its twins are split as protocol and baseline say, and normalised as the experiment says."""
+"""CIFAR-10 and its twins are split as the baseline asks, and normalised as the experiment says."""
 
 import numpy as np
 import pytest
@@ -12,18 +12,17 @@ from sparsity.data.vision import ImageData
 PARTS = ("train", "val", "test")
 
 
-def built(source: str = "embedded", protocol: str = "sound", baseline: str = "train", **keys: str) -> ImageData:
+def built(source: str = "embedded", baseline: str = "train", **keys: str) -> ImageData:
     keys = {"augment": "crop_flip", "normalise": "own"} | keys
-    return cifar10(source=source, protocol=protocol, baseline=baseline, data_dir="unused", **keys)
+    return cifar10(source=source, baseline=baseline, data_dir="unused", **keys)
 
 
 def rows(data: ImageData, part: str) -> set[bytes]:
     return {image.tobytes() for image in getattr(data, part).images.numpy()}
 
 
-@pytest.mark.parametrize("protocol", ["sound", "authors"])
-def test_validation_images_are_held_out_of_training(protocol: str) -> None:
-    data = built(protocol=protocol)
+def test_validation_images_are_held_out_of_training() -> None:
+    data = built()
     assert [getattr(data, part).identity for part in PARTS] == [
         "shapes/train-minus-heldout",
         "shapes/heldout-500",
@@ -42,24 +41,17 @@ def test_a_published_baseline_is_gated_on_half_the_test_set_and_tested_on_the_ot
     assert rows(data, "val") | rows(data, "test") == rows(built(), "test")
 
 
-@pytest.mark.parametrize(
-    ("protocol", "names"),
-    [
-        ("sound", ["test-which-chose-the-checkpoint-heldout-5000", "test-which-chose-the-checkpoint-minus-heldout"]),
-        ("authors", ["heldout-5000", "test-which-chose-the-checkpoint"]),
-    ],
-)
 def test_the_names_of_the_splits_say_that_the_published_checkpoint_was_chosen_on_the_test_set(
-    protocol: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class_of = np.arange(60_000) % 10
     blank = np.zeros((60_000, 3, 1, 1), dtype=np.uint8)
     parts = (blank[:50_000], class_of[:50_000], blank[50_000:], class_of[50_000:])
     whole = Published("cifar10", *parts, mean=(0.0,) * 3, std=(1.0,) * 3)
     monkeypatch.setattr(cifar, "published_cifar10", lambda _: whole)
-    data = built("real", protocol, "published")
-    assert [data.val.identity, data.test.identity] == [f"cifar10/{name}" for name in names]
-    assert built("real", protocol).test.identity == "cifar10/test"
+    data, name = built("real", "published"), "cifar10/test-which-chose-the-checkpoint"
+    assert [data.val.identity, data.test.identity] == [f"{name}-heldout-5000", f"{name}-minus-heldout"]
+    assert built("real").test.identity == "cifar10/test"
 
 
 @pytest.mark.parametrize("baseline", ["train", "published"])
@@ -73,10 +65,6 @@ def test_no_image_is_in_two_parts(baseline: str) -> None:
 @pytest.mark.parametrize("baseline", ["train", "published"])
 def test_validation_images_are_as_many_of_each_class(baseline: str) -> None:
     assert built(baseline=baseline).val.labels.bincount().tolist() == [50] * 10
-
-
-def test_under_the_authors_protocol_a_published_baseline_changes_no_split() -> None:
-    assert built(protocol="authors", baseline="published").val.identity == "shapes/heldout-500"
 
 
 def test_images_are_normalised_by_their_own_statistics_or_by_those_of_imagenet() -> None:

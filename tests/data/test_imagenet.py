@@ -28,15 +28,15 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
     write_folder(tmp_path / "imagenet" / "train", num_classes=3, per_class=4)
     write_folder(tmp_path / "imagenet" / "val", num_classes=3, per_class=6)
-    monkeypatch.setattr(module, "split_sizes", lambda dataset, source, protocol: SIZES[protocol])
+    monkeypatch.setattr(module, "split_sizes", lambda dataset, source, protocol, test_set_gates: SIZES[test_set_gates])
     return str(tmp_path)
 
 
-SIZES = {"sound": SplitSizes(12, 6, 12), "authors": SplitSizes(12, 6, 18)}
+SIZES = {False: SplitSizes(12, 6, 12), True: SplitSizes(12, 6, 18)}
 
 
-def real(data_dir: str, protocol: str = "sound") -> StreamedData:
-    data = imagenet("real", protocol, data_dir)
+def real(data_dir: str, test_set_gates: bool = False) -> StreamedData:
+    data = imagenet("real", data_dir, test_set_gates=test_set_gates)
     assert isinstance(data, StreamedData)
     return data
 
@@ -59,14 +59,14 @@ def test_sound_reports_the_whole_validation_set_too_under_a_name_that_says_what_
 
 
 def test_authors_gate_on_the_first_images_of_the_sorted_folder_and_test_on_all(data_dir: str) -> None:
-    data = real(data_dir, "authors")
+    data = real(data_dir, test_set_gates=True)
     assert data.val.labels.tolist() == [0] * 6
     assert paths(data.val) < paths(data.test) and len(data.test) == 18
     assert data.extra_tests == {}
 
 
 def test_the_splits_say_what_they_are(data_dir: str) -> None:
-    sound, authors = real(data_dir), real(data_dir, "authors")
+    sound, authors = real(data_dir), real(data_dir, test_set_gates=True)
     assert sound.train.identity == authors.train.identity == "imagenet/train"  # what the published weights saw
     assert (sound.val.identity, authors.val.identity) == (
         "imagenet/validation-stratified-6",
@@ -139,28 +139,29 @@ def test_of_a_subset_a_tenth_gates_or_one_image_of_each_class(
     data = real(str(tmp_path))
     assert data.val.labels.bincount(minlength=3).tolist() == gate
     assert data.test.labels.bincount(minlength=3).tolist() == test
-    assert len(real(str(tmp_path), "authors").val) == sum(gate)
+    assert len(real(str(tmp_path), test_set_gates=True).val) == sum(gate)
 
 
 def test_the_whole_validation_set_keeps_its_division() -> None:
     every = Listing(Path(), tuple(map(str, range(50_000))), np.arange(50_000) % 1000, tuple(map(str, range(1000))))
-    for protocol in ("sound", "authors"):
-        assert module._num_held_out(every, split_sizes("imagenet", "real", protocol), protocol) == 5_000
+    for test_set_gates in (False, True):
+        sizes = split_sizes("imagenet", "real", "sound", test_set_gates=test_set_gates)
+        assert module._num_held_out(every, sizes, test_set_gates) == 5_000
 
 
 def test_a_single_validation_image_is_too_few(data_dir: str) -> None:
     for path in sorted(Path(data_dir, "imagenet/val").glob("*/*.JPEG"))[1:]:
         path.unlink()
-    for protocol in ("sound", "authors"):
+    for test_set_gates in (False, True):
         with pytest.raises(DataError, match=r"imagenet/val holds 1 images of the training classes, too few to"):
-            real(data_dir, protocol)
+            real(data_dir, test_set_gates)
 
 
 @pytest.mark.parametrize("source", ["real", "sample"])
 def test_published_weights_are_not_scored_on_classes_of_other_numbers(data_dir: str, source: str) -> None:
     write_folder(Path(data_dir, "imagenet-sample"), num_classes=3, per_class=4)
     with pytest.raises(DataError, match=r"has 3 classes, whose numbers are not those that the published weights give"):
-        imagenet(source, "sound", data_dir, baseline="published")
+        imagenet(source, data_dir, baseline="published")
 
 
 def test_names_that_begin_with_a_dot_are_neither_classes_nor_images(data_dir: str) -> None:
@@ -176,7 +177,7 @@ def test_names_that_begin_with_a_dot_are_neither_classes_nor_images(data_dir: st
 def test_missing_data_are_answered_with_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARSITY_DATA_MIRROR", str(tmp_path / "mirror"))
     with pytest.raises(DataError) as caught:
-        imagenet("real", "sound", str(tmp_path))
+        imagenet("real", str(tmp_path))
     assert str(caught.value) == (
         f"There is no {tmp_path}/imagenet and no {tmp_path}/mirror/imagenet: get the training and validation images of "
         "ILSVRC2012 at https://image-net.org/download (it takes an account) and unpack them as "
@@ -187,7 +188,7 @@ def test_missing_data_are_answered_with_how_to_get_them(tmp_path: Path, monkeypa
 def test_a_missing_sample_is_asked_for_as_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
     with pytest.raises(DataError) as caught:
-        imagenet("sample", "sound", str(tmp_path))
+        imagenet("sample", str(tmp_path))
     assert str(caught.value) == (
         f"There is no {tmp_path}/imagenet-sample: put one image of each class of ILSVRC2012 "
         "(https://image-net.org/download, it takes an account) there as "
@@ -197,7 +198,7 @@ def test_a_missing_sample_is_asked_for_as_it_is_read(tmp_path: Path, monkeypatch
 
 def test_of_a_smaller_sample_a_tenth_is_held_out_too(tmp_path: Path) -> None:
     write_folder(tmp_path / "imagenet-sample", num_classes=10, per_class=2)
-    data = imagenet("sample", "sound", str(tmp_path))
+    data = imagenet("sample", str(tmp_path))
     assert (len(data.train), len(data.val), data.val.identity) == (18, 2, "imagenet-sample/heldout-2")
 
 
@@ -212,7 +213,7 @@ def test_the_mirror_folder_is_taken_where_the_data_folder_has_none(
 
 
 def test_the_twin_goes_the_way_of_the_real_data_set(tmp_path: Path) -> None:
-    data = imagenet("embedded", "sound", str(tmp_path), image_size=28)
+    data = imagenet("embedded", str(tmp_path), image_size=28)
     assert isinstance(data, StreamedData)
     assert (len(data.train), len(data.val), len(data.test), data.num_classes) == (600, 150, 150, 10)
     assert data.train.identity == "embedded-figures/train"
@@ -222,26 +223,25 @@ def test_the_twin_goes_the_way_of_the_real_data_set(tmp_path: Path) -> None:
 
 
 def test_the_twin_is_drawn_only_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    imagenet("embedded", "sound", str(tmp_path), image_size=28)
+    imagenet("embedded", str(tmp_path), image_size=28)
     monkeypatch.setattr("sparsity.data.images.drawn_folder.draw_shapes", lambda *_: pytest.fail("drawn again"))
-    imagenet("embedded", "sound", str(tmp_path), image_size=28)
+    imagenet("embedded", str(tmp_path), image_size=28)
 
 
-@pytest.mark.parametrize(("key", "value"), [("source", "reel"), ("protocol", "fair")])
-def test_an_unknown_word_is_refused(key: str, value: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=f"{key} is '{value}', but it must be one of"):
-        imagenet(**{"source": "embedded", "protocol": "sound", "data_dir": str(tmp_path)} | {key: value})
+def test_an_unknown_source_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="source is 'reel', but it must be one of"):
+        imagenet("reel", str(tmp_path))
 
 
 def test_generated_images_stand_for_as_many_as_the_data_set_has() -> None:
-    data = imagenet("generated", "sound", "unused", image_size=14)
+    data = imagenet("generated", "unused", image_size=14)
     assert isinstance(data, PoolData)
     assert (len(data.train), len(data.val), len(data.test)) == (1_281_167, 5_000, 5_000)
     assert data.training_batches(100, seed=0, kind="regularise").steps_per_epoch == 12_811
 
 
 def test_the_pool_begins_again_at_its_end() -> None:
-    data = imagenet("generated", "sound", "unused", image_size=14)
+    data = imagenet("generated", "unused", image_size=14)
     assert isinstance(data, PoolData)
     _, labels = data.part(510, 4)
     assert labels.tolist() == [510, 511, 0, 1]
@@ -250,7 +250,7 @@ def test_the_pool_begins_again_at_its_end() -> None:
 
 
 def test_an_evaluation_of_the_pool_has_as_many_images_as_the_split() -> None:
-    data = imagenet("generated", "sound", "unused", image_size=14)
+    data = imagenet("generated", "unused", image_size=14)
     split = replace(data.test, num_images=250)
     assert [len(labels) for _, labels in data.evaluation_batches(split)] == [100, 100, 50]
 
@@ -259,7 +259,7 @@ def test_an_evaluation_of_the_pool_has_as_many_images_as_the_split() -> None:
 def sample(tmp_path: Path) -> StreamedData:
     if "SPARSITY_DATA_MIRROR" not in os.environ:
         pytest.skip("SPARSITY_DATA_MIRROR is not set")
-    data = imagenet("sample", "sound", str(tmp_path))
+    data = imagenet("sample", str(tmp_path))
     assert isinstance(data, StreamedData)
     return data
 

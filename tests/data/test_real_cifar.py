@@ -39,7 +39,7 @@ def rows(data: ImageData, part: str) -> np.ndarray:
 
 @pytest.mark.parametrize("baseline", ["train", "published"])
 def test_the_published_images_are_split_without_a_rest(data_dir: str, baseline: str) -> None:
-    data = cifar10("real", "crop_flip", "own", "sound", data_dir, baseline)
+    data = cifar10("real", "crop_flip", "own", data_dir, baseline)
     sizes = {"train": (45_000, 5_000, 10_000), "published": (50_000, 5_000, 5_000)}
     assert tuple(len(getattr(data, part)) for part in PARTS) == sizes[baseline]
     assert data.val.labels.bincount().tolist() == [500] * 10
@@ -48,13 +48,13 @@ def test_the_published_images_are_split_without_a_rest(data_dir: str, baseline: 
 
 
 def test_no_image_stands_in_two_parts(data_dir: str) -> None:
-    data = cifar10("real", "crop_flip", "own", "sound", data_dir, "train")
+    data = cifar10("real", "crop_flip", "own", data_dir, "train")
     for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
         assert not np.intersect1d(rows(data, one), rows(data, other)).size
 
 
 def test_mean_and_std_are_those_of_the_training_images(data_dir: str) -> None:
-    data = cifar10("real", "crop_flip", "own", "sound", data_dir, "published")
+    data = cifar10("real", "crop_flip", "own", data_dir, "published")
     std, mean = torch.std_mean(data.train.images.float() / 255, (0, 2, 3))
     torch.testing.assert_close(mean, torch.tensor(data.mean), atol=5e-5, rtol=0)
     torch.testing.assert_close(std, torch.tensor(data.std), atol=5e-5, rtol=0)
@@ -64,7 +64,7 @@ def test_mean_and_std_are_those_of_the_training_images(data_dir: str) -> None:
 @pytest.mark.skipif("not (MIRROR / 'checkpoints').exists()", reason="SPARSITY_DATA_MIRROR has no checkpoints")
 def test_the_literatures_checkpoint_scores_what_its_publisher_says(data_dir: str) -> None:
     published = PUBLISHED["resnet32", "cifar10"]
-    data = cifar10("real", "none", "imagenet", "sound", data_dir, "train")
+    data = cifar10("real", "none", "imagenet", data_dir, "train")
     model = resnet32().to(memory_format=torch.channels_last)
     model.load_state_dict(read_weights(fetch(published.file, data_dir), model).weights)
     metrics = Classification().evaluate(model, data.evaluation_batches(data.test))

@@ -23,7 +23,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module", params=list(BUILDERS))
 def data(request: pytest.FixtureRequest, data_dir: str) -> ImageData:
-    return BUILDERS[request.param]("real", "sound", data_dir)
+    return BUILDERS[request.param]("real", data_dir)
 
 
 def rows(*splits: ImageSplit) -> np.ndarray:
@@ -65,7 +65,7 @@ def test_the_held_out_part_is_always_the_same(data: ImageData) -> None:
 
 
 def test_authors_mnist_trains_on_all_60000_and_validates_on_the_test_set(data_dir: str) -> None:
-    data = mnist("real", "authors", data_dir)
+    data = mnist("real", data_dir, test_set_gates=True, train_on_all=True)
     assert (len(data.train), data.val.identity, data.train.identity) == (60_000, "mnist/test", "mnist/train")
 
 

@@ -9,7 +9,7 @@ from threading import Barrier
 
 import pytest
 
-from sparsity.data.sizes import SplitSizes, published_sizes, record_num_pairs, split_sizes, validates_on_test
+from sparsity.data.sizes import SplitSizes, published_sizes, record_num_pairs, split_sizes
 
 
 @pytest.mark.parametrize("source", ["real", "generated"])
@@ -17,15 +17,18 @@ def test_sound_mnist_holds_5000_out_of_training(source: str) -> None:
     assert split_sizes("mnist", source, "sound") == SplitSizes(train=55_000, val=5_000, test=10_000)
 
 
-def test_authors_mnist_trains_on_everything_and_validates_on_the_test_set() -> None:
-    assert split_sizes("mnist", "real", "authors") == SplitSizes(train=60_000, val=10_000, test=10_000)
-    assert validates_on_test("mnist", "authors")
+def test_mnist_may_train_on_everything_and_validate_on_the_test_set() -> None:
+    on_all = split_sizes("mnist", "real", "sound", train_on_all=True)
+    gated = split_sizes("mnist", "real", "sound", test_set_gates=True)
+    assert on_all == SplitSizes(train=60_000, val=5_000, test=10_000)
+    assert gated == SplitSizes(train=55_000, val=10_000, test=10_000)
 
 
-@pytest.mark.parametrize("protocol", ["sound", "authors"])
-def test_fashion_mnist_holds_5000_out_of_training_under_both_protocols(protocol: str) -> None:
-    assert split_sizes("fashion_mnist", "real", protocol) == SplitSizes(train=55_000, val=5_000, test=10_000)
-    assert not validates_on_test("fashion_mnist", protocol)
+@pytest.mark.parametrize("dataset", ["fashion_mnist", "cifar10"])
+def test_of_the_others_the_authors_hold_5000_out_too(dataset: str) -> None:
+    theirs = split_sizes(dataset, "real", "authors", test_set_gates=True, train_on_all=True)
+    assert theirs == split_sizes(dataset, "real", "sound")
+    assert (theirs.val, theirs.test) == (5_000, 10_000)
 
 
 @pytest.mark.parametrize("baseline", ["train", "file", "none"])
@@ -51,7 +54,6 @@ def test_published_sizes_count_the_held_out_examples_as_training() -> None:
     [
         (("mist", "real", "sound"), "dataset is 'mist', but it must be one of mnist, fashion_mnist, cifar10"),
         (("mnist", "reel", "sound"), "source is 'reel', but it must be one of real, embedded, generated"),
-        (("mnist", "real", "fair"), "protocol is 'fair', but it must be one of sound, authors"),
     ],
 )
 def test_an_unknown_word_is_answered_with_the_known_ones(arguments: tuple[str, str, str], sentence: str) -> None:
@@ -85,9 +87,11 @@ def test_counts_of_the_other_protocol_are_kept(tmp_path: Path) -> None:
     assert split_sizes("taskmaster1", "real", "sound", data_dir=str(tmp_path)).train == 3
 
 
-def test_both_protocols_divide_imagenets_validation_images() -> None:
+def test_imagenets_validation_images_gate_and_test() -> None:
     assert split_sizes("imagenet", "real", "sound") == SplitSizes(train=1_281_167, val=5_000, test=45_000)
-    assert split_sizes("imagenet", "real", "authors") == SplitSizes(train=1_281_167, val=5_000, test=50_000)
+    assert split_sizes("imagenet", "real", "sound", test_set_gates=True) == SplitSizes(
+        train=1_281_167, val=5_000, test=50_000
+    )
 
 
 def test_the_sample_of_imagenet_tests_on_the_images_that_gate() -> None:

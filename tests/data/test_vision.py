@@ -33,42 +33,48 @@ def rows(split: ImageSplit) -> set[bytes]:
 
 @pytest.mark.parametrize("build", [mnist, fashion_mnist])
 def test_both_data_sets_share_the_embedded_twin_and_say_so(build) -> None:
-    data = build("embedded", "sound", data_dir="unused")
+    data = build("embedded", data_dir="unused")
     assert data.name == "digits"
     assert data.test.identity == "digits/test"
     assert data.checksums == {}
 
 
 def test_sound_splits_of_the_digits_share_no_image() -> None:
-    data = mnist("embedded", "sound", data_dir="unused")
+    data = mnist("embedded", data_dir="unused")
     assert not rows(data.train) & rows(data.val)
     assert not rows(data.test) & (rows(data.train) | rows(data.val))
 
 
 def test_sound_splits_are_named_after_the_held_out_part() -> None:
-    data = mnist("embedded", "sound", data_dir="unused")
+    data = mnist("embedded", data_dir="unused")
     assert (data.train.identity, data.val.identity) == ("digits/train-minus-heldout", "digits/heldout-297")
     assert (len(data.train), len(data.val), len(data.test)) == (1200, 297, 300)
 
 
 def test_the_held_out_part_is_always_the_same() -> None:
-    data = mnist("embedded", "sound", data_dir="unused")
+    data = mnist("embedded", data_dir="unused")
     assert hashlib.md5(data.val.images.numpy().tobytes()).hexdigest() == "30c145426bd14a56b00f4f1376257c96"
 
 
-def test_authors_mnist_validates_on_the_very_test_set() -> None:
-    data = mnist("embedded", "authors", data_dir="unused")
+def test_the_test_set_itself_may_gate() -> None:
+    data, sound = mnist("embedded", data_dir="unused", test_set_gates=True), mnist("embedded", data_dir="unused")
     assert data.val.identity == data.test.identity == "digits/test"
     assert torch.equal(data.val.images, data.test.images)
-    assert (data.train.identity, len(data.train)) == ("digits/train", 1497)
+    assert torch.equal(data.train.images, sound.train.images)
 
 
-def test_authors_fashion_mnist_holds_out_of_training() -> None:
-    assert fashion_mnist("embedded", "authors", data_dir="unused").val.identity == "digits/heldout-297"
+def test_all_images_may_train_those_that_gate_too() -> None:
+    data = mnist("embedded", data_dir="unused", train_on_all=True)
+    assert (data.train.identity, len(data.train), data.val.identity) == ("digits/train", 1497, "digits/heldout-297")
+    assert rows(data.val) < rows(data.train)
+
+
+def test_fashion_mnist_holds_out_of_training() -> None:
+    assert fashion_mnist("embedded", data_dir="unused").val.identity == "digits/heldout-297"
 
 
 def test_images_and_labels_stay_together_when_a_part_is_held_out() -> None:
-    whole, sound = (mnist("embedded", protocol, data_dir="unused") for protocol in ("authors", "sound"))
+    whole, sound = (mnist("embedded", "unused", train_on_all=on_all) for on_all in (True, False))
     label_of = {
         image.tobytes(): int(label) for image, label in zip(whole.train.images.numpy(), whole.train.labels, strict=True)
     }
@@ -77,16 +83,15 @@ def test_images_and_labels_stay_together_when_a_part_is_held_out() -> None:
 
 
 def test_generated_data_have_the_number_and_shape_of_the_real() -> None:
-    data = mnist("generated", "sound", data_dir="unused")
+    data = mnist("generated", data_dir="unused")
     assert data.name == "generated-1x28x28"
     assert data.train.images.shape == (55_000, 1, 28, 28)
     assert (len(data.val), len(data.test)) == (5_000, 10_000)
 
 
-@pytest.mark.parametrize(("source", "protocol"), [("reel", "sound"), ("embedded", "fair")])
-def test_an_unknown_source_or_protocol_is_refused(source: str, protocol: str) -> None:
+def test_an_unknown_source_is_refused() -> None:
     with pytest.raises(ValueError, match="must be one of"):
-        mnist(source, protocol, data_dir="unused")
+        mnist("reel", data_dir="unused")
 
 
 def test_to_moves_every_tensor(split: ImageSplit) -> None:
@@ -173,11 +178,11 @@ def test_evaluation_walks_the_whole_split_in_order_with_the_last_partial_batch(s
 
 
 def test_mnist_may_be_pixels_over_256_for_networks_that_were_trained_so() -> None:
-    data = mnist("embedded", "sound", data_dir="unused", normalise="by_256")
+    data = mnist("embedded", data_dir="unused", normalise="by_256")
     images, _ = next(data.evaluation_batches(data.test))
     assert torch.allclose(images, data.test.images[: len(images)] / 256)
 
 
 def test_an_unknown_normalisation_of_mnist_is_named() -> None:
     with pytest.raises(ValueError, match=r"dataset\.normalise is 'imagenet', but it must be one of own, by_256"):
-        mnist("embedded", "sound", data_dir="unused", normalise="imagenet")
+        mnist("embedded", data_dir="unused", normalise="imagenet")

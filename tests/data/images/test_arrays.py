@@ -65,7 +65,7 @@ def test_digits_are_the_same_on_every_platform() -> None:
 
 
 def test_mean_and_std_of_the_digits_are_those_of_the_training_part() -> None:
-    data = mnist("embedded", "sound", data_dir="unused")
+    data = mnist("embedded", data_dir="unused")
     pixels = data.train.images.numpy() / 255
     assert (round(pixels.mean(), 4), round(pixels.std(), 4)) == (*data.mean, *data.std)
 
