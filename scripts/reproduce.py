@@ -158,9 +158,9 @@ def plan(jobs: list[Job]) -> int:
     num_weights = {paper.experiment: paper.num_parameters for paper in load_paper(PAPER)}
     for job in jobs:
         settings = job.settings
-        source, protocol, baseline = str(settings.dataset["source"]), settings.protocol, settings.baseline.source
-        keys = (protocol.name, baseline, settings.data_dir, protocol.test_set_gates, protocol.train_on_all)
-        sizes = split_sizes(leaf_name(settings.dataset), source, *keys)
+        keys, source, baseline = settings.protocol, str(settings.dataset["source"]), settings.baseline.source
+        read = (keys.test_set_gates, keys.train_on_all, keys.speakers_by_position)
+        sizes = split_sizes(leaf_name(settings.dataset), source, baseline, settings.data_dir, *read)
         made = make_plan(settings, sizes.train)
         print(f"{job}: {made.describe()}; {_cost(settings, sizes.train, num_weights[settings.experiment])}")
         for warning in made.warnings:

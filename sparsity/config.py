@@ -215,7 +215,6 @@ def build(settings: Settings) -> "Experiment":
     baseline, pruner = settings.baseline.source, settings.pruner
     circumstances = {
         **asdict(settings.protocol),
-        "protocol": settings.protocol.name,
         "data_dir": settings.data_dir,
         "baseline": baseline,
         "num_workers": settings.machine.num_workers,

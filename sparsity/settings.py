@@ -184,12 +184,20 @@ class ProtocolSettings:
     """The flaws of the authors' protocol, one key each; the defaults are sound (results/deviations.md).
 
     test_set_gates: of MNIST the test set, of ImageNet the first 5,000 of its images. train_on_all: nothing of MNIST's
-    training images is held out. report: any_phase adds the best validation metric over all phases and sparsities.
+    training images is held out. padding_counts: in the loss, up to the longest target of a batch. bos_twice: a target
+    starts with two `<bos>`, and the second is forced in a search. two_vocabularies: one a language, over one embedding
+    (WMT14). speakers_by_position: every first turn is the user's (Taskmaster-1). international_bleu: `bleu` is by
+    tensor2tensor's tokenisation. report: any_phase adds the best validation metric over all phases and sparsities.
     """
 
     name: str = "sound"
     test_set_gates: bool = False
     train_on_all: bool = False
+    padding_counts: bool = False
+    bos_twice: bool = False
+    two_vocabularies: bool = False
+    speakers_by_position: bool = False
+    international_bleu: bool = False
     report: str = "final_phase"
 
 

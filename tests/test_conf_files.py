@@ -202,6 +202,11 @@ def test_the_protocols_differ_as_announced() -> None:
         "protocol.name",
         "protocol.test_set_gates",
         "protocol.train_on_all",
+        "protocol.padding_counts",
+        "protocol.bos_twice",
+        "protocol.two_vocabularies",
+        "protocol.speakers_by_position",
+        "protocol.international_bleu",
         "protocol.report",
         "gate.policy",
     }

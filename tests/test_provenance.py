@@ -166,6 +166,11 @@ def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, 
         {"protocol": replace(BASE.protocol, name="authors")},
         {"protocol": replace(BASE.protocol, test_set_gates=True)},
         {"protocol": replace(BASE.protocol, train_on_all=True)},
+        {"protocol": replace(BASE.protocol, padding_counts=True)},
+        {"protocol": replace(BASE.protocol, bos_twice=True)},
+        {"protocol": replace(BASE.protocol, two_vocabularies=True)},
+        {"protocol": replace(BASE.protocol, speakers_by_position=True)},
+        {"protocol": replace(BASE.protocol, international_bleu=True)},
     ],
 )
 def test_another_network_data_set_or_recipe_is_another_baseline(changes: dict[str, Any]) -> None:

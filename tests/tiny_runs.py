@@ -47,7 +47,7 @@ class TinyNet(nn.Module):
         return scores
 
 
-def tiny_data(source: str = "generated", protocol: str = "sound", data_dir: str = "data") -> ImageData:
+def tiny_data(source: str = "generated", data_dir: str = "data") -> ImageData:
     """Noise with a brighter half per class, so that something can be learnt: 40 / 20 / 20 images of 2 classes."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 128, (80, 1, 4, 4), dtype=torch.uint8, generator=generator)

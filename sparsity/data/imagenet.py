@@ -61,7 +61,7 @@ def imagenet(
     Raises:
         ValueError: an unknown word; data that cannot be had or do not fit (DataError).
     """
-    sizes = split_sizes("imagenet", source, "sound", test_set_gates=test_set_gates)
+    sizes = split_sizes("imagenet", source, test_set_gates=test_set_gates)
     reading = Reading(image_size, min_area, max_damaged, num_workers)
     if source == "generated":
         return noise_pool(image_size, NUM_CLASSES, sizes.train, sizes.val, sizes.test)

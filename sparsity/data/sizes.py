@@ -17,8 +17,6 @@ from pathlib import Path
 
 from sparsity.files import locked, write_json
 
-PROTOCOLS = ("sound", "authors")
-
 
 @dataclass(frozen=True)
 class SplitSizes:
@@ -73,6 +71,7 @@ _TEXT = {
     },
 }
 _RECORD = "num_pairs.json"
+_PAIRINGS = {False: "by speaker", True: "by position"}
 
 
 def published_sizes(dataset: str, source: str) -> PublishedSizes:
@@ -89,22 +88,22 @@ def published_sizes(dataset: str, source: str) -> PublishedSizes:
 def split_sizes(
     dataset: str,
     source: str,
-    protocol: str,
     baseline: str = "train",
     data_dir: str = "data",
     test_set_gates: bool = False,
     train_on_all: bool = False,
+    speakers_by_position: bool = False,
 ) -> SplitSizes:
     """Sizes of the three splits of `dataset` from `source` under those keys of the protocol that its builder reads.
 
     For Taskmaster-1 itself they are what was counted into `data_dir`, or an estimate before it was first loaded.
 
     Raises:
-        ValueError: an unknown data set, source or protocol, with the known ones.
+        ValueError: an unknown data set or source, with the known ones.
     """
     check_word("dataset", dataset, (*_PUBLISHED, *_TEXT))
     if dataset in _TEXT:
-        return _text_sizes(dataset, source, protocol, data_dir)
+        return _text_sizes(dataset, source, speakers_by_position, data_dir)
     published = published_sizes(dataset, source)
     train, held_out, test = published.train, published.held_out, published.test
     if source == "sample":
@@ -118,21 +117,22 @@ def split_sizes(
     return SplitSizes(train - held_out, held_out, test)
 
 
-def record_num_pairs(data_dir: str, dataset: str, protocol: str, sizes: SplitSizes) -> None:
+def record_num_pairs(data_dir: str, dataset: str, speakers_by_position: bool, sizes: SplitSizes) -> None:
     """Keep the number of pairs that loading has counted, for later plans."""
+    pairing = _PAIRINGS[speakers_by_position]
     path = Path(data_dir) / dataset / _RECORD
-    if _recorded(path).get(protocol) == asdict(sizes):
+    if _recorded(path).get(pairing) == asdict(sizes):
         return  # without the lock: a folder that is only read stays as it is
     with locked(path.parent, wait=True):
-        write_json(path, _recorded(path) | {protocol: asdict(sizes)})
+        write_json(path, _recorded(path) | {pairing: asdict(sizes)})
 
 
-def _text_sizes(dataset: str, source: str, protocol: str, data_dir: str) -> SplitSizes:
+def _text_sizes(dataset: str, source: str, speakers_by_position: bool, data_dir: str) -> SplitSizes:
     check_word("source", source, tuple(_TEXT[dataset]))
-    check_word("protocol", protocol, PROTOCOLS)
     path = Path(data_dir) / dataset / _RECORD
     known = _recorded(path) if source == "real" else {}
-    return SplitSizes(**known[protocol]) if protocol in known else _TEXT[dataset][source]
+    pairing = _PAIRINGS[speakers_by_position]
+    return SplitSizes(**known[pairing]) if pairing in known else _TEXT[dataset][source]
 
 
 def _recorded(path: Path) -> dict[str, dict[str, int]]:

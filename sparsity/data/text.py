@@ -65,7 +65,6 @@ class TextData:
 
 def wmt14(
     source: str,
-    protocol: str,
     data_dir: str,
     baseline: str,
     vocabulary_size: int,
@@ -73,24 +72,27 @@ def wmt14(
     batch_by: str,
     length_multiple: int,
     widths: list[int],
+    padding_counts: bool = False,
+    bos_twice: bool = False,
+    two_vocabularies: bool = False,
 ) -> TextData:
     """WMT14 En-De, or its twin.
 
     Args:
         source: `real`, `hub`, `standin`, `embedded` or `generated`.
-        protocol: `sound`, or `authors`: two vocabularies, padding counted, `<bos>` twice.
         data_dir: where files and cache stand.
         baseline: source of the baseline; no split depends on it.
         vocabulary_size: tokens of the vocabulary, special ones included.
         max_tokens: sources and targets are cut to their first so many tokens.
         batch_by: `sentences` or `tokens`.
-        length_multiple, widths: see Layout.
+        length_multiple, widths, padding_counts, bos_twice: see Layout.
+        two_vocabularies: one for each language, over the same ids.
 
     Raises:
         ValueError: an unknown word; data that cannot be had or are not what their name says (DataError).
     """
-    sizes = split_sizes("wmt14", source, protocol)
-    layout = Layout(length_multiple, tuple(widths), protocol == "authors")
+    sizes = split_sizes("wmt14", source)
+    layout = Layout(length_multiple, tuple(widths), padding_counts, bos_twice)
     if source == "generated":
         return _generated("wmt14", sizes, vocabulary_size, layout, batch_by)
     readers = {
@@ -99,7 +101,7 @@ def wmt14(
         "standin": corpora.mini_wmt14,
         "embedded": lambda _: corpora.toy_wmt14(),
     }
-    vocabulary = Vocabulary(vocabulary_size, protocol == "sound", max_tokens)
+    vocabulary = Vocabulary(vocabulary_size, not two_vocabularies, max_tokens)
     data = _text_data(readers[source](data_dir), vocabulary, data_dir, layout, batch_by)
     _check_sizes(data, sizes)
     if source == "real":
@@ -109,7 +111,6 @@ def wmt14(
 
 def taskmaster1(
     source: str,
-    protocol: str,
     data_dir: str,
     baseline: str,
     vocabulary_size: int,
@@ -117,31 +118,34 @@ def taskmaster1(
     batch_by: str,
     length_multiple: int,
     widths: list[int],
+    padding_counts: bool = False,
+    bos_twice: bool = False,
+    speakers_by_position: bool = False,
 ) -> TextData:
     """Taskmaster-1's self-dialogs, or their twin: the context as source, the assistant's next turn as target.
 
     Args:
         source: `real`, `standin`, `embedded` or `generated`.
-        protocol: `sound`, or `authors`: speakers by position, padding counted, `<bos>` twice.
         max_tokens: targets are cut to their first so many tokens, contexts to their last.
-        data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths: as for `wmt14`.
+        speakers_by_position: see `dialogues.pairs`.
+        data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths, padding_counts, bos_twice: as for
+            `wmt14`.
 
     Raises:
         ValueError: an unknown word; data that cannot be had (DataError).
     """
-    positional = protocol == "authors"
-    sizes = split_sizes("taskmaster1", source, protocol, baseline, data_dir)
-    layout = Layout(length_multiple, tuple(widths), positional)
+    sizes = split_sizes("taskmaster1", source, baseline, data_dir, speakers_by_position=speakers_by_position)
+    layout = Layout(length_multiple, tuple(widths), padding_counts, bos_twice)
     if source == "generated":
         return _generated("taskmaster1", sizes, vocabulary_size, layout, batch_by)
     readers = {
-        "real": lambda: corpora.taskmaster1(data_dir, positional),
-        "standin": lambda: corpora.mini_taskmaster(data_dir, positional),
-        "embedded": lambda: corpora.toy_taskmaster(positional),
+        "real": lambda: corpora.taskmaster1(data_dir, speakers_by_position),
+        "standin": lambda: corpora.mini_taskmaster(data_dir, speakers_by_position),
+        "embedded": lambda: corpora.toy_taskmaster(speakers_by_position),
     }
     data = _text_data(readers[source](), Vocabulary(vocabulary_size, True, max_tokens), data_dir, layout, batch_by)
     if source == "real":
-        record_num_pairs(data_dir, "taskmaster1", protocol, _sizes(data))
+        record_num_pairs(data_dir, "taskmaster1", speakers_by_position, _sizes(data))
         accept(FILES["taskmaster1"].values(), data.checksums, data_dir)
     else:
         _check_sizes(data, sizes)

@@ -123,7 +123,7 @@ def image_data(
     Raises:
         ValueError: an unknown source.
     """
-    sizes = split_sizes(dataset, source, "sound", baseline, "", test_set_gates, train_on_all)
+    sizes = split_sizes(dataset, source, baseline, "", test_set_gates, train_on_all)
     train = _split(published, "train", published.train_images, published.train_labels)
     test = _split(published, published.test_name, published.test_images, published.test_labels)
     num_held_out = published_sizes(dataset, source).held_out

@@ -61,7 +61,7 @@ def transformer(
     )
     model = BartForConditionalGeneration(config)
     model.set_attn_implementation("sdpa")
-    # nothing is forced here: the one token that protocol=authors forces comes with its data
+    # nothing is forced here: the one token that protocol.bos_twice forces is the search's
     model.generation_config = GenerationConfig(
         bos_token_id=BOS_ID, pad_token_id=PAD_ID, eos_token_id=EOS_ID, decoder_start_token_id=BOS_ID
     )

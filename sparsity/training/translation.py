@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from transformers import BartForConditionalGeneration
 
 SUBSET_SEED = 0
-# Each evaluation reports all of them; the one that `bleu` is depends on the protocol.
+# Each evaluation reports all of them; the one that `bleu` is, is a key of the protocol.
 DEFINITIONS = {"bleu_13a": "13a", "bleu_intl": "intl", "bleu_compound": "compound"}
 
 
@@ -71,8 +71,10 @@ class Translation:
         num_sentences: generate for so many sentences of the validation split, by a fixed draw, None: for all; test
             splits are scored whole.
         chunk_tokens: target tokens whose scores are held at a time.
-        protocol: `sound` takes sacrebleu's 13a for `bleu`; `authors` takes the international tokenisation of
-            tensor2tensor, and the start token once more as first token. All `DEFINITIONS` stand beside both.
+        padding_counts: in the loss, where the batch labels it; no target reads its padding all the same.
+        bos_twice: the start token is forced once more as first token.
+        international_bleu: `bleu` is by the international tokenisation of tensor2tensor, else by sacrebleu's 13a. All
+            `DEFINITIONS` stand beside both.
     """
 
     metric = "bleu"
@@ -85,12 +87,14 @@ class Translation:
         label_smoothing: float = 0.0,
         num_sentences: int | None = None,
         chunk_tokens: int = CHUNK_TOKENS,
-        protocol: str = "sound",
+        padding_counts: bool = False,
+        bos_twice: bool = False,
+        international_bleu: bool = False,
     ) -> None:
         self._num_beams, self._length_penalty, self._max_length = num_beams, length_penalty, max_length
         self._label_smoothing = label_smoothing
-        self._tokenize = "intl" if protocol == "authors" else "13a"
-        self._forced_bos = protocol == "authors"
+        self._padding_counts, self._bos_twice = padding_counts, bos_twice
+        self._tokenize = "intl" if international_bleu else "13a"
         self._num_sentences, self._chunk_tokens = num_sentences, chunk_tokens
         self.hypotheses: list[str] = []
         self.signatures: dict[str, str] = {}
@@ -158,7 +162,7 @@ class Translation:
         return {f"{metric}/{name}": corpus_bleu(*part, how).score for metric, how in DEFINITIONS.items()}
 
     def _search(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Search:
-        forced = [(1, text.bos_id)] if self._forced_bos else []
+        forced = [(1, text.bos_id)] if self._bos_twice else []
         assert model.generation_config is not None, "a model that generates has its settings"
         if model.generation_config.forced_eos_token_id is not None:
             forced.append((self._max_length - 1, text.eos_id))
@@ -185,12 +189,16 @@ class Translation:
         # Masks of four dimensions are taken as they are. Of others transformers asks the device whether all is set,
         # three times a batch, and each time the host waits for all that it has queued.
         num_targets = batch.decoder_input_ids.shape[1]
-        is_earlier = torch.ones(num_targets, num_targets, dtype=torch.bool, device=batch.labels.device).tril()
+        is_read = torch.ones(1, 1, num_targets, num_targets, dtype=torch.bool, device=batch.labels.device).tril()
+        if self._padding_counts:
+            padding = model.config.pad_token_id
+            assert padding is not None, "where padding counts, its id is known"
+            is_read = is_read & (batch.labels != padding)[:, None, None, :]
         outputs = model.model(
             input_ids=batch.input_ids,
             attention_mask=batch.attention_mask.bool()[:, None, None, :],
             decoder_input_ids=batch.decoder_input_ids,
-            decoder_attention_mask=is_earlier[None, None],
+            decoder_attention_mask=is_read,
             use_cache=False,
         )
         hidden = outputs.last_hidden_state.flatten(0, 1).index_select(0, batch.counted)

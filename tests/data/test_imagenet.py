@@ -28,7 +28,7 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
     write_folder(tmp_path / "imagenet" / "train", num_classes=3, per_class=4)
     write_folder(tmp_path / "imagenet" / "val", num_classes=3, per_class=6)
-    monkeypatch.setattr(module, "split_sizes", lambda dataset, source, protocol, test_set_gates: SIZES[test_set_gates])
+    monkeypatch.setattr(module, "split_sizes", lambda dataset, source, test_set_gates: SIZES[test_set_gates])
     return str(tmp_path)
 
 
@@ -145,7 +145,7 @@ def test_of_a_subset_a_tenth_gates_or_one_image_of_each_class(
 def test_the_whole_validation_set_keeps_its_division() -> None:
     every = Listing(Path(), tuple(map(str, range(50_000))), np.arange(50_000) % 1000, tuple(map(str, range(1000))))
     for test_set_gates in (False, True):
-        sizes = split_sizes("imagenet", "real", "sound", test_set_gates=test_set_gates)
+        sizes = split_sizes("imagenet", "real", test_set_gates=test_set_gates)
         assert module._num_held_out(every, sizes, test_set_gates) == 5_000
 
 

@@ -21,7 +21,7 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="module")
 def dialogues(data_dir: str) -> TextData:
-    return text.taskmaster1("standin", "sound", data_dir, vocabulary_size=2_000, **SETTINGS)
+    return text.taskmaster1("standin", data_dir, vocabulary_size=2_000, **SETTINGS)
 
 
 def test_the_dialogues_give_the_recorded_number_of_pairs(dialogues: TextData) -> None:
@@ -67,6 +67,6 @@ def test_the_filtered_test_set_is_that_of_the_mirror() -> None:
 
 @pytest.mark.slow
 def test_the_sentences_are_never_called_wmt14(data_dir: str) -> None:
-    data = text.wmt14("standin", "sound", data_dir, vocabulary_size=8_000, **SETTINGS)
+    data = text.wmt14("standin", data_dir, vocabulary_size=8_000, **SETTINGS)
     assert (data.name, data.test.identity) == ("wmt14-mini", "wmt14-mini/newstest2014")
     assert len(data.evaluation_batches(data.test).references) == 3_003

@@ -28,9 +28,9 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tmp_path_factory.mktemp("data"))
 
 
-def load(name: str, data_dir: str, source: str = "embedded", protocol: str = "sound", **changes: object) -> TextData:
+def load(name: str, data_dir: str, source: str = "embedded", **changes: object) -> TextData:
     build: Callable[..., TextData] = getattr(text, name)
-    return build(source=source, protocol=protocol, data_dir=data_dir, **(SETTINGS | changes))
+    return build(source=source, data_dir=data_dir, **(SETTINGS | changes))
 
 
 @pytest.mark.parametrize(("name", "corpus"), [("wmt14", "toy-translation"), ("taskmaster1", "toy-dialogues")])
@@ -38,7 +38,7 @@ def test_the_embedded_twin_is_called_by_its_own_name(name: str, corpus: str, dat
     data = load(name, data_dir)
     assert data.name == corpus
     assert all(split.identity.startswith(f"{corpus}/") for split in (data.train, data.val, data.test))
-    assert SplitSizes(len(data.train), len(data.val), len(data.test)) == split_sizes(name, "embedded", "sound")
+    assert SplitSizes(len(data.train), len(data.val), len(data.test)) == split_sizes(name, "embedded")
     assert data.checksums == {}
 
 
@@ -59,7 +59,7 @@ def test_a_second_start_tokenises_nothing(data_dir: str, monkeypatch: pytest.Mon
     assert again.val.references == first.val.references
 
 
-@pytest.mark.parametrize("change", [{"vocabulary_size": 400}, {"max_tokens": 5}, {"protocol": "authors"}])
+@pytest.mark.parametrize("change", [{"vocabulary_size": 400}, {"max_tokens": 5}, {"two_vocabularies": True}])
 def test_other_settings_have_a_cache_of_their_own(change: dict[str, object], data_dir: str) -> None:
     assert load("wmt14", data_dir, **change).artifacts != load("wmt14", data_dir).artifacts
 
@@ -81,8 +81,8 @@ def test_the_vocabulary_is_a_file_to_be_copied_with_the_run(data_dir: str) -> No
     assert len(json.loads(artifacts["tokenizer.json"].read_text())["model"]["vocab"]) <= 512
 
 
-def test_the_authors_have_a_vocabulary_for_each_language(data_dir: str) -> None:
-    data = load("wmt14", data_dir, protocol="authors")
+def test_each_language_may_have_a_vocabulary(data_dir: str) -> None:
+    data = load("wmt14", data_dir, two_vocabularies=True)
     assert sorted(data.artifacts) == ["source_tokenizer.json", "target_tokenizer.json"]
     vocabularies = [json.loads(path.read_text())["model"]["vocab"] for path in data.artifacts.values()]
     assert "Ġhouse" in vocabularies[0] and "Ġhouse" not in vocabularies[1]
@@ -165,7 +165,7 @@ def stanford(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_stanfords_release_is_trained_on_as_released_and_scored_plainly(
     stanford: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(text, "split_sizes", lambda *_: SplitSizes(2, 2, 2))
+    monkeypatch.setattr(text, "split_sizes", lambda *_, **__: SplitSizes(2, 2, 2))
     data = load("wmt14", str(stanford / "data"), source="real")
     assert data.val.references == ["ein reich-newstest2013.", "ja"]
     assert list(data.extra_tests) == ["newstest2012"]
@@ -183,7 +183,7 @@ RECORD = "data/wmt14.en-de/recorded_md5.json"
 def test_checksums_of_stanfords_files_are_recorded_and_said(
     stanford: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(text, "split_sizes", lambda *_: SplitSizes(2, 2, 2))
+    monkeypatch.setattr(text, "split_sizes", lambda *_, **__: SplitSizes(2, 2, 2))
     with caplog.at_level(logging.WARNING):
         data = load("wmt14", str(stanford / "data"), source="real")
     assert "Nobody publishes a checksum of" in caplog.text
@@ -230,11 +230,12 @@ def test_taskmasters_pairs_are_counted_for_later_plans(tmp_path: Path, monkeypat
     monkeypatch.setitem(FILES, "taskmaster1", anybodys)
     taskmaster(tmp_path / "mirror", ["USER", "USER", "ASSISTANT"])
     data_dir = str(tmp_path / "data")
-    assert split_sizes("taskmaster1", "real", "sound", data_dir=data_dir).train > 60_000
-    for protocol, size in (("sound", 1), ("authors", 2)):
-        data = load("taskmaster1", data_dir, source="real", protocol=protocol)
+    assert split_sizes("taskmaster1", "real", data_dir=data_dir).train > 60_000
+    for by_position, size in ((False, 1), (True, 2)):
+        data = load("taskmaster1", data_dir, source="real", speakers_by_position=by_position)
         assert data.name == "taskmaster1"
-        assert len(data.train) == size == split_sizes("taskmaster1", "real", protocol, data_dir=data_dir).train
+        sizes = split_sizes("taskmaster1", "real", data_dir=data_dir, speakers_by_position=by_position)
+        assert len(data.train) == size == sizes.train
 
 
 @pytest.mark.parametrize(("lists", "where"), [("train test", "in {0} and in {1}"), ("dev dev", "twice in {0}")])

@@ -79,6 +79,18 @@ def test_padding_counts_nothing() -> None:
     torch.testing.assert_close(Translation().forward(tiny_bart(), pairs(ids, mask))[0], loss)
 
 
+def test_where_padding_counts_no_target_reads_it_all_the_same() -> None:
+    model, (ids, mask) = tiny_bart(init_std=0.1), sources(9)
+    labelled = pairs(ids, mask)._replace(labels=ids, counted=torch.arange(ids.numel()))
+    expected = model(**as_inputs(labelled), decoder_attention_mask=mask).loss
+    loss, hidden = Translation(padding_counts=True).forward(model, labelled)
+    assert len(hidden) == ids.numel() > int(mask.sum())
+    torch.testing.assert_close(loss, expected, rtol=1e-6, atol=1e-6)
+    parameters = list(model.parameters())
+    gradients = torch.autograd.grad(loss, parameters), torch.autograd.grad(expected, parameters)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-6)
+
+
 def test_label_smoothing_is_torchs_and_off_by_default() -> None:
     model, batch = tiny_bart(), pairs(*sources(9))
     logits = model(**as_inputs(batch)).logits
@@ -139,10 +151,10 @@ def test_a_test_split_is_scored_whole() -> None:
     assert task.hypotheses == evaluate()[0].hypotheses
 
 
-def test_the_authors_start_stands_twice_before_their_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_start_may_stand_twice_before_the_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     text = FakeText()
     monkeypatch.setattr(text, "decode", lambda ids: [str(row[:2]) for row in ids.tolist()])
-    task = Translation(max_length=10, protocol="authors")
+    task = Translation(max_length=10, bos_twice=True)
     task.evaluate(copier(), text)
     assert set(task.hypotheses) == {str([BOS, BOS])}
 
@@ -175,9 +187,9 @@ def test_its_texts_are_kept_by_a_phase() -> None:
     assert isinstance(Translation(), WritesText)
 
 
-@pytest.mark.parametrize(("protocol", "main"), [("sound", "bleu_13a"), ("authors", "bleu_intl")])
-def test_all_definitions_of_bleu_are_reported_with_their_signatures(protocol: str, main: str) -> None:
-    task, metrics = evaluate(protocol=protocol)
+@pytest.mark.parametrize(("is_international", "main"), [(False, "bleu_13a"), (True, "bleu_intl")])
+def test_all_definitions_of_bleu_are_reported_with_their_signatures(is_international: bool, main: str) -> None:
+    task, metrics = evaluate(international_bleu=is_international)
     references = FakeText().references
     for name, tokenize in {"bleu_13a": "13a", "bleu_intl": "intl", "bleu_compound": "compound"}.items():
         expected = corpus_bleu(task.hypotheses, references, tokenize)

@@ -42,7 +42,7 @@ class Vocabulary:
 
     Attributes:
         size: tokens, special ones included.
-        joint: one vocabulary for source and target, or one for each over the same ids (protocol=authors on WMT14).
+        joint: one vocabulary for source and target, or one for each over the same ids.
         max_tokens: a longer source or target is cut.
     """
 

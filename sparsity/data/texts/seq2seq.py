@@ -26,7 +26,7 @@ class Seq2SeqBatch(NamedTuple):
     Attributes:
         input_ids: [B, S], `<bos> ... <eos>`, filled up with pad ids.
         attention_mask: [B, S], 1 where `input_ids` is no padding.
-        labels: [B, T], `... <eos>`; padding is -100, or the pad id where padding counts (protocol=authors).
+        labels: [B, T], `... <eos>`; padding is -100, or the pad id where padding counts.
         decoder_input_ids: [B, T], the labels shifted right behind a `<bos>`.
         counted: [N], where the flattened labels are not -100, ascending.
     """
@@ -46,17 +46,18 @@ class Layout:
         multiple: widths are rounded up to it, which tensor cores like.
         widths: ascending; where given, every batch takes the first of them that is wide enough, so that compiled code
             and CUDA graphs meet few shapes.
-        as_authors: padding counts in the loss and the target starts with `<bos>` twice; widths are then never rounded,
-            as every padded position would change the loss.
+        padding_counts: in the loss; widths are then never rounded, as every padded position would change it.
+        bos_twice: the decoder reads `<bos> <bos>`, and the second is to be predicted.
     """
 
     multiple: int = 8
     widths: tuple[int, ...] = ()
-    as_authors: bool = False
+    padding_counts: bool = False
+    bos_twice: bool = False
 
     def width(self, length: int) -> int:
         """Padded width of a batch whose longest row has `length` tokens."""
-        if self.as_authors:
+        if self.padding_counts:
             return length
         fitting = [width for width in self.widths if width >= length]
         return fitting[0] if fitting else -(-length // self.multiple) * self.multiple
@@ -84,13 +85,13 @@ class TextSplit:
 
 def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, device: torch.device) -> Seq2SeqBatch:
     """The pairs at `indices` as one batch on `device`, in one copy that does not wait for it."""
-    skip = 0 if layout.as_authors else 1  # the stored target starts with <bos>
+    skip = 0 if layout.bos_twice else 1  # the stored target starts with <bos>
     source_width = layout.width(int(split.sources.lengths_at(indices).max()))
     target_width = layout.width(int(split.targets.lengths_at(indices).max()) - skip)
     inputs = split.sources.padded(indices, source_width, 0, PAD_ID)
     targets = split.targets.padded(indices, target_width, skip, PAD_ID)
     decoder_inputs = np.concatenate([np.full((len(indices), 1), BOS_ID), targets[:, :-1]], axis=1)
-    labels = targets if layout.as_authors else np.where(targets == PAD_ID, IGNORED, targets)
+    labels = targets if layout.padding_counts else np.where(targets == PAD_ID, IGNORED, targets)
     mask = (inputs != PAD_ID).astype(np.int64)
     counted = np.flatnonzero(labels != IGNORED)  # here, as a GPU could tell their number only to a host that waits
     return Seq2SeqBatch(*_to_device([inputs, mask, labels, decoder_inputs, counted], device))

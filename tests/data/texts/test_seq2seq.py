@@ -18,7 +18,7 @@ from sparsity.data.texts.seq2seq import (
 from sparsity.data.texts.token_arrays import from_rows
 
 CPU = torch.device("cpu")
-EXACT, AUTHORS = Layout(multiple=1), Layout(as_authors=True)
+EXACT, WITH_PADDING = Layout(multiple=1), Layout(padding_counts=True)
 
 
 def text(*words: int) -> list[int]:
@@ -64,15 +64,26 @@ def test_the_decoder_reads_the_labels_one_place_later_behind_one_bos(split: Text
     assert decoder_inputs.tolist() == [[BOS_ID, 20, 21, 22], [BOS_ID, 23, EOS_ID, PAD_ID]]
 
 
-def test_the_authors_count_padding_and_start_with_bos_twice(split: TextSplit) -> None:
-    batch = assemble(split, np.array([0, 1]), AUTHORS, CPU)
-    assert batch.labels.tolist() == [[BOS_ID, 20, 21, 22, EOS_ID], [BOS_ID, 23, EOS_ID, PAD_ID, PAD_ID]]
+def test_padding_may_count(split: TextSplit) -> None:
+    batch = assemble(split, np.array([0, 1]), WITH_PADDING, CPU)
+    assert batch.labels.tolist() == [[20, 21, 22, EOS_ID], [23, EOS_ID, PAD_ID, PAD_ID]]
+    assert batch.counted.tolist() == list(range(8))
+
+
+def test_a_target_may_start_with_bos_twice(split: TextSplit) -> None:
+    batch = assemble(split, np.array([0, 1]), Layout(multiple=1, bos_twice=True), CPU)
+    assert batch.labels.tolist() == [[BOS_ID, 20, 21, 22, EOS_ID], [BOS_ID, 23, EOS_ID, IGNORED, IGNORED]]
     assert batch.decoder_input_ids[0].tolist() == [BOS_ID, BOS_ID, 20, 21, 22]
 
 
 @pytest.mark.parametrize(
     ("layout", "width"),
-    [(Layout(multiple=8), 24), (Layout(widths=(16, 32)), 32), (Layout(multiple=4, widths=(16,)), 20), (AUTHORS, 17)],
+    [
+        (Layout(multiple=8), 24),
+        (Layout(widths=(16, 32)), 32),
+        (Layout(multiple=4, widths=(16,)), 20),
+        (WITH_PADDING, 17),
+    ],
 )
 def test_widths_are_rounded_unless_padding_counts(layout: Layout, width: int) -> None:
     assert layout.width(17) == width
