@@ -164,6 +164,8 @@ def from_run(directory: Path) -> Settings:
     for once, today in history.SPELT.items():
         if OmegaConf.select(tree, once) is not None:
             OmegaConf.update(tree, today, _taken(tree, once))
+    if OmegaConf.select(tree, "protocol.name") is not None and (name := _taken(tree, "protocol.name")) != "sound":
+        raise ValueError(f"{path} says protocol.name={name}, whose flaws had no keys then: run protocol={name} again.")
     return settled(tree)
 
 

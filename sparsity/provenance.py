@@ -33,7 +33,7 @@ _NEVER_IDENTITY = (
 )
 _OF_BASELINE = (
     *("model", "dataset", "task", "baseline.", "metric"),
-    *("protocol.name", "protocol.test_set_gates", "protocol.train_on_all", "protocol.padding_counts"),
+    *("protocol.test_set_gates", "protocol.train_on_all", "protocol.padding_counts"),
     *("protocol.bos_twice", "protocol.two_vocabularies", "protocol.speakers_by_position"),
     "protocol.international_bleu",
 )

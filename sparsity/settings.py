@@ -21,7 +21,6 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
     "pruner.penalty.decay": ("linear", "exponential", "none"),
     "gate.policy": ("printed", "fallback", "error"),
-    "protocol.name": ("sound", "authors"),
     "protocol.report": ("final_phase", "any_phase"),
     "machine.device": ("auto", "cpu", "cuda"),
     "machine.precision": ("auto", "fp32", "tf32", "bf16"),
@@ -190,7 +189,6 @@ class ProtocolSettings:
     tensor2tensor's tokenisation. report: any_phase adds the best validation metric over all phases and sparsities.
     """
 
-    name: str = "sound"
     test_set_gates: bool = False
     train_on_all: bool = False
     padding_counts: bool = False
@@ -279,6 +277,19 @@ class Settings:
     measure_sizes: bool = True
     sweep_name: str = "unnamed"
     force: bool = False
+
+    @property
+    def departures(self) -> list[str]:
+        """The keys of the protocol that are not sound, by their dotted paths: such a run is marked."""
+        keys = zip(leaves(self.protocol, "protocol."), leaves(ProtocolSettings()), strict=True)
+        departed = [path for (path, value), (_, sound) in keys if value != sound]
+        return departed + (["gate.policy"] if self.gate.policy == "printed" else [])
+
+    @property
+    def protocol_name(self) -> str:
+        """sound, authors (all keys are theirs) or mixed: what records say, and nothing asks for."""
+        num_departed, num_keys = len(self.departures), len(fields(self.protocol)) + 1
+        return "sound" if num_departed == 0 else "authors" if num_departed == num_keys else "mixed"
 
     @property
     def is_shortened(self) -> bool:

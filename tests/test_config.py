@@ -39,7 +39,7 @@ def tree(composed: DictConfig) -> DictConfig:
 
 def test_the_paper_is_at_hand_without_any_override() -> None:
     settings = config.compose([])
-    assert (settings.experiment, settings.pruner.name, settings.protocol.name) == ("lenet5_mnist", "relevance", "sound")
+    assert (settings.experiment, settings.pruner.name, settings.protocol_name) == ("lenet5_mnist", "relevance", "sound")
 
 
 def test_groups_and_keys_are_overridden_without_plus_and_at() -> None:
@@ -59,6 +59,18 @@ def test_the_record_of_an_old_run_is_read_in_the_words_that_it_had(tmp_path: Pat
     tree.finetune["from"] = [tree.finetune.pop("start_from")[1]]
     OmegaConf.save(tree, tmp_path / "config.yaml", resolve=True)
     assert config.from_run(tmp_path) == config.compose(["scale=smoke", "finetune.start_from=[last]"])
+
+
+def test_the_record_of_an_old_run_names_its_protocol_which_says_nothing_where_it_is_sound(
+    tmp_path: Path, tree: DictConfig
+) -> None:
+    tree.protocol.name = "sound"
+    OmegaConf.save(tree, tmp_path / "config.yaml", resolve=True)
+    assert config.from_run(tmp_path) == config.compose(["scale=smoke"])
+    tree.protocol.name = "authors"
+    OmegaConf.save(tree, tmp_path / "config.yaml", resolve=True)
+    with pytest.raises(ValueError, match=r"says protocol\.name=authors, whose flaws had no keys then: run"):
+        config.from_run(tmp_path)
 
 
 def test_a_key_that_is_left_out_has_its_default(tree: DictConfig) -> None:

@@ -16,7 +16,7 @@ from sparsity.report.statistics import Statistic, describe
 from sparsity.report.variants import DATA, changes, marks
 
 # The states from which a final phase starts, and how the tables call the result. The last one is the authors' choice of
-# a checkpoint: the best validation metric, whatever the sparsity (protocol=authors).
+# a checkpoint: the best validation metric, whatever the sparsity (protocol.report=any_phase).
 STARTS = {
     AT_PAPER_SPARSITY: "from the paper's sparsity",
     "last": "from the last state",
@@ -60,7 +60,7 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """As the tables call it: pruner, start of the fingerprint, then what is unusual in method and protocol."""
+        """As the tables call it: pruner, start of the fingerprint, then what is unusual in the method."""
         return self._named(f"{self.first.pruner} {self.first.fingerprint[:8]}")
 
     @property
@@ -151,7 +151,7 @@ class Configuration:
     def _named(self, start: str) -> str:
         data = f" on {self.first.data_name}" if any(mark.startswith(DATA) for mark in self.marks) else ""
         variant = f", {self.variant}" if self.variant else ""
-        return start + data + variant + ("" if self.first.protocol == "sound" else f" ({self.first.protocol})")
+        return start + data + variant
 
 
 def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:

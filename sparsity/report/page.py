@@ -44,7 +44,7 @@ numbers that fall short, in [`findings.md`](findings.md)."""
 LEGEND = """\
 - Ours: mean ± sample standard deviation over n seeds with the 95 % interval of the mean (Student's t), scored on the
   test data once, after the final phase. The gate and the choice of the checkpoint saw validation data only, unless a
-  run is called (authors).
+  run is marked with a protocol.
 - Each run ends with two final phases: *from the paper's sparsity* starts at the first state as sparse as the paper's
   result (to a tenth of a prune), *from the last state* where pruning ended. The first kind compares metrics at equal
   sparsity; the overview shows it. *the best of all states* is the authors' choice: the best validation metric at any
@@ -58,8 +58,9 @@ LEGEND = """\
   exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
   of *differs* takes both p below 0.05.
 - Variants (another lambda, bound, fraction, alpha, scale-free, another final phase, or any other setting of a phase
-  that is not the experiment's) and runs that were shortened or small, used other data, another size of the network or
-  another baseline, or came from uncommitted code keep their row, without a verdict. A run *until the paper's sparsity*
+  that is not the experiment's) and runs that were shortened or small, used other data, another size of the network,
+  another baseline or the authors' protocol or part of it, or came from uncommitted code keep their row, without a
+  verdict. A run *until the paper's sparsity*
   stopped there; its row is what a full run would have. Rows that begin with *Paper* are as published; numbers in
   brackets are the paper's references."""
 

@@ -125,6 +125,7 @@ class Summary:
 
     `settings` are the scientific ones that differ from their defaults, by dotted path; `irrelevance` holds per
     parameter its mean and the share of weights `below_0.99`, over the regularised phase. Early summaries lack them.
+    `departures` are the keys of the protocol that are not sound; a sound run has none.
     """
 
     experiment: str
@@ -148,6 +149,7 @@ class Summary:
     provenance: Provenance
     sizes: dict[str, int] | None = None
     settings: dict[str, Any] | None = None
+    departures: tuple[str, ...] = ()
     irrelevance: dict[str, dict[str, float]] | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Which runs may be held against the paper? Marks, and the settings that make a variant, in words.
 
-A run with a mark (small scale, shortened, other data, uncommitted code) keeps its row without a verdict; so does a
-variant.
+A run with a mark (small scale, shortened, other data, unsound protocol, uncommitted code) keeps its row without a
+verdict; so does a variant.
 """
 
 from collections.abc import Callable, Container
@@ -43,6 +43,7 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
         f"model: {summary.model}": summary.model != paper.model,
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
         f"baseline: {_baseline(summary, paper)}": summary.baseline.source != paper.baseline,
+        _protocol(summary): summary.protocol != "sound",
         "uncommitted code": provenance.dirty or not provenance.commit,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
@@ -83,13 +84,19 @@ def _unprinted(summary: Summary, paper: PaperExperiment, printed: Container[tupl
     """The settings of the phases and the gate that the paper does not print and that are not the experiment's."""
     settings = summary.settings or {}
     said = _ELSEWHERE | {path for path, word in _OF_PAPER.values() if (path, word) in printed}
-    said |= {"gate.policy"} if summary.protocol == "authors" else set()
     ours = {path: settings.get(path, default) for path, default in _DEFAULTS.items()}
     changed = [
         path for path in ours if path.startswith(_PHASES) and path not in said and ours[path] != _ours(paper, path)
     ]
     words = [_OF_FINAL_PHASE.get(path, lambda value, path=path: f"{path} {value}")(ours[path]) for path in changed]
     return words + (["until the paper's sparsity"] if ours[_STOP] is not None else [])
+
+
+def _protocol(summary: Summary) -> str:
+    """Whose protocol it is, or which of its keys are not sound."""
+    if summary.protocol != "mixed":
+        return f"protocol: {summary.protocol}"
+    return f"protocol: {', '.join(path.removeprefix('protocol.') for path in summary.departures)}"
 
 
 def _baseline(summary: Summary, paper: PaperExperiment) -> str:

@@ -191,7 +191,7 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
 
 
 def best_of_all(work: Workspace, regularised: Phase, rows: list[Row]) -> Row:
-    """The authors' protocol: the best validation metric over all phases and sparsities, whatever its sparsity."""
+    """The authors' choice: the best validation metric over all phases and sparsities, whatever its sparsity."""
     best = max(rows, key=lambda row: row.val, default=None)
     if best is not None and best.val >= regularised.progress.best_metric:
         return replace(best, start="best_of_all", seconds=0.0)  # its time is counted where it stands

@@ -109,7 +109,7 @@ class JsonlWriter:
 class WandbWriter:
     """The mirror on Weights & Biases, offline unless a login is there.
 
-    A run stands in the group of its experiment; its pruner is the job type; protocol, scale, seed and sweep are tags.
+    A run stands in the group of its experiment; its pruner is the job type; scale, seed and sweep are tags.
     Its id comes from its directory, so it is the same whenever the run is resumed or sent again.
 
     Args:
@@ -279,7 +279,7 @@ def headline(summary: Row) -> Row:
 
 
 def _tags(config: Row) -> list[str]:
-    names = [config["pruner"]["name"], config["protocol"]["name"], config["scale"], f"seed{config['seed']}"]
+    names = [config["pruner"]["name"], config["scale"], f"seed{config['seed']}"]
     return [tag[:MOST_IN_A_TAG] for tag in (config["experiment"], *names, f"sweep-{config['sweep_name']}")]
 
 

@@ -20,7 +20,7 @@ from sparsity.report.records import load_run
 from sparsity.run import pipeline
 from sparsity.run.phase import Interrupted
 from sparsity.run.workspace import Setup
-from sparsity.settings import BaselineSettings, ProtocolSettings
+from sparsity.settings import BaselineSettings, GateSettings, ProtocolSettings
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
 from sparsity.weights.checkpoints import load_checkpoint
@@ -52,12 +52,18 @@ def test_the_summary_says_what_was_run_on_what(tiny_run: TinyRun) -> None:
     summary = tiny_run.summary
     assert json.loads((tiny_run.directory / "summary.json").read_text()) == json.loads(json.dumps(summary))
     keys = ("schema", "experiment", "data_name", "pruner", "protocol", "scale", "seed")
-    assert [summary[key] for key in keys] == [1, "tiny", "tiny", "relevance", "sound", "paper", 0]
+    assert [summary[key] for key in keys] == [1, "tiny", "tiny", "relevance", "mixed", "paper", 0]
+    assert summary["departures"] == ["gate.policy"], "a bound that never falls back"
     assert summary["paper"] == {"metric": 99.0, "sparsity": 0.45, "baseline": 98.0}
     unknown = dict.fromkeys(("checkpoint", "val", "test"))
     assert summary["baseline"] == {"source": "none", "num_epochs": 0, "saw": [], "chosen_on": []} | unknown
     assert (summary["plan"]["prunes_needed"], summary["plan"]["reachable"]) == (3, True)
     assert summary["provenance"]["data_checksums"] == {"images": "d41d8"}
+
+
+def test_of_a_sound_run_the_summary_names_no_departure(tmp_path: Path) -> None:
+    summary = tiny_runs.tiny_run(tmp_path, gate=GateSettings(bound=0.0)).summary
+    assert summary["protocol"] == "sound" and "departures" not in summary
 
 
 def test_the_summary_holds_the_settings_that_its_fingerprint_digests(tiny_run: TinyRun) -> None:
@@ -226,7 +232,7 @@ def test_the_origin_is_that_of_the_start_of_the_run(tmp_path: Path, monkeypatch:
 
 
 def authors(results: Path, **changes: Any) -> TinyRun:
-    return tiny_runs.tiny_run(results, protocol=ProtocolSettings("authors", "any_phase"), **changes)
+    return tiny_runs.tiny_run(results, protocol=ProtocolSettings(report="any_phase"), **changes)
 
 
 def test_the_authors_protocol_adds_the_best_of_all_phases_and_sparsities(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_the_best_network_is_kept_as_it_was_evaluated_and_not_as_its_prune_left_
 
 def authors(monkeypatch: pytest.MonkeyPatch, results: Path, regularised: Sequence[float]) -> dict[str, Any]:
     """The best of all of a run whose eight regularised evaluations are given; both final phases end at 50 and 60."""
-    protocol = ProtocolSettings("authors", "any_phase")
+    protocol = ProtocolSettings(report="any_phase")
     run, _ = scripted(monkeypatch, results, [*regularised, 50.0, 60.0], protocol=protocol)
     assert [row["val"] for row in run.summary["rows"][:-1]] == [50.0, 60.0]
     best: dict[str, Any] = run.summary["rows"][-1]

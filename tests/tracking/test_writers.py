@@ -211,7 +211,7 @@ def test_an_offline_run_is_grouped_by_experiment_and_pruner_and_tagged_with_its_
 ) -> None:
     (run,) = [record.run for record in wandb_file.records(mirrored[1]) if record.WhichOneof("record_type") == "run"]
     assert (run.run_group, run.job_type) == ("tiny", "relevance")
-    assert {"tiny", "relevance", "sound", "seed0", "sweep-unnamed"} <= set(run.tags)
+    assert {"tiny", "relevance", "seed0", "sweep-unnamed"} <= set(run.tags)
 
 
 def test_an_offline_run_brings_its_figures_and_a_table_against_the_paper(mirrored: tuple[TinyRun, Path]) -> None:
