@@ -187,6 +187,8 @@ class ProtocolSettings:
     starts with two `<bos>`, and the second is forced in a search. two_vocabularies: one a language, over one embedding
     (WMT14). speakers_by_position: every first turn is the user's (Taskmaster-1). international_bleu: `bleu` is by
     tensor2tensor's tokenisation. report: any_phase adds the best validation metric over all phases and sparsities.
+    count_before_use: the first step after a prune has lambda decayed by one step. constant_lambda_of_controls: that of
+    l1 and l2 never decays. count_tied_as_listed: a prune's fraction is of all names of the weights.
     """
 
     test_set_gates: bool = False
@@ -197,6 +199,9 @@ class ProtocolSettings:
     speakers_by_position: bool = False
     international_bleu: bool = False
     report: str = "final_phase"
+    count_before_use: bool = False
+    constant_lambda_of_controls: bool = False
+    count_tied_as_listed: bool = False
 
 
 @dataclass

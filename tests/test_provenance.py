@@ -150,6 +150,9 @@ def seedless(command: str) -> list[str]:
         {"gate": GateSettings(bound=1.0)},
         {"experiment": "other"},
         {"protocol": replace(BASE.protocol, report="any_phase")},
+        {"protocol": replace(BASE.protocol, count_before_use=True)},
+        {"protocol": replace(BASE.protocol, constant_lambda_of_controls=True)},
+        {"protocol": replace(BASE.protocol, count_tied_as_listed=True)},
     ],
 )
 def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, Any]) -> None:

@@ -29,6 +29,9 @@ class Pruner:
         steps_per_evaluation: unit of the exponential decay of lambda.
         pull: of a penalty whose kind is `custom`.
         score: of the weights; the smallest go first.
+        first_count: of lambda's counter, see `Penalty`.
+        as_listed: count and choose a tied tensor once for each of its names, as torch's global_unstructured does; a
+            weight goes with the first of them.
     """
 
     def __init__(
@@ -40,15 +43,22 @@ class Pruner:
         steps_per_evaluation: int,
         pull: Pull | None = None,
         score: Score = magnitude,
+        first_count: int = 0,
+        as_listed: bool = False,
     ) -> None:
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self._parameters, self._fraction, self._score = parameters, fraction, score
+        names = {p: name for name, p in parameters.items()}
+        listed = model.named_parameters(remove_duplicate=not as_listed)
+        self._listed = {listing: names[p] for listing, p in listed if p in names}
         self.masks = Masks(parameters)
         self.probe = IrrelevanceProbe(list(parameters), settings.penalty, self.masks.multipliers)
         self.penalty: Penalty | None = None
         if settings.penalty.kind != "none":
             multipliers = list(self.masks.multipliers.values())
-            self.penalty = Penalty(settings.penalty, steps_per_epoch, steps_per_evaluation, multipliers, pull)
+            self.penalty = Penalty(
+                settings.penalty, steps_per_epoch, steps_per_evaluation, multipliers, pull, first_count
+            )
 
     @property
     def num_total(self) -> dict[str, int]:
@@ -68,7 +78,7 @@ class Pruner:
     @torch.no_grad()
     def prune(self, count: int | None = None) -> None:
         """Remove `count` weights, smallest scores first, and restart lambda; None is the scheduled fraction."""
-        count = num_to_prune(self.num_kept, self._fraction) if count is None else count
+        count = self._scheduled() if count is None else count
         self.masks.shrink(self._selected(count))
         if self.penalty is not None:
             self.penalty.restart()
@@ -87,7 +97,16 @@ class Pruner:
                 for name, parameter in self._parameters.items():
                     parameter.copy_(weights[name])
 
+    def _scheduled(self) -> int:
+        """How many of the weights listed one prune removes."""
+        kept = self.masks.count_kept()
+        return num_to_prune(sum(kept[name] for name in self._listed.values()), self._fraction)
+
     def _selected(self, count: int) -> dict[str, Tensor]:
-        """New masks without the `count` smallest of the kept weights."""
-        scores = {name: self._score(p.detach()) for name, p in self._parameters.items()}
-        return select_smallest(scores, self.masks.kept, count)
+        """New masks without the `count` smallest of the kept weights listed."""
+        scores, kept = {name: self._score(p.detach()) for name, p in self._parameters.items()}, self.masks.kept
+        scores, now = ({listing: of[name] for listing, name in self._listed.items()} for of in (scores, kept))
+        new = select_smallest(scores, now, count)
+        for listing, name in self._listed.items():
+            kept[name] = kept[name] & new[listing]
+        return kept

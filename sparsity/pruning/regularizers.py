@@ -32,6 +32,7 @@ class Penalty:
         steps_per_evaluation: unit of the exponential decay's half-life.
         multipliers: 0/1 masks of the parameters, in their order; lambda and its counter live where they do.
         pull: of the kind `custom`.
+        first_count: of lambda's counter after a prune: 0, or 1 where it moves before its use.
     """
 
     def __init__(
@@ -41,12 +42,14 @@ class Penalty:
         steps_per_evaluation: int,
         multipliers: list[Tensor],
         pull: Pull | None = None,
+        first_count: int = 0,
     ) -> None:
         self.settings, self._multipliers, self._custom = settings, multipliers, pull
         device = multipliers[0].device
         self._is_on_cpu = device.type == "cpu"  # elsewhere each operation is a launch: lists of tensors go in one
         self._steps = (steps_per_epoch, steps_per_evaluation)
-        self._count = torch.zeros((), device=device)
+        self._first_count = first_count
+        self._count = torch.full((), float(first_count), device=device)
         self._strength = torch.zeros((), device=device)
         self._value = torch.zeros((), device=device)
         self._degree = 2 if settings.kind in ("l2", "relevance") else 1  # of the penalty in w, at constant I
@@ -78,7 +81,7 @@ class Penalty:
 
     def restart(self) -> None:
         """Set lambda back to its full strength, as after each prune."""
-        self._count.zero_()
+        self._count.fill_(self._first_count)
 
     def state_dict(self) -> dict[str, Any]:
         """Steps since the last prune."""

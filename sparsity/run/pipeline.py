@@ -19,7 +19,7 @@ from sparsity.run.gating import GatedPruning
 from sparsity.run.outcome import Baseline, Row, write_outcome
 from sparsity.run.phase import Interrupted, Phase, State, Watch
 from sparsity.run.plan import plan_phase
-from sparsity.run.workspace import Experiment, Workspace, dense, opened
+from sparsity.run.workspace import Experiment, Workspace, dense, opened, penalised
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking.writers import JsonlWriter
 from sparsity.weights.checkpoints import load_checkpoint, plain_weights
@@ -155,7 +155,7 @@ def _measured(work: Workspace, path: Path, weights: State, baseline: Baseline) -
 def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | None) -> tuple[Phase, GatedPruning]:
     """Steps 2 and 3: train with the penalty; at each evaluation prune if the gate allows it."""
     settings, plan = work.settings, work.plan.regularise
-    phase = work.phase("regularise", settings.regularise, settings.pruner, work.plan.baseline.num_steps)
+    phase = work.phase("regularise", settings.regularise, penalised(settings), work.plan.baseline.num_steps)
     if start is not None:
         phase.restore(start)
     trigger: Trigger

@@ -216,6 +216,8 @@ class Workspace(Setup):
             every,
             self.experiment.pull,
             self.experiment.score,
+            first_count=int(self.settings.protocol.count_before_use),
+            as_listed=self.settings.protocol.count_tied_as_listed,
         )
         trainer = Trainer(
             model,
@@ -336,6 +338,13 @@ def peak_memory_bytes(device: torch.device) -> int:
 def dense(settings: PrunerSettings) -> PrunerSettings:
     """The null object: same measure of irrelevance, no penalty, nothing removed."""
     return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
+
+
+def penalised(settings: Settings) -> PrunerSettings:
+    """The pruner of the regularised phase."""
+    pruner = settings.pruner
+    is_constant = settings.protocol.constant_lambda_of_controls and pruner.penalty.kind in ("l1", "l2")
+    return replace(pruner, penalty=replace(pruner.penalty, decay="none")) if is_constant else pruner
 
 
 def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.prune import L1Unstructured, global_unstructured
 
 from sparsity.pruning.pruners import Pruner
 from sparsity.settings import PrunerSettings
@@ -32,6 +33,19 @@ def test_a_tied_weight_is_counted_and_pruned_once() -> None:
     assert sum(method.masks.count_kept().values()) == 20
     assert method.sparsity == pytest.approx(0.2)
     assert int((model.head.weight == 0).sum() + (model.head.bias == 0).sum()) == 5
+
+
+def test_a_tied_tensor_may_be_counted_as_often_as_torch_lists_it() -> None:
+    model, twin = Tied(), Tied()
+    twin.load_state_dict(model.state_dict())
+    method = Pruner(model, PrunerSettings(prunes=True), 0.2, 10, 4, as_listed=True)
+    listed = [(twin.embedding, "weight"), (twin.head, "weight"), (twin.head, "bias")]
+    for _ in range(2):
+        method.prune()
+        global_unstructured(listed, L1Unstructured, amount=0.2)  # of the weights that torch lists and that remain
+    assert torch.equal(model.head.weight, twin.embedding.weight * twin.head.get_buffer("weight_mask"))
+    assert torch.equal(model.head.bias, twin.head.bias)
+    assert method.num_total == {"embedding.weight": 20, "head.bias": 5}
 
 
 def test_each_prune_removes_a_fraction_of_what_remains() -> None:

@@ -142,6 +142,14 @@ def test_a_restart_sets_lambda_back_in_full() -> None:
     assert strengths(subject, 2) == pytest.approx([1.0, 0.9])
 
 
+def test_lambdas_counter_may_move_before_its_use_also_after_a_prune() -> None:
+    settings = PenaltySettings(kind="l2", strength=1.0)
+    subject = Penalty(settings, 10, 4, [torch.ones(2)], first_count=1)
+    assert strengths(subject, 3) == pytest.approx([0.9, 0.8, 0.7])
+    subject.restart()
+    assert strengths(subject, 2) == pytest.approx([0.9, 0.8])
+
+
 def test_lambda_weighs_the_pull_after_it_decayed() -> None:
     subject, gradient = decaying(), [torch.zeros(2)]
     strengths(subject, 5)
