@@ -35,7 +35,7 @@ _OF_BASELINE = (
     *("model", "dataset", "task", "baseline.", "metric"),
     *("protocol.test_set_gates", "protocol.train_on_all", "protocol.padding_counts"),
     *("protocol.bos_twice", "protocol.two_vocabularies", "protocol.speakers_by_position"),
-    "protocol.international_bleu",
+    *("protocol.international_bleu", "protocol.cosine_per_micro_batch", "protocol.baseline_evaluate_every_steps"),
 )
 _PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")

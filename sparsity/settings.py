@@ -5,7 +5,7 @@ A default stands here once; a YAML file holds only what differs from it.
 """
 
 import re
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 SCALES = ("paper", "rehearsal", "smoke")
@@ -50,6 +50,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "machine.num_workers": (0, None),
     "machine.checkpoint_every_seconds": (0.0, None),
     "tracking.every_steps": (1, None),
+    "protocol.baseline_evaluate_every_steps": (1, None),
     "*.num_epochs": (0, None),
     "*.max_steps": (1, None),
     "*.batch_size": (1, None),
@@ -180,28 +181,21 @@ class GateSettings:
 
 @dataclass
 class ProtocolSettings:
-    """The flaws of the authors' protocol, one key each; the defaults are sound (results/deviations.md).
+    """The flaws of the authors' protocol, one key each; the defaults are sound (results/deviations.md)."""
 
-    test_set_gates: of MNIST the test set, of ImageNet the first 5,000 of its images. train_on_all: nothing of MNIST's
-    training images is held out. padding_counts: in the loss, up to the longest target of a batch. bos_twice: a target
-    starts with two `<bos>`, and the second is forced in a search. two_vocabularies: one a language, over one embedding
-    (WMT14). speakers_by_position: every first turn is the user's (Taskmaster-1). international_bleu: `bleu` is by
-    tensor2tensor's tokenisation. report: any_phase adds the best validation metric over all phases and sparsities.
-    count_before_use: the first step after a prune has lambda decayed by one step. constant_lambda_of_controls: that of
-    l1 and l2 never decays. count_tied_as_listed: a prune's fraction is of all names of the weights.
-    """
-
-    test_set_gates: bool = False
-    train_on_all: bool = False
-    padding_counts: bool = False
-    bos_twice: bool = False
-    two_vocabularies: bool = False
-    speakers_by_position: bool = False
-    international_bleu: bool = False
-    report: str = "final_phase"
-    count_before_use: bool = False
-    constant_lambda_of_controls: bool = False
-    count_tied_as_listed: bool = False
+    test_set_gates: bool = False  # all of MNIST's, the first 5,000 of ImageNet's
+    train_on_all: bool = False  # nothing of MNIST's training images is held out
+    padding_counts: bool = False  # in the loss, up to the longest target of a batch
+    bos_twice: bool = False  # a target starts with two, and a search is forced to the second
+    two_vocabularies: bool = False  # of WMT14: one a language, over one embedding
+    speakers_by_position: bool = False  # of Taskmaster-1: every first turn is the user's
+    international_bleu: bool = False  # tensor2tensor's tokenisation is that of `bleu`
+    report: str = "final_phase"  # any_phase adds the best validation metric over all phases and sparsities
+    count_before_use: bool = False  # the first step after a prune has lambda decayed by one step
+    constant_lambda_of_controls: bool = False  # that of l1 and l2 never decays
+    count_tied_as_listed: bool = False  # a prune's fraction is of all names of the weights
+    cosine_per_micro_batch: bool = False  # a step has the rate of its last micro-batch
+    baseline_evaluate_every_steps: int | None = None  # within the epochs of the baseline, not at their ends
 
 
 @dataclass
@@ -282,6 +276,12 @@ class Settings:
     measure_sizes: bool = True
     sweep_name: str = "unnamed"
     force: bool = False
+
+    @property
+    def baseline_phase(self) -> PhaseSettings:
+        """How the baseline is trained, and evaluated as the protocol says."""
+        every = self.protocol.baseline_evaluate_every_steps
+        return self.baseline if every is None else replace(self.baseline, evaluate_every_steps=every)
 
     @property
     def departures(self) -> list[str]:

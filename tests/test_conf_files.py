@@ -96,7 +96,12 @@ def dropped(experiment: str, scale: str, **chosen: str) -> list[str]:
         file = OmegaConf.to_container(OmegaConf.load(config.CONF / group / f"{option}.yaml"))
         keys = {f"{group}.{key}": value for key, value in flat(file).items()}
         expected |= flat(file) if group == "protocol" else keys
-    return [f"{path}={value}" for path, value in expected.items() if settings[path] != value]
+    named = {f"${{{path}}}": value for path, value in settings.items()}  # what a file may say of another setting
+    return [f"{path}={value}" for path, value in expected.items() if settings[path] != _said(value, named)]
+
+
+def _said(value: Any, named: dict[str, Any]) -> Any:
+    return named.get(value, value) if isinstance(value, str) else value
 
 
 def flat(node: Any, prefix: str = "") -> dict[str, Any]:

@@ -173,6 +173,8 @@ def test_runs_that_differ_in_the_method_share_their_baseline(changes: dict[str, 
         {"protocol": replace(BASE.protocol, two_vocabularies=True)},
         {"protocol": replace(BASE.protocol, speakers_by_position=True)},
         {"protocol": replace(BASE.protocol, international_bleu=True)},
+        {"protocol": replace(BASE.protocol, cosine_per_micro_batch=True)},
+        {"protocol": replace(BASE.protocol, baseline_evaluate_every_steps=250)},
     ],
 )
 def test_another_network_data_set_or_recipe_is_another_baseline(changes: dict[str, Any]) -> None:

@@ -83,7 +83,7 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
         JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
     ):
         remove_temporaries(directory)
-        phase = work.phase("baseline", settings.baseline, dense(settings.pruner), 0, directory, log)
+        phase = work.phase("baseline", settings.baseline_phase, dense(settings.pruner), 0, directory, log)
         if not phase.has("scored"):
             progress = phase.run(Watch())
             phase.restore(phase.load("best"))

@@ -83,7 +83,7 @@ def make_plan(settings: Settings, num_train: int) -> Plan:
     target = settings.gate.stop_at_sparsity or settings.gate.target_sparsity
     needed = None if target is None or not is_counted else prunes_needed(target, fraction)
     plan = Plan(
-        baseline=plan_phase(settings.baseline, num_train) if has_baseline else PhasePlan(0, 0),
+        baseline=plan_phase(settings.baseline_phase, num_train) if has_baseline else PhasePlan(0, 0),
         regularise=regularise,
         finetune=plan_phase(settings.finetune, num_train),
         num_starts=len(settings.finetune.start_from),

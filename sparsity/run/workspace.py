@@ -227,6 +227,7 @@ class Workspace(Setup):
             settings,
             extensions(pruner),
             self.execution,
+            self.settings.protocol.cosine_per_micro_batch,
         )
         return Phase(
             name=name,

@@ -82,6 +82,7 @@ class Trainer:
         settings: lengths, optimiser and learning rate of this phase.
         extensions: what a method adds.
         execution: precision, fusion and CUDA graphs.
+        rate_per_micro_batch: the schedule of the rate moves with each micro-batch, and the last one's is taken.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Trainer:
         settings: PhaseSettings,
         extensions: Extensions | None = None,
         execution: Execution | None = None,
+        rate_per_micro_batch: bool = False,
     ) -> None:
         self.model, self.task, self.batches = model, task, batches
         self.settings, self.extensions = settings, extensions or Extensions()
@@ -100,6 +102,7 @@ class Trainer:
         self.evaluate = evaluate
         self.step = 0
         self.steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
+        self._rate_ahead = 1 - 1 / settings.micro_batches if rate_per_micro_batch else 0.0  # in steps
         self.num_steps = settings.num_epochs * self.steps_per_epoch
         if settings.max_steps is not None:
             self.num_steps = min(self.num_steps, settings.max_steps)
@@ -289,7 +292,7 @@ class Trainer:
         self._device_step.add_(1)
 
     def _set_learning_rate(self) -> None:
-        factor = lr_factor(self.settings.lr_schedule, self.step, self.num_steps)
+        factor = lr_factor(self.settings.lr_schedule, self.step + self._rate_ahead, self.num_steps)
         self._learning_rate.fill_(self.settings.optimizer.lr * factor)
 
 

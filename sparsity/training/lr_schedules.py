@@ -5,7 +5,7 @@ import math
 from sparsity.settings import LrScheduleSettings
 
 
-def lr_factor(schedule: LrScheduleSettings, step: int, num_steps: int) -> float:
+def lr_factor(schedule: LrScheduleSettings, step: float, num_steps: int) -> float:
     """The factor on the base learning rate for `step` in [0, num_steps).
 
     constant: 1. step: `step_factor` once for each milestone (a fraction of the phase) already reached.
