@@ -190,6 +190,7 @@ class ProtocolSettings:
     two_vocabularies: bool = False  # of WMT14: one a language, over one embedding
     speakers_by_position: bool = False  # of Taskmaster-1: every first turn is the user's
     international_bleu: bool = False  # tensor2tensor's tokenisation is that of `bleu`
+    start_before_cut: bool = False  # a final phase starts from a state as an evaluation found it, before its own cut
     report: str = "final_phase"  # any_phase adds the best validation metric over all phases and sparsities
     count_before_use: bool = False  # the first step after a prune has lambda decayed by one step
     constant_lambda_of_controls: bool = False  # that of l1 and l2 never decays

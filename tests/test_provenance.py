@@ -150,6 +150,7 @@ def seedless(command: str) -> list[str]:
         {"gate": GateSettings(bound=1.0)},
         {"experiment": "other"},
         {"protocol": replace(BASE.protocol, report="any_phase")},
+        {"protocol": replace(BASE.protocol, start_before_cut=True)},
         {"protocol": replace(BASE.protocol, count_before_use=True)},
         {"protocol": replace(BASE.protocol, constant_lambda_of_controls=True)},
         {"protocol": replace(BASE.protocol, count_tied_as_listed=True)},

@@ -15,7 +15,7 @@ class GatedPruning:
     """The judge of the regularised phase (PAPER section 4, step 2).
 
     Keeps, beside the phase's own checkpoints: the last two states before a prune, and the state that first reaches the
-    paper's sparsity.
+    paper's sparsity: as it was cut, or, where the final phase starts before a cut, as the next evaluation finds it.
 
     Args:
         phase: whose network is pruned.
@@ -29,11 +29,21 @@ class GatedPruning:
         self._phase, self._trigger, self._settings = phase, trigger, settings
         self._per_epoch = num_evaluations_per_epoch
         self._num_evaluations_since_prune = 0
+        self._starts_before_cut = settings.protocol.start_before_cut
+
+    @property
+    def before_last_cut(self) -> str | None:
+        """The name under which the state before the phase's last cut was kept, if its last evaluation made that cut."""
+        is_last = bool(self.frontier) and self.frontier[-1]["step"] == self._phase.trainer.step
+        return f"before_prune_{len(self.frontier) % NUM_PRE_PRUNE_STATES}" if is_last else None
 
     def judge(self, evaluation: Evaluation) -> Verdict:
         """Prune once if the trigger allows it, and stop if the target or a plateau is reached."""
         if not self._settings.pruner.prunes:
             return Verdict(reason=f"pruner={self._settings.pruner.name} removes nothing")
+        found = self._phase.pruner.sparsity
+        if self._starts_before_cut and self.frontier and self._num_evaluations_since_prune == 0:
+            self._keep_if_reached(self.frontier[-1]["sparsity"], found)
         if not evaluation.is_scheduled:
             return Verdict(reason="closing evaluation of the phase", num_prunes=len(self.frontier))
         decision = self._trigger.decide(evaluation.metrics)
@@ -44,7 +54,8 @@ class GatedPruning:
         if decision.prune:
             self._prune(evaluation.step, evaluation.metrics[self._settings.metric], count)
         figures = {"gate/bound": self._trigger.bound}
-        return Verdict(decision.prune, decision.reason, len(self.frontier), self._stop(), figures)
+        reached = found if self._starts_before_cut else self._phase.pruner.sparsity
+        return Verdict(decision.prune, decision.reason, len(self.frontier), self._stop(reached), figures)
 
     def record(self) -> dict[str, Any]:
         """The bound that was used and why, for summary.json."""
@@ -85,13 +96,17 @@ class GatedPruning:
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0
+        if not self._starts_before_cut:
+            self._keep_if_reached(before, pruner.sparsity)
+
+    def _keep_if_reached(self, before: float, now: float) -> None:
+        """Keep the state that is as sparse as the paper's, if none was `before`."""
         target, fraction = self._settings.gate.target_sparsity, self._settings.schedule.fraction
-        if target is not None and reaches(pruner.sparsity, target, fraction) and not reaches(before, target, fraction):
+        if target is not None and reaches(now, target, fraction) and not reaches(before, target, fraction):
             self._phase.keep("paper_sparsity")  # Deviation 6
 
-    def _stop(self) -> str | None:
+    def _stop(self, reached: float) -> str | None:
         target, plateau = self._settings.gate.stop_at_sparsity, self._settings.gate.plateau_epochs
-        reached = self._phase.pruner.sparsity
         if target is not None and reaches(reached, target, self._settings.schedule.fraction):
             return f"reached gate.stop_at_sparsity={target:g}"
         if plateau is not None and self._num_evaluations_since_prune >= plateau * self._per_epoch:

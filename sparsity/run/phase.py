@@ -158,6 +158,10 @@ class Phase:
         """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
         save_checkpoint(self._folder / f"{name}.pt", self._network() | record)
 
+    def keep_again(self, name: str, kept: str) -> None:
+        """Save the state that was kept under `kept` under `name` too."""
+        save_checkpoint(self._folder / f"{name}.pt", self.load(kept))
+
     def has(self, name: str) -> bool:
         """Whether a state was kept under `name`."""
         return (self._folder / f"{name}.pt").is_file()

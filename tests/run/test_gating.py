@@ -19,6 +19,7 @@ from sparsity.settings import (
     OptimizerSettings,
     PenaltySettings,
     PhaseSettings,
+    ProtocolSettings,
     PrunerSettings,
     ScheduleSettings,
     Settings,
@@ -27,6 +28,7 @@ from sparsity.weights.checkpoints import load_checkpoint
 from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
 
 OPEN = GateSettings(bound=0.0, policy="printed")
+STARTING_STATES = ("paper_sparsity", "last_network")
 SHUT = GateSettings(bound=100.0, policy="printed")
 
 
@@ -47,6 +49,30 @@ def test_the_state_that_first_reaches_the_papers_sparsity_is_kept(tiny_run: Tiny
     path = tiny_run.directory / "checkpoints" / "regularise" / "paper_sparsity.pt"
     reached = [point["sparsity"] for point in tiny_run.summary["frontier"] if point["sparsity"] >= 0.45]
     assert sparsity_of(path) == pytest.approx(reached[0])
+
+
+def before_a_cut(results: Path, **changes: Any) -> tuple[dict[str, Any], Path]:
+    """The summary of a run whose final phases start before a cut, and the folder of its states."""
+    none = replace(tiny_settings(results).finetune, num_epochs=0)
+    made = tiny_run(results, finetune=none, protocol=ProtocolSettings(start_before_cut=True), **changes)
+    return made.summary, made.directory / "checkpoints" / "regularise"
+
+
+def test_a_final_phase_may_start_from_the_state_that_the_next_evaluation_finds(tmp_path: Path) -> None:
+    gate = GateSettings(bound=0.0, target_sparsity=0.45, stop_at_sparsity=0.45, policy="printed")
+    summary, folder = before_a_cut(tmp_path, gate=gate)
+    assert (run(tmp_path, gate=gate)["regularise"]["num_steps"], summary["regularise"]["num_steps"]) == (6, 8)
+    assert [row["sparsity"] for row in summary["rows"]] == [0.48, 0.48], "the fourth prune, at step 8, is left out"
+    before, *starts = (load_checkpoint(folder / f"{name}.pt") for name in ("before_prune_0", *STARTING_STATES))
+    assert all(torch.equal(state["weights"]["fc1.weight"], before["weights"]["fc1.weight"]) for state in starts)
+
+
+def test_where_the_last_evaluation_cuts_nothing_its_state_is_the_last(tmp_path: Path) -> None:
+    short = replace(tiny_settings(tmp_path).regularise, max_steps=7)
+    _, folder = before_a_cut(tmp_path, regularise=short)
+    paper, last = (load_checkpoint(folder / f"{name}.pt") for name in STARTING_STATES)
+    assert sparsity_of(folder / "last_network.pt") == pytest.approx(0.48), "after three prunes"
+    assert torch.equal(paper["weights"]["fc1.weight"], last["weights"]["fc1.weight"]), "of the closing evaluation"
 
 
 def test_the_last_two_states_before_a_prune_are_kept_and_no_more(tiny_run: TinyRun) -> None:
