@@ -31,7 +31,7 @@ from typing import BinaryIO
 
 from sparsity import provenance
 from sparsity.files import run_script, visible
-from sparsity.report.records import CARD, NETWORKS, RECORD_FILES
+from sparsity.records import CARD, NETWORKS, RECORD_FILES
 from sparsity.run.jobs import EXPERIMENTS, add_options
 
 ROOT = Path(__file__).parent.parent

@@ -6,13 +6,13 @@ of all. Without --to: the networks and the card that a run leaves in its own fol
 """
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 from sparsity import config
 from sparsity.files import run_script, visible
-from sparsity.report.records import NETWORKS, load_summary
+from sparsity.records import NETWORKS
+from sparsity.report.reading import load_summary
 
 TOKENIZER = "tokenizer.json"
 
@@ -41,10 +41,10 @@ def leave(run: Path) -> Path:
         ValueError: if there is no such run, it is not finished or a checkpoint is missing.
     """
     settings = config.from_run(run)
-    load_summary(run)  # a damaged one is said
+    summary = load_summary(run)
     from sparsity.run.networks import leave_networks
 
-    leave_networks(run, json.loads((run / "summary.json").read_text()), config.build(settings).build_model)
+    leave_networks(run, summary, config.build(settings).build_model)
     return run / NETWORKS
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sparsity.files import check_folder, run_script, visible
 from sparsity.report.publish import publish
-from sparsity.report.records import find_runs
+from sparsity.report.reading import find_runs
 from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
 

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from sparsity import config, files, provenance, sweeps
-from sparsity.report.records import load_summary
+from sparsity.report.reading import load_summary
 from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
 from sparsity.settings import Settings
@@ -31,8 +31,8 @@ def main(settings: Settings) -> float:
     experiment = config.build(settings)
     summary = pipeline.rehearse(experiment) if settings.scale == "rehearsal" else pipeline.run(experiment)
     print(render_runs([directory]))
-    if settings.scale == "rehearsal":
-        memory, hours = summary["cost"]["peak_memory_bytes"] / 2**30, summary["cost"]["projected_hours"]
+    if settings.scale == "rehearsal" and summary.cost:
+        memory, hours = summary.cost.peak_memory_bytes / 2**30, summary.cost.projected_hours
         print(
             f"peak memory {memory:.2f} GiB; the whole experiment would take {hours:.2f} h at this pace on this device"
         )

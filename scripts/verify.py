@@ -20,7 +20,7 @@ from sparsity import config, provenance
 from sparsity.files import check_folder, run_script, sha256, write_json
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
-from sparsity.report.records import Run
+from sparsity.report.reading import Run
 from sparsity.report.rescored import FOLDER
 from sparsity.report.tables import Section, own_results
 from sparsity.settings import leaf_name

@@ -118,7 +118,7 @@ def test_a_run_begun_in_bf16_is_resumed_in_it_and_says_so(tmp_path: Path, caplog
     with caplog.at_level(logging.INFO):
         summary = pipeline.run(tiny_experiment(tmp_path, machine=AUTO))
     assert caplog.messages[0] == "precision: bf16 (of the run that is resumed; machine.precision changes it)"
-    assert summary["provenance"]["device"].endswith(", bf16")
+    assert summary.provenance.device.endswith(", bf16")
     (manifest,) = tmp_path.glob("runs/tiny/*/seed0/manifest.json")
     assert json.loads(manifest.read_text())["precision"] == "bf16"
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -103,10 +104,15 @@ TINY_OVERRIDES = (
 
 @dataclass(frozen=True)
 class TinyRun:
-    """A finished run: where it stands and what it returned."""
+    """A finished run: where it stands and what it left there."""
 
     directory: Path
-    summary: dict[str, Any]
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """Its summary.json."""
+        content: dict[str, Any] = json.loads((self.directory / "summary.json").read_text())
+        return content
 
     @property
     def weights(self) -> dict[str, Tensor]:
@@ -128,5 +134,5 @@ class TinyRun:
 def tiny_run(results: Path, **changes: Any) -> TinyRun:
     """Run a tiny experiment to its end."""
     experiment = tiny_experiment(results, **changes)
-    summary = pipeline.run(experiment)
-    return TinyRun(provenance.run_directory(experiment.settings), summary)
+    pipeline.run(experiment)
+    return TinyRun(provenance.run_directory(experiment.settings))

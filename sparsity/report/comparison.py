@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from math import hypot
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.configurations import STARTS, Configuration
 from sparsity.report.paper import PaperExperiment, PublishedRow, PublishedSizes, Tolerance
-from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.statistics import Statistic, binomial_half_width
 
 # The rule of `judge`, as it stands beside the verdicts.

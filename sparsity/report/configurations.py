@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from sparsity.records import AT_PAPER_SPARSITY, Row, Summary
 from sparsity.report.layer_groups import residual_by_group
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.records import AT_PAPER_SPARSITY, Row, Run, Summary
+from sparsity.report.reading import Run
 from sparsity.report.statistics import Statistic, describe
 from sparsity.report.variants import DATA, changes, marks
 

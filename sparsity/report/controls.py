@@ -10,12 +10,13 @@ highest of a few that all pairs reached, on validation data) and at equal metric
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import interval, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.records import AT_PAPER_SPARSITY, Run
+from sparsity.report.reading import Run
 from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
 from sparsity.report.stops import LEVELS, is_at_bound, metric_at
 

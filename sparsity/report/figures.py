@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.blocks import Figure
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment
@@ -13,7 +14,7 @@ from sparsity.report.plots.sizes import draw_sizes
 from sparsity.report.plots.style import figure
 from sparsity.report.plots.training import draw_training
 from sparsity.report.publish import write_atomically
-from sparsity.report.records import AT_PAPER_SPARSITY, load_run
+from sparsity.report.reading import load_run
 from sparsity.report.stops import regularised
 
 FIGURE_1_NOTE = (

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 
-from sparsity.report.records import Layer
+from sparsity.records import Layer
 
 RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "lenet5": (("Conv1", "conv1."), ("Conv2", "conv2."), ("FC1", "fc1."), ("FC2", "fc2.")),

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from sparsity.records import Network
 from sparsity.report.blocks import table
 from sparsity.report.cells import interval, number, spread
 from sparsity.report.comparison import Kind
@@ -16,7 +17,7 @@ from sparsity.report.configurations import STARTS, Configuration, row_at
 from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.publish import is_published
-from sparsity.report.records import Network, Run
+from sparsity.report.reading import Run
 
 LICENSE = "mit"
 ARXIV = "2204.04977"

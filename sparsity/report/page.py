@@ -22,8 +22,8 @@ from sparsity.report.model_card import model_cards
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
+from sparsity.report.reading import Run, find_runs, load_run
 from sparsity.report.readme import brought_up_to_date
-from sparsity.report.records import Run, find_runs, load_run
 from sparsity.report.rescored import load_rescored
 from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, networks_table, runs_table
 from sparsity.report.sizes import sizes_section

@@ -6,7 +6,8 @@ So are their networks, if they are small; a larger one stays in its run's direct
 from pathlib import Path
 
 from sparsity.files import replaced
-from sparsity.report.records import CARD, RECORD_FILES, Network, Run, find_runs, load_run, load_summary
+from sparsity.records import CARD, RECORD_FILES, Network
+from sparsity.report.reading import Run, find_runs, load_run, load_summary
 
 # Runs of these scales show that something works, they are no results.
 UNPUBLISHED_SCALES = ("smoke", "rehearsal")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sparsity.files import visible
+from sparsity.records import Layer
 from sparsity.report.decoding import decode_document
 from sparsity.report.layer_groups import residual_by_group
-from sparsity.report.records import Layer
 
 FOLDER = "rescored"
 

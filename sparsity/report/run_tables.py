@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsity.records import AT_PAPER_SPARSITY, Network
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import code, duration, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import STARTS, Configuration, row_at
 from sparsity.report.publish import is_published
-from sparsity.report.records import AT_PAPER_SPARSITY, Network, Run
+from sparsity.report.reading import Run
 from sparsity.report.statistics import describe
 from sparsity.report.stops import LEVELS, stopped_by
 

@@ -6,8 +6,9 @@ gate was missed, not how far the method can go.
 
 from collections.abc import Sequence
 
+from sparsity.records import CurvePoint
 from sparsity.report.configurations import Configuration
-from sparsity.report.records import CurvePoint, Run
+from sparsity.report.reading import Run
 
 LEVELS = (0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995)  # sparsities at which tables look
 

@@ -5,6 +5,7 @@ Its runs are those of any experiment in which a relevance run and a control shar
 
 from collections.abc import Sequence
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.blocks import Block, Heading, Prose, Table, table
 from sparsity.report.cells import code, spread
 from sparsity.report.comparison import Kind
@@ -14,7 +15,6 @@ from sparsity.report.figures import MOST_CONFIGURATIONS, irrelevance_figure
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.study import draw_study
 from sparsity.report.plots.style import figure
-from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.statistics import describe
 from sparsity.report.stops import counted, is_at_bound
 

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sparsity import provenance, sweeps
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.cells import number, plain_table, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
-from sparsity.report.records import AT_PAPER_SPARSITY, load_run
+from sparsity.report.reading import load_run
 from sparsity.report.statistics import Statistic
 
 _DEFAULT = "default"

@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.blocks import Block, Prose, Table, anchor, table
 from sparsity.report.cells import comparison, number, spread
 from sparsity.report.comparison import Comparison, Kind, compare, headline, not_run
 from sparsity.report.configurations import STARTS, Configuration, baselines
 from sparsity.report.layer_groups import groups_of_our_own
 from sparsity.report.paper import PaperExperiment, PublishedRow
-from sparsity.report.records import AT_PAPER_SPARSITY
 from sparsity.report.rescored import Rescored
 
 Section = tuple[PaperExperiment, list[Configuration]]

@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from sparsity.records import Row, Summary
 from sparsity.report.cells import duration, number, plain_table
 from sparsity.report.comparison import Kind
-from sparsity.report.records import Row, Summary, load_summary
+from sparsity.report.reading import load_summary
 
 HEADER = [
     *("scale", "experiment", "data", "pruner", "seed", "from"),

@@ -7,8 +7,8 @@ verdict; so does a variant.
 from collections.abc import Callable, Container
 from typing import Any
 
+from sparsity.records import AT_PAPER_SPARSITY, Summary
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.records import AT_PAPER_SPARSITY, Summary
 from sparsity.settings import Settings, leaves
 
 DATA = "data: "  # how the mark of other data begins

@@ -4,72 +4,70 @@ The files are those of `sparsity.weights.export`, with a header that says of whi
 what only torch can measure, so that reports need not read tensors.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from sparsity.files import sha256, write_json
-from sparsity.report.records import CARD, NETWORKS
+from sparsity.records import CARD, NETWORKS, SCHEMA, Card, Network, Row, Summary
 from sparsity.weights.checkpoints import load_checkpoint
 from sparsity.weights.export import load_sparse, save_sparse
 
-SCHEMA = 1
 
-
-def leave_networks(directory: Path, summary: Mapping[str, Any], build_model: Callable[[], nn.Module]) -> None:
+def leave_networks(directory: Path, summary: Summary, build_model: Callable[[], nn.Module]) -> None:
     """Write the network of each row of a run's summary into its directory, and the card.
 
     Args:
         directory: the run's, with its checkpoints.
-        summary: the content of its summary.json.
+        summary: what its summary.json says.
         build_model: the run's network, whose tied weights are to be stored once.
 
     Raises:
         CheckpointError: if a row's checkpoint is missing or damaged.
     """
     model, entries = build_model(), []
-    for row in summary["rows"]:
+    for row in summary.rows:
         state = load_checkpoint(directory / "checkpoints" / f"{checkpoint_of(row)}.pt")
         model.load_state_dict(state["weights"])
-        path = directory / NETWORKS / f"{row['start']}.safetensors"
+        path = directory / NETWORKS / f"{row.start}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))
-        entries.append({"start": row["start"]} | measured(path, [name for name, _ in model.named_parameters()]))
-    write_json(directory / CARD, {"schema": SCHEMA, "networks": entries})
+        entries.append(measured(row.start, path, [name for name, _ in model.named_parameters()]))
+    write_json(directory / CARD, {"schema": SCHEMA, **asdict(Card(tuple(entries)))})
 
 
-def checkpoint_of(row: Mapping[str, Any]) -> str:
+def checkpoint_of(row: Row) -> str:
     """The checkpoint that a row was scored from; early summaries do not name it."""
-    checkpoint: str = row.get("checkpoint", f"finetune/{row['start']}/best")
-    return checkpoint
+    return row.checkpoint or f"finetune/{row.start}/best"
 
 
-def header(summary: Mapping[str, Any], row: Mapping[str, Any]) -> dict[str, Any]:
+def header(summary: Summary, row: Row) -> dict[str, Any]:
     """What a network says of itself: its run and row, the data it was made and scored with, and what it reached."""
-    origin = summary["provenance"]
-    metrics = {name: row[name] for name in ("val", "test", "extra_tests") if row.get(name) is not None}
+    origin = summary.provenance
+    metrics = {"name": summary.metric, "val": row.val, "test": row.test, "extra_tests": row.extra_tests}
     return {
-        **{key: summary[key] for key in ("experiment", "fingerprint", "seed", "scale", "pruner", "protocol")},
-        **{"start": row["start"], "epoch": row["epoch"], "sparsity": row["sparsity"]},
-        **{"kept": row["kept"], "total": row["total"], "metric": {"name": summary["metric"], **metrics}},
-        **{"splits": summary.get("splits", {}), "data_checksums": origin["data_checksums"]},
-        **{"commit": origin["commit"], "dirty": origin["dirty"], "versions": origin["versions"]},
+        **{key: getattr(summary, key) for key in ("experiment", "fingerprint", "seed", "scale", "pruner", "protocol")},
+        **{key: getattr(row, key) for key in ("start", "epoch", "sparsity", "kept", "total")},
+        **{"metric": metrics, "splits": summary.splits or {}},
+        **{key: getattr(origin, key) for key in ("data_checksums", "commit", "dirty", "versions")},
     }
 
 
-def measured(path: Path, parameters: list[str]) -> dict[str, Any]:
-    """A network's file, measured: its bytes and digest, and of each parameter how many weights it has and keeps."""
+def measured(start: str, path: Path, parameters: list[str]) -> Network:
+    """The network of the row from `start`, measured: its bytes and digest, and of each parameter what it keeps."""
     weights = load_sparse(path)
     layers = {name: counts(weights[name]) for name in parameters}
-    return {
-        "file": f"{NETWORKS}/{path.name}",
-        "bytes": path.stat().st_size,
-        "sha256": sha256(path),
-        "total": sum(layer["total"] for layer in layers.values()),
-        "kept": sum(layer["kept"] for layer in layers.values()),
-        "layers": layers,
-    }
+    return Network(
+        start=start,
+        file=f"{NETWORKS}/{path.name}",
+        bytes=path.stat().st_size,
+        sha256=sha256(path),
+        total=sum(layer["total"] for layer in layers.values()),
+        kept=sum(layer["kept"] for layer in layers.values()),
+        layers=layers,
+    )
 
 
 def counts(weight: Tensor) -> dict[str, int]:

@@ -8,15 +8,16 @@ import logging
 from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import Any
 
 from sparsity import provenance
 from sparsity.data.published.checkpoints import PublishedCheckpoint, published_for, recognised
 from sparsity.data.published.download import fetch
 from sparsity.files import locked, remove_temporaries
 from sparsity.pruning.schedules import Gate, Plateau, Trigger
+from sparsity.pruning.summary import sparsity
+from sparsity.records import Baseline, Row, Summary
 from sparsity.run.gating import GatedPruning
-from sparsity.run.outcome import Baseline, Row, write_outcome
+from sparsity.run.outcome import Result, write_outcome
 from sparsity.run.phase import Interrupted, Phase, State, Watch
 from sparsity.run.plan import plan_phase
 from sparsity.run.workspace import Experiment, Workspace, dense, opened, penalised
@@ -25,8 +26,6 @@ from sparsity.tracking.writers import JsonlWriter
 from sparsity.weights.checkpoints import load_checkpoint, plain_weights
 from sparsity.weights.disk_sizes import measure_sizes, pruned_sizes
 from sparsity.weights.given import read_weights
-
-Summary = dict[str, Any]
 
 logger = logging.getLogger(__name__)
 
@@ -39,16 +38,16 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
         interrupt_after: raise `Interrupted` after so many evaluations of the regularised phase (rehearsals, tests).
 
     Returns:
-        The content of summary.json.
+        What its summary.json says.
     """
     with opened(experiment, interrupt_after) as work:
         baseline, start = take_baseline(work)
         regularised, gated = regularise_and_prune(work, baseline, start)
-        rows = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
+        results = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
         if work.settings.protocol.report == "any_phase":
-            rows.append(best_of_all(work, regularised, rows))
-        sizes = disk_sizes(work, start, rows) if work.settings.measure_sizes else {}
-        return write_outcome(work, baseline, regularised, gated, rows, sizes)
+            results.append(best_of_all(work, regularised, results))
+        sizes = disk_sizes(work, start, results) if work.settings.measure_sizes else {}
+        return write_outcome(work, baseline, regularised, gated, results, sizes)
 
 
 def rehearse(experiment: Experiment) -> Summary:
@@ -66,7 +65,7 @@ def take_baseline(work: Workspace) -> tuple[Baseline, State | None]:
     """
     source = work.settings.baseline.source
     if source == "none":
-        return Baseline(source, saw=[]), None
+        return Baseline(source=source, num_epochs=0, val=None, test=None, saw=()), None
     if source == "train":
         return train_baseline(work)
     if source == "file":
@@ -92,12 +91,13 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
                 num_epochs=settings.baseline.num_epochs,
                 val=progress.best_metric,
                 test=work.score(phase.model, work.data.test),
-                saw=[work.data.train.identity],
+                saw=(work.data.train.identity,),
                 seconds=progress.seconds,
             )
             phase.keep("scored", **asdict(record))
         state = phase.load("scored")
-    return Baseline(**{field.name: state[field.name] for field in fields(Baseline) if field.name in state}), state
+    known = {field.name: state[field.name] for field in fields(Baseline) if field.name in state}
+    return Baseline(**known | {"saw": tuple(state["saw"]), "chosen_on": ()}), state
 
 
 def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
@@ -106,9 +106,8 @@ def baseline_from_file(work: Workspace, path: Path) -> tuple[Baseline, State]:
     if provenance.identity(work.settings) != work.identity:
         raise ValueError(f"{path} was changed while this run began; start it again.")
     known = recognised(work.identity["baseline.sha256"])
-    saw, chosen_on = (list(known.saw), list(known.chosen_on)) if known else (given.saw, [])
-    baseline = Baseline("file", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
-    baseline, state = _measured(work, path, given.weights, baseline)
+    saw, chosen_on = (known.saw, known.chosen_on) if known else (given.saw, ())
+    baseline, state = _measured(work, path, given.weights, saw, chosen_on)
     if known:
         _warn_of_choice(known)
     return baseline, state
@@ -120,9 +119,8 @@ def published_baseline(work: Workspace) -> tuple[Baseline, State]:
     model, dataset = (leaf_name(node).lower() for node in (settings.model, settings.dataset))
     published = published_for(model, settings.dataset, dataset)
     path = fetch(published.file, settings.data_dir)
-    saw, chosen_on = list(published.saw), list(published.chosen_on)
-    baseline = Baseline("published", checkpoint=path.name, saw=saw, chosen_on=chosen_on)
-    baseline, state = _measured(work, path, read_weights(path, work.new_model()).weights, baseline)
+    weights = read_weights(path, work.new_model()).weights
+    baseline, state = _measured(work, path, weights, published.saw, published.chosen_on)
     logger.info("baseline: %s, %.2f on test; its publisher: %.2f", path.name, baseline.test, published.metric)
     _warn_of_choice(published)
     return baseline, state
@@ -138,18 +136,22 @@ def _warn_of_choice(published: PublishedCheckpoint) -> None:
         )
 
 
-def _measured(work: Workspace, path: Path, weights: State, baseline: Baseline) -> tuple[Baseline, State]:
+def _measured(
+    work: Workspace, path: Path, weights: State, saw: tuple[str, ...] | None, chosen_on: tuple[str, ...]
+) -> tuple[Baseline, State]:
     """A given network as the start of a run, measured; refused if it may have seen the images that are to gate it."""
-    if baseline.saw != [work.data.train.identity] and not work.settings.baseline.allow_contaminated:
+    if saw != (work.data.train.identity,) and not work.settings.baseline.allow_contaminated:
         raise ValueError(
-            f"{path} was trained on {', '.join(baseline.saw or ['unknown data'])}, so {work.data.val.identity} may be "
+            f"{path} was trained on {', '.join(saw or ['unknown data'])}, so {work.data.val.identity} may be "
             f"contaminated and cannot gate it; it should have seen {work.data.train.identity} only: "
             "set baseline.allow_contaminated=true to go on."
         )
     model = work.new_model()
     model.load_state_dict(weights)
     val, test = work.score(model, work.data.val), work.score(model, work.data.test)
-    return replace(baseline, val=val, test=test), {"weights": weights, "masks": {}}
+    source, name = work.settings.baseline.source, path.name
+    baseline = Baseline(source=source, checkpoint=name, num_epochs=0, val=val, test=test, saw=saw, chosen_on=chosen_on)
+    return baseline, {"weights": weights, "masks": {}}
 
 
 def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | None) -> tuple[Phase, GatedPruning]:
@@ -177,7 +179,7 @@ def starting_points(work: Workspace, regularised: Phase) -> list[str]:
     return [name for name in work.settings.finetune.start_from if name == "last" or regularised.has(name)]
 
 
-def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
+def fine_tune(work: Workspace, regularised: Phase, start: str) -> Result:
     """Step 4: train on without the penalty under a frozen mask, and score the best checkpoint by validation on test."""
     settings, plan = work.settings, work.plan
     number = settings.finetune.start_from.index(start)
@@ -189,22 +191,23 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Row:
     progress = phase.run(Watch())
     phase.restore(phase.load("best"))
     val = work.score(phase.model, work.data.val)
-    return _row(work, phase, start, val, progress.best_epoch + 1, progress.seconds)
+    return _result(work, phase, start, val, progress.best_epoch + 1, progress.seconds)
 
 
-def best_of_all(work: Workspace, regularised: Phase, rows: list[Row]) -> Row:
+def best_of_all(work: Workspace, regularised: Phase, results: list[Result]) -> Result:
     """The authors' choice: the best validation metric over all phases and sparsities, whatever its sparsity."""
-    best = max(rows, key=lambda row: row.val, default=None)
-    if best is not None and best.val >= regularised.progress.best_metric:
-        return replace(best, start="best_of_all", seconds=0.0)  # its time is counted where it stands
+    best = max(results, key=lambda result: result.row.val, default=None)
+    if best is not None and best.row.val >= regularised.progress.best_metric:
+        row = replace(best.row, start="best_of_all")
+        return replace(best, row=row, seconds=0.0)  # its time is counted where it stands
     regularised.restore(regularised.load("best"))
     progress = regularised.progress
-    return _row(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
+    return _result(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
 
 
-def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[str, int]:
+def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> dict[str, int]:
     """Bytes on disk of the dense network and of the pruned one: at the paper's sparsity, if that was reached."""
-    reached = [row.start for row in rows if row.start in STARTS]
+    reached = [result.row.start for result in results if result.row.start in STARTS]
     if not reached:
         return {}
     model = work.new_model()
@@ -217,22 +220,28 @@ def disk_sizes(work: Workspace, start: State | None, rows: list[Row]) -> dict[st
     return sizes | pruned_sizes(model, state["masks"], work.directory)
 
 
-def _row(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Row:
+def _result(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Result:
     """A network's figures; what it writes on a test split is kept as <phase>-<split>.txt."""
     kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
+    num_kept, num_total = sum(kept.values()), sum(total.values())
     metric, measured = work.settings.metric, {}
     for name, split in {"test": work.data.test, **work.data.extra_tests}.items():
         measured[name] = work.measure(phase.model, split)
         phase.keep_text(name)
     test = measured.pop("test")
-    return Row(
+    row = Row(
         start=start,
         checkpoint=f"{phase.name}/best",
-        layers={name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()},
+        sparsity=sparsity(num_kept, num_total),
+        kept=num_kept,
+        total=num_total,
+        compression=num_total / max(num_kept, 1),
         val=val,
         test=test[metric],
-        epoch=epoch,
-        seconds=seconds,
         extra_tests={name: metrics[metric] for name, metrics in measured.items()},
         test_metrics={name: value for name, value in test.items() if name.startswith(f"{metric}_")},
+        epoch=epoch,
+        num_epochs=work.settings.finetune.num_epochs,
     )
+    layers = {name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()}
+    return Result(row, layers, seconds)

@@ -1,22 +1,15 @@
 """Can the run reach the paper's sparsity, and how long is it? Arithmetic on the settings, free of torch."""
 
 import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, fields, replace
 
+from sparsity import records
+from sparsity.records import PhasePlan
 from sparsity.settings import PenaltySettings, PhaseSettings, Settings
 
 NEGLIGIBLE_SHRINKAGE = 0.1
 PRINTED_PRECISION = 5e-5  # the paper prints sparsities in percent with two decimals
 NEGLIGIBLE_SHARE = 0.1  # of the next prune
-
-
-@dataclass(frozen=True)
-class PhasePlan:
-    """Optimiser steps and scheduled evaluations of one phase."""
-
-    num_steps: int
-    num_evaluations: int
 
 
 @dataclass(frozen=True)
@@ -64,13 +57,15 @@ class Plan:
             f"final {self.num_starts} x {final:,}); {needed}evaluations available {self.regularise.num_evaluations}"
         )
 
-    def record(self) -> dict[str, Any]:
+    def record(self) -> records.Plan:
         """The plan for summary.json."""
-        return asdict(self) | {
-            "num_steps": self.regularise.num_steps,
-            "num_evaluations": self.regularise.num_evaluations,
-            "reachable": self.is_reachable,
-        }
+        known = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return records.Plan(
+            **known,
+            num_steps=self.regularise.num_steps,
+            num_evaluations=self.regularise.num_evaluations,
+            reachable=self.is_reachable,
+        )
 
 
 def make_plan(settings: Settings, num_train: int) -> Plan:

@@ -6,10 +6,12 @@ processor rounds otherwise, and an example at the edge between two answers falls
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from sparsity.report.records import CARD, Network, Run
+from sparsity.records import CARD, Network
+from sparsity.report.reading import Run
 from sparsity.run.networks import header, measured
 from sparsity.run.workspace import Setup
 from sparsity.weights.export import load_header, load_sparse
@@ -23,20 +25,17 @@ def contradictions(run: Run, network: Network) -> Iterator[str]:
     Raises:
         ValueError: if the file cannot be read.
     """
-    summary = json.loads((run.directory / "summary.json").read_text(encoding="utf-8"))
-    card = json.loads((run.directory / CARD).read_text(encoding="utf-8"))
-    entry = next(entry for entry in card["networks"] if entry["start"] == network.start)
-    rows = [row for row in summary["rows"] if row["start"] == network.start]
-    if not rows:
+    row = next((row for row in run.summary.rows if row.start == network.start), None)
+    if row is None:
         yield f"summary.json has no row {network.start}"
         return
     path, listed = run.directory / network.file, [layer for layer in run.layers if layer.start == network.start]
-    found = measured(path, [layer.parameter for layer in listed])
-    yield from _differing(CARD, entry, {"start": network.start, **found})
-    yield from _differing(f"the header of {path.name}", load_header(path), header(summary, rows[0]))
-    yield from _differing("the row in summary.json", {key: rows[0][key] for key in ("kept", "total")}, found)
+    found = measured(network.start, path, [layer.parameter for layer in listed])
+    yield from _differing(CARD, asdict(network), asdict(found))
+    yield from _differing(f"the header of {path.name}", load_header(path), header(run.summary, row))
+    yield from _differing("the row in summary.json", {"kept": row.kept, "total": row.total}, asdict(found))
     layers = {layer.parameter: {"total": layer.total, "kept": layer.kept} for layer in listed}
-    yield from _differing("layers.csv", layers, found["layers"])
+    yield from _differing("layers.csv", layers, found.layers)
 
 
 def rescored(setup: Setup, path: Path) -> float:

@@ -38,7 +38,7 @@ class GivenWeights:
     """
 
     weights: Weights
-    saw: list[str] | None
+    saw: tuple[str, ...] | None
 
 
 def read_weights(path: Path, model: nn.Module) -> GivenWeights:
@@ -56,7 +56,7 @@ def read_weights(path: Path, model: nn.Module) -> GivenWeights:
     kept = {name: weights.get(name, value.detach().cpu()) for name, value in expected.items()}
     kept = {name: value.detach().to(expected[name].dtype) for name, value in kept.items()}
     _check_finite(path, kept)
-    return GivenWeights(kept, [str(name) for name in saw] if isinstance(saw, list) else None)
+    return GivenWeights(kept, tuple(map(str, saw)) if isinstance(saw, list | tuple) else None)
 
 
 def _read(path: Path) -> Any:

@@ -10,7 +10,7 @@ from sparsity.report.configurations import Configuration, collect
 from sparsity.report.figures import experiment_figures
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.plots.frontier import draw_frontier
-from sparsity.report.records import find_runs, load_run
+from sparsity.report.reading import find_runs, load_run
 from tests.report.fake_results import AddRun, row
 
 MEASURED = {

@@ -10,7 +10,7 @@ from sparsity import config, provenance
 from sparsity.report.comparison import Comparison, Verdict, compare, headline, judge, judge_pair, not_run
 from sparsity.report.configurations import Configuration, collect
 from sparsity.report.paper import PaperExperiment, load_paper
-from sparsity.report.records import find_runs, load_run
+from sparsity.report.reading import find_runs, load_run
 from sparsity.report.statistics import Statistic
 from sparsity.report.variants import changes, marks
 from tests.report.fake_results import LAYERS, PAPER, TOTAL, AddRun, row, summary

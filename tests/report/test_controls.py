@@ -10,7 +10,7 @@ from sparsity import config
 from sparsity.report.configurations import Configuration, collect
 from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
 from sparsity.report.paper import PaperExperiment, load_paper
-from sparsity.report.records import find_runs, load_run
+from sparsity.report.reading import find_runs, load_run
 from sparsity.report.statistics import Paired, compare_pairs
 from sparsity.report.study import study_section, verdict
 from sparsity.settings import PaperSettings

@@ -6,7 +6,7 @@ from itertools import takewhile
 import pytest
 
 from sparsity.report.configurations import row_at
-from sparsity.report.records import Run, find_runs, load_run
+from sparsity.report.reading import Run, find_runs, load_run
 from sparsity.report.stops import regularised
 from tests.report.fake_results import REPOSITORY
 

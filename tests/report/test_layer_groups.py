@@ -7,9 +7,9 @@ import torch
 from transformers import BartConfig, BartForConditionalGeneration
 
 from sparsity.models.resnet import resnet32
+from sparsity.records import Layer
 from sparsity.report.layer_groups import groups_of_our_own, residual_by_group
 from sparsity.report.paper import load_paper
-from sparsity.report.records import Layer
 
 
 def layer(parameter: str, total: int, kept: int) -> Layer:

@@ -18,7 +18,7 @@ from sparsity.report.plots.sizes import draw_sizes
 from sparsity.report.plots.study import draw_study
 from sparsity.report.plots.style import PALETTE, colours, figure, labels, shared, standalone
 from sparsity.report.plots.training import draw_training
-from sparsity.report.records import find_runs, load_run
+from sparsity.report.reading import find_runs, load_run
 from tests.report.fake_results import AddRun, row, summary
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from sparsity.report.blocks import Table
 from sparsity.report.configurations import collect
 from sparsity.report.paper import PaperExperiment, load_paper
-from sparsity.report.records import find_runs, load_run
+from sparsity.report.reading import find_runs, load_run
 from sparsity.report.sizes import size_label, sizes_section
 from tests.report.fake_results import AddRun
 

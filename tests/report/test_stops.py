@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sparsity.report.configurations import Configuration
-from sparsity.report.records import Run, find_runs, load_run
+from sparsity.report.reading import Run, find_runs, load_run
 from sparsity.report.stops import counted, is_at_bound, metric_at, num_missed, stopped_by
 from tests.report.fake_results import REPOSITORY, AddRun, summary
 

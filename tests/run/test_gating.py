@@ -12,7 +12,6 @@ import torch
 
 from sparsity.pruning.masks import unpack_bits
 from sparsity.pruning.schedules import Plateau
-from sparsity.run import pipeline
 from sparsity.run.gating import GatedPruning
 from sparsity.settings import (
     GateSettings,
@@ -25,7 +24,7 @@ from sparsity.settings import (
     Settings,
 )
 from sparsity.weights.checkpoints import load_checkpoint
-from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_run, tiny_settings
 
 OPEN = GateSettings(bound=0.0, policy="printed")
 STARTING_STATES = ("paper_sparsity", "last_network")
@@ -35,7 +34,7 @@ SHUT = GateSettings(bound=100.0, policy="printed")
 def run(results: Path, **changes: Any) -> dict[str, Any]:
     """The summary of a tiny run without a final phase."""
     short = replace(tiny_settings(results).finetune, num_epochs=0)
-    return pipeline.run(tiny_experiment(results, **({"finetune": short} | changes)))
+    return tiny_run(results, **({"finetune": short} | changes)).summary
 
 
 def sparsity_of(path: Path) -> float:

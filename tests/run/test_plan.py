@@ -196,8 +196,8 @@ def test_without_a_target_the_line_says_nothing_of_prunes() -> None:
 def test_the_record_holds_what_the_summary_promises() -> None:
     run = replace(three_phases("train"), gate=GateSettings(target_sparsity=0.5), schedule=ScheduleSettings(0.5))
     record = make_plan(run, 1_000).record()
-    found = {name: record[name] for name in ("num_steps", "num_evaluations", "prunes_needed", "reachable")}
-    assert found == {"num_steps": 50, "num_evaluations": 5, "prunes_needed": 1, "reachable": True}
+    found = (record.num_steps, record.num_evaluations, record.prunes_needed, record.reachable)
+    assert found == (50, 5, 1, True)
 
 
 def test_an_uncut_run_has_no_max_steps_and_nothing_else_changed() -> None:

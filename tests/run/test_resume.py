@@ -16,6 +16,7 @@ import torch
 
 from scripts import train
 from sparsity import config, provenance
+from sparsity.report.reading import load_summary
 from sparsity.run import pipeline
 from sparsity.run.phase import Phase
 from sparsity.settings import MachineSettings
@@ -193,7 +194,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used_and_said(
 ) -> None:
     experiment, last = crashed
     last.write_bytes(last.read_bytes()[:-100])
-    assert pipeline.run(experiment)["rows"] == tiny_run.summary["rows"]
+    assert pipeline.run(experiment).rows == load_summary(tiny_run.directory).rows
     assert any(str(last) in message and message.endswith("The one before it is used.") for message in caplog.messages)
 
 
@@ -205,7 +206,7 @@ def test_where_all_checkpoints_are_damaged_the_user_is_told_what_to_remove(crash
         pipeline.run(experiment)
     assert str(caught.value).endswith(f"Remove {last.parent} to start this phase again.")
     shutil.rmtree(last.parent)
-    assert pipeline.run(experiment)["regularise"]["num_prunes"] == 8
+    assert pipeline.run(experiment).regularise.num_prunes == 8
 
 
 def test_many_runs_of_one_command_have_a_directory_each(run_script: Train, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ def test_a_network_is_read_in_the_forms_that_people_have(net: Net, form: str, tm
     expected = net.state_dict()
     assert given.weights.keys() == expected.keys()
     assert all(torch.equal(value, expected[name]) for name, value in fresh.state_dict().items())
-    assert given.saw == (["a/train"] if form == "ours" else None)
+    assert given.saw == (("a/train",) if form == "ours" else None)
 
 
 def changed(**changes: Any) -> Callable[[Net, Path], None]:

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.style import INK, PAPER, colours, labels, legend, new_drawing
-from sparsity.report.records import AT_PAPER_SPARSITY
 
 LOWEST = 1e-4  # of the logarithmic axis: FC1 keeps 0.11 % where Conv1 keeps 29 %
 BAR_SPACE = 0.84  # of the distance between two groups

@@ -5,10 +5,11 @@ from collections.abc import Callable, Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
+from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.style import colours, labels, new_drawing, shared
-from sparsity.report.records import AT_PAPER_SPARSITY, Run
+from sparsity.report.reading import Run
 from sparsity.report.statistics import describe
 
 

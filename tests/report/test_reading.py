@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sparsity.report.records import find_runs, load_run
+from sparsity.report.reading import find_runs, load_run
 from tests.report.fake_results import KEPT, TOTAL, AddRun, row
 
 
