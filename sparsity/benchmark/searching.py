@@ -15,16 +15,17 @@ from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
 from sparsity.data.text import TextData
 from sparsity.data.texts.generated_ids import numbered_words
-from sparsity.data.texts.seq2seq import BOS_ID, EOS_ID, PAD_ID, EvaluationText, TextSplit
+from sparsity.data.texts.seq2seq import EvaluationText, TextSplit
 from sparsity.data.texts.token_arrays import from_rows
 from sparsity.hardware import machine
 from sparsity.run.workspace import Workspace
+from sparsity.special_tokens import BASE_TOKENS, BOS_ID, EOS_ID
 
 LEAST_SPEEDUP = 4.0  # on a GPU
 LESSON_BATCH_SIZE = 64
 LESSON_RATE = 0.25  # divided by the width: 5e-4 for WMT14's network
 LESSON_WARM_UP = 0.25  # of its steps: without it a deep network learns nothing in so short a time
-FIRST_NUMBER = 1 + max(BOS_ID, PAD_ID, EOS_ID)
+FIRST_NUMBER = len(BASE_TOKENS)
 
 
 def search_figures(

@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from sparsity.special_tokens import BOS_ID, EOS_ID, PAD_ID
+
 if TYPE_CHECKING:
     from transformers import BartForConditionalGeneration
-
-BOS_ID, PAD_ID, EOS_ID = 0, 1, 2
 
 
 def transformer(

@@ -3,14 +3,15 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsity.data.texts.seq2seq import BOS_ID, EOS_ID, PAD_ID, TextSplit
+from sparsity.data.texts.seq2seq import TextSplit
 from sparsity.data.texts.token_arrays import TokenArrays
+from sparsity.special_tokens import BASE_TOKENS, BOS_ID, EOS_ID
 
 _SEEDS = {"train": 1, "val": 2, "test": 3}
 # (mean source, mean target) tokens beside <bos> and <eos>: measured on wmt14-mini and estimated for Taskmaster-1
 _MEAN_TOKENS = {"wmt14": (25, 28), "taskmaster1": (110, 14)}
 _MAX_TOKENS = 254
-_FIRST_ID = 3
+_FIRST_ID = len(BASE_TOKENS)
 
 
 def generated_split(dataset: str, part: str, num_pairs: int, vocabulary_size: int) -> TextSplit:
@@ -41,6 +42,3 @@ def _random_texts(stream: np.random.PCG64, lengths: NDArray[np.float64], vocabul
     flat = (_FIRST_ID + words % np.uint64(vocabulary_size - _FIRST_ID)).astype(np.uint16)
     flat[offsets[:-1]], flat[offsets[1:] - 1] = BOS_ID, EOS_ID
     return TokenArrays(flat, offsets)
-
-
-assert {BOS_ID, PAD_ID, EOS_ID} == set(range(_FIRST_ID))

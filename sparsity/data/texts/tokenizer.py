@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from sparsity.data.texts.seq2seq import BOS_ID, EOS_ID, PAD_ID
 from sparsity.data.texts.token_arrays import NUM_IDS
+from sparsity.special_tokens import BASE_TOKENS, BOS_ID, EOS_ID
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-BASE_TOKENS = ("<bos>", "<pad>", "<eos>")  # in the order of their ids
-assert (BOS_ID, PAD_ID, EOS_ID) == (0, 1, 2)
 NUM_BYTES = 256
 MIN_FREQUENCY = 2  # a pair of pieces that comes once teaches nothing
 

@@ -5,10 +5,7 @@ import pytest
 import torch
 
 from sparsity.data.texts.seq2seq import (
-    BOS_ID,
-    EOS_ID,
     IGNORED,
-    PAD_ID,
     EvaluationText,
     Layout,
     TextBatches,
@@ -16,6 +13,7 @@ from sparsity.data.texts.seq2seq import (
     assemble,
 )
 from sparsity.data.texts.token_arrays import from_rows
+from sparsity.special_tokens import BOS_ID, EOS_ID, PAD_ID
 
 CPU = torch.device("cpu")
 EXACT, WITH_PADDING = Layout(multiple=1), Layout(padding_counts=True)

@@ -3,7 +3,8 @@
 import pytest
 
 from sparsity.data.texts.plain_text import unchanged
-from sparsity.data.texts.tokenizer import BASE_TOKENS, decoder, encode, train_tokenizer
+from sparsity.data.texts.tokenizer import decoder, encode, train_tokenizer
+from sparsity.special_tokens import BASE_TOKENS
 
 TEXTS = ["the old dog sees the old house.", "der alte Hund sieht das alte Haus.", "grün – 5 %  “so”"] * 3
 
