@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from sparsity.data.images.arrays import balanced_draw, without
+from sparsity.data.images.arrays import HELD_OUT_SEED, balanced_draw, without
 from sparsity.data.images.drawn_folder import draw_folder
 from sparsity.data.images.folders import Listing, is_flat, list_classes, list_flat, numbered
 from sparsity.data.images.loading import FolderSplit
@@ -22,7 +22,6 @@ from sparsity.data.published.download import MIRROR_VARIABLE, DataError
 from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes
 
 NUM_CLASSES = 1000
-_HELD_OUT_SEED = 5000  # of the fixed division of the validation images, never the seed of a run
 _HOW_TO_GET_ALL = (
     "get the training and validation images of ILSVRC2012 at https://image-net.org/download (it takes an account) and "
     "unpack them as {0}/train/WNID/*.JPEG and {0}/val/WNID/*.JPEG"
@@ -111,7 +110,7 @@ def _divided(
     if test_set_gates:
         gate, tested, part = np.arange(num_held_out), np.arange(len(every)), "first"
     else:
-        gate = balanced_draw(every.labels, num_held_out, _HELD_OUT_SEED, len(every.classes))  # Deviation 19
+        gate = balanced_draw(every.labels, num_held_out, HELD_OUT_SEED, len(every.classes))  # Deviation 19
         tested, part = without(len(every), gate), "stratified"
     if not (len(gate) and len(tested)):
         raise DataError(f"{root}/val holds {len(every)} images of the training classes, too few to gate and to test.")
@@ -157,7 +156,7 @@ def _sample(data_dir: str, sizes: SplitSizes, reading: Reading) -> StreamedData:
     root = find_folder("imagenet-sample", data_dir, _HOW_TO_GET_A_SAMPLE)
     listing = list_classes(root, Path(data_dir) / "index")
     num_held_out = len(listing) * sizes.val // (sizes.train + sizes.val)
-    order = np.argsort(np.random.PCG64(_HELD_OUT_SEED).random_raw(len(listing)), kind="stable")
+    order = np.argsort(np.random.PCG64(HELD_OUT_SEED).random_raw(len(listing)), kind="stable")
     held_out = _split(listing, np.sort(order[:num_held_out]), f"imagenet-sample/heldout-{num_held_out}")
     train = np.sort(order[num_held_out:])
     return StreamedData(

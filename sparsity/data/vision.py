@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sparsity.data.images.arrays import (
+    HELD_OUT_SEED,
     NUM_CLASSES,
     Published,
     balanced_draw,
@@ -34,7 +35,6 @@ from sparsity.data.sizes import (
 
 AUGMENTATIONS = ("none", "crop_flip")
 EVALUATION_BATCH_SIZE = 500
-_HELD_OUT_SEED = 5000  # of the fixed held-out part of every data set, never the seed of a run
 NORMALISATIONS = ("own", "by_256")  # of MNIST
 _MNIST_MEAN, _MNIST_STD = 0.1307, 0.3081  # the authors take MNIST's for Fashion-MNIST too
 
@@ -147,7 +147,7 @@ def _mnist_like(dataset: str, source: str, data_dir: str) -> Published:
 
 def _held_out(split: ImageSplit, size: int, identity: str) -> tuple[ImageSplit, ImageSplit]:
     """`split` without `size` of its examples, as many of each class, and these under the name `identity`."""
-    held_out = balanced_draw(split.labels.numpy(), size, _HELD_OUT_SEED)
+    held_out = balanced_draw(split.labels.numpy(), size, HELD_OUT_SEED)
     rest = without(len(split), held_out)
     return _part(split, rest, f"{split.identity}-minus-heldout"), _part(split, held_out, identity)
 

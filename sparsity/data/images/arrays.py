@@ -14,6 +14,7 @@ from sparsity.data.images.idx import read_idx
 from sparsity.data.published.catalogue import FILES, fetch_dataset
 
 NUM_CLASSES = 10
+HELD_OUT_SEED = 5000  # of the part of every data set that is held out, the same for every run
 _DIGITS_TEST_SEED = 1797
 _DIGITS_TEST_SIZE = 300
 _GENERATED_SEED = 28
