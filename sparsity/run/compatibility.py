@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from sparsity.training.tasks import Task
+from sparsity.training.tasks import AnyTask
 
 
 @runtime_checkable
@@ -25,7 +25,7 @@ class Images(Protocol):
         ...
 
 
-def check_fit(build_model: Callable[[], nn.Module], task: Task, data: Any, model_name: str) -> None:
+def check_fit(build_model: Callable[[], nn.Module], task: AnyTask, data: Any, model_name: str) -> None:
     """Refuse a network that cannot take the images of `data`, or has too few outputs for their classes.
 
     Raises:
@@ -60,7 +60,7 @@ def check_splits(data: Any) -> None:
             raise ValueError(f"{data.name} holds nothing to {use}: its split {part} is empty; add examples.")
 
 
-def _scores(build_model: Callable[[], nn.Module], task: Task, shape: tuple[int, ...]) -> Tensor:
+def _scores(build_model: Callable[[], nn.Module], task: AnyTask, shape: tuple[int, ...]) -> Tensor:
     """What the network says to two images: without values, which costs nothing, or where it asks for them, black."""
     try:
         return _scores_on("meta", build_model, task, shape)
@@ -69,7 +69,7 @@ def _scores(build_model: Callable[[], nn.Module], task: Task, shape: tuple[int, 
 
 
 @torch.no_grad()
-def _scores_on(device: str, build_model: Callable[[], nn.Module], task: Task, shape: tuple[int, ...]) -> Tensor:
+def _scores_on(device: str, build_model: Callable[[], nn.Module], task: AnyTask, shape: tuple[int, ...]) -> Tensor:
     with torch.random.fork_rng(devices=()), torch.device(device):
         batch = torch.zeros(2, *shape), torch.zeros(2, dtype=torch.int64)
         return task.forward(build_model(), batch)[1]

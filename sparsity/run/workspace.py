@@ -4,7 +4,7 @@ import logging
 import resource
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, Wandb
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Batches, Trainer
-from sparsity.training.tasks import Task
+from sparsity.training.tasks import AnyTask
 
 logger = logging.getLogger(__name__)
 
@@ -47,15 +47,27 @@ class Split(Protocol):
 class Data(Protocol):
     """A data set, split for a run; each builder of conf/dataset returns one.
 
-    name: of what was really loaded. checksums: by published file. extra_tests: scored beside `test`, under their names.
+    name: of what was really loaded. checksums: by published file. extra_tests: scored beside `test`, by name. What a
+    split holds stays between a data set's own methods.
     """
 
-    name: str
-    checksums: dict[str, str]
-    train: Any  # a Split; what else it is stays between a data set's own methods
-    val: Any
-    test: Any
-    extra_tests: dict[str, Any]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def checksums(self) -> dict[str, str]: ...
+
+    @property
+    def train(self) -> Split: ...
+
+    @property
+    def val(self) -> Split: ...
+
+    @property
+    def test(self) -> Split: ...
+
+    @property
+    def extra_tests(self) -> Mapping[str, Split]: ...
 
     def to(self, device: torch.device) -> Self:
         """The same data on the device, or ready to be streamed there."""
@@ -87,7 +99,7 @@ class Experiment:
     settings: Settings
     build_model: Callable[[], nn.Module]
     build_data: Callable[[], Data]
-    task: Task
+    task: AnyTask
     pull: Pull | None = None
     score: Score = magnitude
 

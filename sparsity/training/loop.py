@@ -19,7 +19,7 @@ from sparsity.training.extensions import Extensions, Recorded, Stateful
 from sparsity.training.lr_schedules import lr_factor
 from sparsity.training.optimizers import build_optimizer
 from sparsity.training.recorder import StepRecorder
-from sparsity.training.tasks import Batch, Task
+from sparsity.training.tasks import AnyTask, Batch
 
 RECORDER_CAPACITY = 1000
 
@@ -88,7 +88,7 @@ class Trainer:
     def __init__(
         self,
         model: nn.Module,
-        task: Task,
+        task: AnyTask,
         batches: Batches,
         evaluate: Callable[[], dict[str, Tensor]],
         settings: PhaseSettings,

@@ -1,7 +1,7 @@
 """What is learnt? A task turns batches into a loss and an evaluation set into metrics."""
 
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -10,22 +10,30 @@ from torch import Tensor, nn
 Batch = tuple[Tensor, ...]  # inputs and what is to come out, in whatever parts a task and its data agree on
 
 
-class Task(Protocol):
-    """One kind of learning problem."""
+Network = TypeVar("Network", bound=nn.Module, contravariant=True)
+Part = TypeVar("Part", contravariant=True)
+Whole = TypeVar("Whole", contravariant=True)
+
+
+class Task(Protocol[Network, Part, Whole]):
+    """One kind of learning problem: for which networks, in what batches, and as what it is handed a whole split."""
 
     metric: str
 
-    def called(self, model: nn.Module) -> nn.Module:
+    def called(self, model: Network) -> nn.Module:
         """The part of the model that `forward` calls, and that torch.compile is therefore to fuse."""
         ...
 
-    def forward(self, model: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+    def forward(self, model: Network, batch: Part) -> tuple[Tensor, Tensor]:
         """(mean loss of the batch, the model's outputs)."""
         ...
 
-    def evaluate(self, model: nn.Module, batches: Iterable[Batch]) -> dict[str, Tensor]:
-        """Metrics over all batches as 0-dim tensors on the device; leaves the model in the mode it was in."""
+    def evaluate(self, model: Network, split: Whole) -> dict[str, Tensor]:
+        """Metrics of the split as 0-dim tensors on the device; leaves the model in the mode it was in."""
         ...
+
+
+AnyTask: TypeAlias = Task[Any, Any, Any]
 
 
 @runtime_checkable

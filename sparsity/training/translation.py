@@ -26,11 +26,20 @@ class TextBatch(Protocol):
     counted: where the flattened labels count, [N], ascending.
     """
 
-    input_ids: Tensor
-    attention_mask: Tensor
-    labels: Tensor
-    decoder_input_ids: Tensor
-    counted: Tensor
+    @property
+    def input_ids(self) -> Tensor: ...
+
+    @property
+    def attention_mask(self) -> Tensor: ...
+
+    @property
+    def labels(self) -> Tensor: ...
+
+    @property
+    def decoder_input_ids(self) -> Tensor: ...
+
+    @property
+    def counted(self) -> Tensor: ...
 
 
 class EvaluationText(Protocol):
@@ -39,12 +48,23 @@ class EvaluationText(Protocol):
     subsets: name -> places in the split that are scored by themselves too, where all of it is.
     """
 
-    references: list[str]
-    subsets: Mapping[str, Sequence[int]]
-    bos_id: int
-    eos_id: int
-    pad_id: int
-    is_gate: bool
+    @property
+    def references(self) -> list[str]: ...
+
+    @property
+    def subsets(self) -> Mapping[str, Sequence[int]]: ...
+
+    @property
+    def bos_id(self) -> int: ...
+
+    @property
+    def eos_id(self) -> int: ...
+
+    @property
+    def pad_id(self) -> int: ...
+
+    @property
+    def is_gate(self) -> bool: ...
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(place in the split [B], input ids [B, S], attention mask [B, S]), similar lengths together."""
