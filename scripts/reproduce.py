@@ -4,7 +4,6 @@ python scripts/reproduce.py run --scale smoke --seeds 0,1 --pruners relevance,l2
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -13,13 +12,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
-from typing import Any
 
 from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
 from sparsity.files import run_script
 from sparsity.hardware import driver
+from sparsity.records import Summary
 from sparsity.report.paper import load_paper
+from sparsity.report.reading import find_runs, load_summary
 from sparsity.report.terminal import render_runs
 from sparsity.run.jobs import EXPERIMENTS, TRAIN, add_options
 from sparsity.run.plan import checkpoint_bytes, make_plan, uncut
@@ -181,21 +181,20 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
     if settings.scale == "smoke":
         return "less than a minute"
     disk = f"{checkpoint_bytes(settings, num_weights) / 1e9:.2g} GB of checkpoints"
-    folders = provenance.seed_folders(Path(settings.results_dir) / "runs", settings.experiment)
-    summaries = [folder / "summary.json" for folder in folders if (folder / "summary.json").is_file()]
-    paths = sorted(summaries, key=lambda path: path.stat().st_mtime)
-    costs = [(json.loads(path.read_text()), path) for path in paths]
-    costs = [(summary["cost"], path) for summary, path in costs if _is_like(summary, num_weights)]
-    if not costs:
-        return f"{disk}, hours unknown"
-    cost, path = costs[-1]
-    seconds = make_plan(uncut(settings), num_train).seconds(cost["step_seconds"], cost["evaluation_seconds"])
-    return f"{disk}, about {seconds / 3600:,.1f} h at the pace of {path.parent}"
+    finished = find_runs(Path(settings.results_dir) / "runs", settings.experiment)
+    newest_first = sorted(finished, key=lambda run: (run / "summary.json").stat().st_mtime, reverse=True)
+    for run in newest_first:
+        summary = load_summary(run)
+        if summary.cost and _is_like(summary, num_weights):
+            pace = summary.cost.step_seconds, summary.cost.evaluation_seconds
+            hours = make_plan(uncut(settings), num_train).seconds(*pace) / 3600
+            return f"{disk}, about {hours:,.1f} h at the pace of {run}"
+    return f"{disk}, hours unknown"
 
 
-def _is_like(summary: dict[str, Any], num_weights: int) -> bool:
+def _is_like(summary: Summary, num_weights: int) -> bool:
     """Whether a run took steps of full scale: not a smoke run with its small batches, and a network of this size."""
-    return summary["scale"] != "smoke" and [row["total"] for row in summary["rows"][:1]] == [num_weights]
+    return summary.scale != "smoke" and [row.total for row in summary.rows[:1]] == [num_weights]
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from sparsity.files import locked, write_json
 from sparsity.hardware import driver
 from sparsity.run.jobs import EXPERIMENTS
 from sparsity.run.plan import checkpoint_bytes
+from tests.report.fake_results import row, summary
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ONE = ("--experiments", "lenet5_mnist", "--pruners", "relevance")
@@ -65,15 +66,16 @@ def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.Capture
 
 def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.CaptureFixture[str]):
     settings = config.compose(["scale=paper"])
-    cost = {"step_seconds": 0.036, "evaluation_seconds": 0.0}
+    cost = {"step_seconds": 0.036, "evaluation_seconds": 0.0, "peak_memory_bytes": 0, "projected_hours": 0.7}
+    run = {"fingerprint": provenance.fingerprint(settings), "cost": cost}
     cases = (
         ("paper", 4_000, "hours unknown"),
         ("smoke", 431_080, "hours unknown"),
         ("paper", 431_080, "about 0.7 h at the pace of"),
     )
     for scale, total, said in cases:
-        summary = {"scale": scale, "cost": cost, "rows": [{"total": total}]}
-        write_json(provenance.run_directory(settings) / "summary.json", summary)
+        content = summary(**run, scale=scale, rows=[row(total=total)])
+        write_json(provenance.run_directory(settings) / "summary.json", content)
         reproduce.plan([reproduce.Job((), settings)])
         assert said in capsys.readouterr().out
 

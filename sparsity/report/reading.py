@@ -25,9 +25,9 @@ class Run:
     networks: tuple[Network, ...] = ()
 
 
-def find_runs(root: Path) -> list[Path]:
+def find_runs(root: Path, experiment: str = "*") -> list[Path]:
     """The directories under `root` that hold a finished run: `<experiment>/<configuration>/seed<n>/summary.json`."""
-    return [path for path in seed_folders(root) if (path / "summary.json").is_file()]
+    return [path for path in seed_folders(root, experiment) if (path / "summary.json").is_file()]
 
 
 def load_run(directory: Path) -> Run:
