@@ -1,12 +1,16 @@
 """The three files of a run are read whole, or the damaged one is named in one sentence."""
 
+import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sparsity.report.reading import find_runs, load_run
-from tests.report.fake_results import KEPT, TOTAL, AddRun, row
+from sparsity.records import SCHEMA
+from sparsity.report.reading import find_runs, load_run, load_summary
+from tests.report.fake_results import KEPT, REPOSITORY, TOTAL, AddRun, row
 
 
 def test_a_run_is_read_with_its_layers_and_curve(add_run: AddRun) -> None:
@@ -16,6 +20,25 @@ def test_a_run_is_read_with_its_layers_and_curve(add_run: AddRun) -> None:
     assert run.layers[0].parameter == "conv1.weight"
     assert (run.layers[0].total, run.layers[0].kept) == (520, 150)
     assert [point.pruned for point in run.curve] == [False, True, False]
+
+
+def unknown(recorded: Any, schema: Any, where: str = "summary") -> list[str]:
+    """What a record says that its schema has no name for, or another value."""
+    if isinstance(recorded, dict) and isinstance(schema, dict):
+        pairs = [(f"{where}.{key}", value, schema.get(key, "no such key")) for key, value in recorded.items()]
+    elif isinstance(recorded, list) and isinstance(schema, tuple) and len(recorded) == len(schema):
+        pairs = [(where, *pair) for pair in zip(recorded, schema, strict=True)]
+    else:
+        return [] if recorded == schema else [where]
+    return [word for place, said, read in pairs for word in unknown(said, read, place)]
+
+
+def test_the_schema_has_a_name_for_all_that_committed_summaries_say() -> None:
+    committed = find_runs(REPOSITORY / "results")
+    assert committed
+    for directory in committed:
+        recorded = json.loads((directory / "summary.json").read_text())
+        assert unknown(recorded, {"schema": SCHEMA, **asdict(load_summary(directory))}) == []
 
 
 def test_only_directories_with_a_summary_are_finished_runs(results: Path, add_run: AddRun) -> None:
