@@ -29,9 +29,10 @@ from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBas
 from sparsity import command_line, history, provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.hardware.machine import has_cuda
-from sparsity.settings import PhaseSettings, Settings, check, leaves
+from sparsity.settings import PhaseSettings, PrunerSettings, Settings, check, leaves
 
 if TYPE_CHECKING:
+    from sparsity.pruning.method import Method
     from sparsity.run.workspace import Experiment
 
 CONF = Path(__file__).parent.parent / "conf"
@@ -166,7 +167,21 @@ def from_run(directory: Path) -> Settings:
             OmegaConf.update(tree, today, _taken(tree, once))
     if OmegaConf.select(tree, "protocol.name") is not None and (name := _taken(tree, "protocol.name")) != "sound":
         raise ValueError(f"{path} says protocol.name={name}, whose flaws had no keys then: run protocol={name} again.")
+    if OmegaConf.select(tree, "pruner.penalty.kind") is not None:
+        _name_method(tree, _taken(tree, "pruner.penalty.kind"), _taken(tree, "pruner.penalty.custom"))
     return settled(tree)
+
+
+def _name_method(tree: DictConfig, kind: str, custom: DictConfig) -> None:
+    """Put the class of a method into a record in which a penalty had a kind instead."""
+    if kind == "custom":
+        raise ValueError(
+            f"This run has a penalty of one's own, {custom['_target_']}, of a form that is no longer taken: make it a "
+            "method, as EXTENDING.md shows, and run it again."
+        )
+    address = next(address for address, of in history.KINDS.items() if of == (None if kind == "none" else kind))
+    OmegaConf.update(tree, "pruner.method", {"_target_": address})
+    OmegaConf.update(tree, "pruner.penalty.is_weight_decay", kind in ("l2", "relevance"))
 
 
 def _taken(tree: DictConfig, path: str) -> Any:
@@ -186,7 +201,7 @@ def overrides() -> list[str]:
 def ignored(settings: Settings, overrides: list[str]) -> list[str]:
     """Warnings on overrides that the chosen pruner or baseline does not read."""
     unread: dict[str, tuple[str, ...]] = {}
-    if settings.pruner.penalty.kind == "none":
+    if "strength" not in inspect.signature(method_class(settings.pruner)).parameters:
         unread[f"pruner={settings.pruner.name}"] = ("pruner.penalty.",)
     if not settings.pruner.prunes:
         unread[f"pruner={settings.pruner.name}"] = ("pruner.penalty.", "gate.", "schedule.")
@@ -211,7 +226,6 @@ def build(settings: Settings) -> "Experiment":
         ValueError: if `model`, `dataset`, `task` or a part of the pruner names something unknown, or has a wrong
             argument.
     """
-    from sparsity.pruning.scores import magnitude
     from sparsity.run.workspace import Experiment
 
     baseline, pruner = settings.baseline.source, settings.pruner
@@ -226,9 +240,26 @@ def build(settings: Settings) -> "Experiment":
         build_model=_leaf("model", settings.model),
         build_data=_leaf("dataset", settings.dataset, circumstances),
         task=_leaf("task", settings.task, circumstances)(),
-        pull=_leaf("pruner.penalty.custom", pruner.penalty.custom)() if pruner.penalty.custom else None,
-        score=_leaf("pruner.score", pruner.score)() if pruner.score else magnitude,
+        build_method=build_method(pruner),
+        score=_leaf("pruner.score", pruner.score)() if pruner.score else None,
     )
+
+
+def build_method(pruner: PrunerSettings) -> Callable[..., "Method"]:
+    """The method that the settings name, waiting for what it asks of a network.
+
+    Raises:
+        ValueError: if it names something unknown, or has a wrong knob.
+    """
+    from sparsity.pruning.method import OFFERED
+
+    return _leaf("pruner.method", pruner.method, later=OFFERED)
+
+
+def method_class(pruner: PrunerSettings) -> "type[Method]":
+    """The class that `pruner.method` names. Raises as `build_method`."""
+    found: type[Method] = _imported("pruner.method", pruner.method)
+    return found
 
 
 def one_sentence(error: Exception) -> str:
@@ -365,31 +396,39 @@ def _unknown_key(key: str) -> str:
     )
 
 
-def _leaf(group: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None) -> Callable[[], Any]:
+def _leaf(
+    group: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None, later: Sequence[str] = ()
+) -> Callable[..., Any]:
     """A call of the node's `_target_` with the node's other keys, which must be its parameters.
 
-    `offered` are further arguments for those parameters of the target that ask for them.
+    `offered` are further arguments for those parameters of the target that ask for them, `later` the names of those
+    that are handed over when it is called.
     """
+    target = _imported(group, node)
+    parameters = inspect.signature(target).parameters
+    arguments = {key: value for key, value in node.items() if key != "_target_"}
+    for key in arguments:
+        if key not in parameters or key in later:
+            known = ", ".join(name for name in parameters if name not in later) or "none"
+            raise ValueError(f"{group}.{key} is not a setting of {target.__name__}; its settings are {known}.")
+    arguments |= {key: value for key, value in (offered or {}).items() if key in parameters}
+    for key, parameter in parameters.items():
+        is_single = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
+        if is_single and parameter.default is parameter.empty and key not in (*arguments, *later):
+            raise ValueError(f"{group}.{key} is missing, and {target.__name__} needs it: write {group}.{key}=VALUE.")
+    return lambda **late: target(**arguments, **{key: value for key, value in late.items() if key in parameters})
+
+
+def _imported(group: str, node: Mapping[str, Any]) -> Any:
+    """What a node's `_target_` names."""
     if "_target_" not in node:
         raise ValueError(
             f"{group}._target_ is missing: name the {group}'s constructor, e.g. sparsity.models.lenet.LeNet5."
         )
     module, _, name = str(node["_target_"]).rpartition(".")
     try:
-        target = getattr(importlib.import_module(module), name)
+        return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
             f"{group}._target_={node['_target_']} cannot be imported ({error}); check its spelling."
         ) from error
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    allowed = list(inspect.signature(target).parameters)
-    for key in arguments:
-        if key not in allowed:
-            known = ", ".join(allowed) or "none"
-            raise ValueError(f"{group}.{key} is not a setting of {name}; its settings are {known}.")
-    arguments |= {key: value for key, value in (offered or {}).items() if key in allowed}
-    for key, parameter in inspect.signature(target).parameters.items():
-        is_single = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if is_single and parameter.default is parameter.empty and key not in arguments:
-            raise ValueError(f"{group}.{key} is missing, and {name} needs it: write {group}.{key}=VALUE.")
-    return lambda: target(**arguments)

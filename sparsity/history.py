@@ -57,6 +57,30 @@ CONSTRUCTORS = {
 SPELT = {"finetune.from": "finetune.start_from"}
 """A setting as commands and config.yaml spelt it -> its path today."""
 
+_METHODS = "sparsity.pruning.methods."
+KINDS = {
+    f"{_METHODS}dense.Dense": None,
+    f"{_METHODS}magnitude.Magnitude": None,
+    f"{_METHODS}l1.L1": "l1",
+    f"{_METHODS}l2.L2": "l2",
+    f"{_METHODS}relevance.Relevance": "relevance",
+    f"{_METHODS}lobster.Lobster": "lobster",
+}
+"""Methods of the time when a penalty had a kind -> that kind, which was hashed under `pruner.penalty.kind` if any."""
+
+UNKNOWN = ("pruner.penalty.is_weight_decay", "pruner.penalty.is_control")
+"""Settings that follow from the method and were none of their own."""
+
+
+def in_old_words(changed: dict[str, Any]) -> dict[str, Any]:
+    """Dotted path -> value of the settings that differ from their defaults, as fingerprints know paths and values."""
+    hashed = {path: as_hashed(value) for path, value in changed.items() if path not in UNKNOWN}
+    method = hashed.get("pruner.method", {})
+    if set(method) == {"_target_"} and method["_target_"] in KINDS:
+        kind = KINDS[hashed.pop("pruner.method")["_target_"]]
+        return hashed if kind is None else hashed | {"pruner.penalty.kind": kind}
+    return hashed
+
 
 def as_hashed(value: Any) -> Any:
     """The value of a setting as its fingerprint knows it.

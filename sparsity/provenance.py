@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity.files import is_held, sha256, visible
-from sparsity.history import as_hashed
+from sparsity.history import in_old_words
 from sparsity.settings import Settings, leaves
 
 IDENTITY_LENGTH = 10
@@ -142,7 +142,7 @@ def _runs(settings: Settings) -> Path:
 def _changed(settings: Settings) -> dict[str, Any]:
     """Dotted path -> value of every setting that differs from its default; of a file to start from, its sha256."""
     defaults = dict(leaves(Settings()))
-    changed = {path: as_hashed(value) for path, value in leaves(settings) if value != defaults[path]}
+    changed = in_old_words({path: value for path, value in leaves(settings) if value != defaults[path]})
     if settings.baseline.source == "file":
         changed["baseline.sha256"] = _sha256(Path(changed.pop("baseline.path")))
     return changed

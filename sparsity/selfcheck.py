@@ -118,7 +118,7 @@ def run_a_kernel(device: torch.device) -> None:
 
 def begun(work: Workspace) -> Phase:
     """The regularised phase at its start."""
-    phase = work.phase("regularise", work.settings.regularise, work.settings.pruner, 0)
+    phase = work.phase("regularise", work.settings.regularise, 0, is_regularised=True)
     phase.model.train()
     return phase
 

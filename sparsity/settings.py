@@ -16,8 +16,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.penalty.kind": ("none", "l1", "l2", "relevance", "lobster", "custom"),
-    "pruner.trigger": ("gate", "plateau"),
+    "pruner.trigger": ("gate", "plateau", "cubic", "one_shot"),
+    "pruner.budget": ("global", "uniform", "erk", "column", "given"),
+    "pruner.counted": ("all", "weights"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
     "pruner.penalty.decay": ("linear", "exponential", "none"),
     "gate.policy": ("printed", "fallback", "error"),
@@ -38,6 +39,8 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
     "schedule.plateau_evaluations": (1, None),
     "schedule.loss_tolerance": (0.0, None),
+    "schedule.begin": (0.0, 1.0),
+    "schedule.end": (0.0, 1.0),
     "gate.bound": (-1.0, 100.0),  # -1: the gate always opens, even for a network that gets nothing right
     "gate.margin": (0.0, 100.0),
     "gate.target_sparsity": (0.0, 1.0),
@@ -120,12 +123,13 @@ class FinetuneSettings(PhaseSettings):
 
 @dataclass
 class PenaltySettings:
-    """The pull towards zero: lambda is `strength`, alpha scales the gradient inside the irrelevance (PAPER eq. 4).
+    """The pull towards zero: lambda is `strength`, alpha scales the gradient inside the irrelevance (eq. 4).
 
-    custom: the pull of `kind: custom`, a `_target_` and its arguments (EXTENDING.md).
+    irrelevance, scale_free: its form, in the relevance penalty and in the log of every method. decoupled: the pull
+    moves the weights itself instead of going through the optimiser. is_weight_decay: it is of at most 2 lambda w, which
+    is what the plan's bound on the shrinkage asks. is_control: a protocol may hold its lambda constant.
     """
 
-    kind: str = "none"
     strength: float = 0.0
     alpha: float = 1.0
     irrelevance: str = "exponential"
@@ -133,21 +137,29 @@ class PenaltySettings:
     decoupled: bool = False
     decay: str = "linear"
     half_life_evaluations: float = 1.0
-    custom: dict[str, Any] = field(default_factory=dict)
+    is_weight_decay: bool = False
+    is_control: bool = False
 
 
 @dataclass
 class PrunerSettings:
-    """Which method: a kind of penalty, whether weights are removed at all, and what lets them go.
+    """Which method, whether weights are removed at all, what lets them go, and where.
 
-    trigger: the gate on the validation metric (the paper), or a plateau of the validation loss (LOBSTER).
-    score: what says which weights go first, not their magnitude: a `_target_` and its arguments (EXTENDING.md).
+    method: a class of `sparsity/pruning/methods` or one's own, `_target_` and its knobs (EXTENDING.md). trigger: the
+    gate on the validation metric (the paper), a plateau of the validation loss (LOBSTER), a cubic schedule, or one shot
+    before the first step. budget: how the removed weights spread over tensors; `layer_sparsities` are the given ones.
+    counted: all parameters, or weights without biases and norms, which then are never pruned. score: what says which
+    weights go first, not the method: a `_target_` and its arguments.
     """
 
     name: str = "dense"
     prunes: bool = False
+    method: dict[str, Any] = field(default_factory=lambda: {"_target_": "sparsity.pruning.methods.dense.Dense"})
     penalty: PenaltySettings = field(default_factory=PenaltySettings)
     trigger: str = "gate"
+    budget: str = "global"
+    layer_sparsities: dict[str, float] = field(default_factory=dict)
+    counted: str = "all"
     score: dict[str, Any] = field(default_factory=dict)
 
 
@@ -156,12 +168,16 @@ class ScheduleSettings:
     """How many weights one prune removes.
 
     fraction: of those that remain, behind the gate. plateau_evaluations, loss_tolerance: at a plateau, after so many
-    evaluations without a better validation loss (PWE), as many as keep it within (1 + tolerance) of its best (TWT).
+    evaluations without a better validation loss (LOBSTER's PWE), as many as keep it within (1 + tolerance) of its best
+    (its TWT). begin, end: of the cubic schedule, as fractions of the phase; at its end, and after one shot, the
+    sparsity is `gate.stop_at_sparsity`, or else `gate.target_sparsity`, or else the paper's.
     """
 
     fraction: float = 0.04
     plateau_evaluations: int = 20
     loss_tolerance: float = 0.05
+    begin: float = 0.0
+    end: float = 0.75
 
 
 @dataclass
@@ -193,7 +209,7 @@ class ProtocolSettings:
     start_before_cut: bool = False  # a final phase starts from a state as an evaluation found it, before its own cut
     report: str = "final_phase"  # any_phase adds the best validation metric over all phases and sparsities
     count_before_use: bool = False  # the first step after a prune has lambda decayed by one step
-    constant_lambda_of_controls: bool = False  # that of l1 and l2 never decays
+    constant_lambda_of_controls: bool = False  # that of penalties that are controls never decays
     count_tied_as_listed: bool = False  # a prune's fraction is of all names of the weights
     cosine_per_micro_batch: bool = False  # a step has the rate of its last micro-batch
     baseline_evaluate_every_steps: int | None = None  # within the epochs of the baseline, not at their ends
@@ -326,7 +342,7 @@ def check(settings: Settings) -> None:
             f"sweep_name={settings.sweep_name} names a folder: give letters, digits, dots and hyphens only."
         )
     _check_starts(settings.finetune.start_from)
-    _check_custom(settings.pruner.penalty)
+    _check_schedule(settings)
     for name in ("baseline", "regularise", "finetune"):
         _check_micro_batches(name, getattr(settings, name))
         _check_betas(name, getattr(settings, name).optimizer.betas)
@@ -348,13 +364,27 @@ def _check_betas(name: str, betas: list[float]) -> None:
         )
 
 
-def _check_custom(penalty: PenaltySettings) -> None:
-    if (penalty.kind == "custom") != bool(penalty.custom):
-        got = "is given" if penalty.custom else "is missing"
+def _check_schedule(settings: Settings) -> None:
+    """Hold a schedule that knows where it ends to be told so."""
+    pruner, schedule = settings.pruner, settings.schedule
+    if not pruner.prunes or pruner.trigger not in ("cubic", "one_shot"):
+        return
+    if final_sparsity(settings) is None:
         raise ValueError(
-            f"pruner.penalty.custom {got} with pruner.penalty.kind={penalty.kind}: "
-            "kind=custom and custom._target_ go together, as EXTENDING.md shows."
+            f"pruner.trigger={pruner.trigger} prunes to a sparsity that is not given: set gate.target_sparsity, "
+            "e.g. gate.target_sparsity=0.9."
         )
+    if schedule.begin >= schedule.end:
+        raise ValueError(
+            f"schedule.begin={schedule.begin:g} must lie before schedule.end={schedule.end:g}: both are fractions of "
+            "the phase."
+        )
+
+
+def final_sparsity(settings: Settings) -> float | None:
+    """Where a schedule that is no gate ends: the sparsity to stop at, the one to compare at, or else the paper's."""
+    asked = (settings.gate.stop_at_sparsity, settings.gate.target_sparsity, settings.paper.sparsity)
+    return next((sparsity for sparsity in asked if sparsity is not None), None)
 
 
 def _check_starts(starts: list[str]) -> None:

@@ -14,7 +14,7 @@ from sparsity.benchmark import huggingface, searching, text
 from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import speedup
 from sparsity.data.texts.generated_ids import numbered_words
-from sparsity.run.workspace import Workspace, dense
+from sparsity.run.workspace import Workspace
 
 TINY = ("model.width=16", "model.ffn_width=16", "model.num_heads=2", "model.vocabulary_size=200", "task.max_length=12")
 CPU = torch.device("cpu")
@@ -64,7 +64,7 @@ def test_the_trainer_makes_the_update_of_the_loop_by_hand(work: Workspace, monke
 
 
 def test_the_loop_by_hand_learns_what_ours_learns_without_a_penalty(work: Workspace) -> None:
-    ours, theirs = work.phase("regularise", work.settings.regularise, dense(work.settings.pruner), 0), work.new_model()
+    ours, theirs = work.phase("regularise", work.settings.regularise, 0), work.new_model()
     step = huggingface.plain_step(theirs, text.feed_of(work), work.settings.regularise, work.execution)
     for _ in range(2):
         ours.trainer.train_step()
@@ -85,7 +85,7 @@ def test_another_loss_stops_the_benchmark(work: Workspace, monkeypatch: pytest.M
 
 
 def test_the_micro_batches_of_a_step_are_those_of_our_loop(work: Workspace) -> None:
-    ours = work.phase("regularise", work.settings.regularise, work.settings.pruner, 0)
+    ours = work.phase("regularise", work.settings.regularise, 0, is_regularised=True)
     seen: list[Any] = []
     at = ours.trainer.batches.at
 

@@ -21,13 +21,13 @@ from sparsity.settings import (
     LrScheduleSettings,
     MachineSettings,
     OptimizerSettings,
-    PenaltySettings,
     PhaseSettings,
     PrunerSettings,
 )
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training import loop
 from sparsity.training.execution import Execution
+from tests.pruners import pruner
 from tests.recorded_graph import RecordedGraph, Recorder
 from tests.tiny_runs import tiny_run
 
@@ -70,19 +70,19 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("optimizer", "penalty"),
+    ("optimizer", "method"),
     [
-        pytest.param(ADAM, PenaltySettings("relevance", 1e-2), id="relevance-adam"),
-        pytest.param(MOMENTUM, PenaltySettings("relevance", 1e-2, decoupled=True), id="decoupled-momentum"),
-        pytest.param(MOMENTUM, PenaltySettings("lobster", 1e-2), id="lobster-momentum"),
+        pytest.param(ADAM, pruner("relevance", 1e-2), id="relevance-adam"),
+        pytest.param(MOMENTUM, pruner("relevance", 1e-2, decoupled=True), id="decoupled-momentum"),
+        pytest.param(MOMENTUM, pruner("lobster", 1e-2), id="lobster-momentum"),
     ],
 )
 def test_a_captured_run_equals_an_eager_one_bit_for_bit(
-    final_network: FinalNetwork, tmp_path: Path, optimizer: OptimizerSettings, penalty: PenaltySettings
+    final_network: FinalNetwork, tmp_path: Path, optimizer: OptimizerSettings, method: PrunerSettings
 ) -> None:
     changes = {
         "regularise": PhaseSettings(**PHASE, optimizer=optimizer),
-        "pruner": PrunerSettings(penalty.kind, True, penalty),
+        "pruner": method,
     }
     captured = final_network(tmp_path / "captured", **changes)
     assert_same(captured, final_network(tmp_path / "eager", capture=False, **changes))
@@ -137,7 +137,7 @@ def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
 ) -> None:
     """Tensors on `meta` have no values to ask for, and what crosses between it and the CPU would cross to a GPU."""
 
-    def plain_sgd(settings: OptimizerSettings, parameters: list[Tensor], rate: Tensor, stop: Tensor) -> Optimizer:
+    def plain_sgd(settings: OptimizerSettings, parameters: list[Tensor], *others: Any) -> Optimizer:
         return torch.optim.SGD(parameters, lr=settings.lr)  # the fused ones are not made for `meta`
 
     monkeypatch.setattr(loop, "build_optimizer", plain_sgd)
@@ -147,7 +147,7 @@ def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
     plan = make_plan(settings, len(data.train))
     with JsonlWriter(tmp_path / "metrics.jsonl", 1) as log:
         work = Workspace(built, device, data, tmp_path, {}, {}, plan, log, Mirrors())
-        phase = work.phase("regularise", settings.regularise, settings.pruner, 0)
+        phase = work.phase("regularise", settings.regularise, 0, is_regularised=True)
         train_step, observed_step = phase.trainer.train_step, partial(phase.trainer.train_step, observe=True)
         for act in (train_step, observed_step, partial(work.evaluate, phase.model, data.val)):
             act()

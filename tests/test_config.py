@@ -15,8 +15,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from sparsity import config
-from sparsity.settings import BaselineSettings, PenaltySettings, PrunerSettings, Settings
+from sparsity import config, provenance
+from sparsity.settings import BaselineSettings, Settings
+from tests.pruners import pruner
 
 LENET, MNIST = "sparsity.models.lenet.LeNet5", "sparsity.data.vision.mnist"
 
@@ -45,7 +46,7 @@ def test_the_paper_is_at_hand_without_any_override() -> None:
 def test_groups_and_keys_are_overridden_without_plus_and_at() -> None:
     overrides = "pruner=l2 pruner.penalty.strength=1e-4 dataset=fashion_mnist model=lenet5 seed=1"
     settings = config.compose(overrides.split())
-    assert (settings.pruner.penalty.kind, settings.pruner.penalty.strength, settings.seed) == ("l2", 1e-4, 1)
+    assert (settings.pruner.name, settings.pruner.penalty.strength, settings.seed) == ("l2", 1e-4, 1)
     assert settings.dataset["_target_"] == "sparsity.data.vision.fashion_mnist"
     assert settings.experiment == "lenet5_mnist"
 
@@ -59,6 +60,33 @@ def test_the_record_of_an_old_run_is_read_in_the_words_that_it_had(tmp_path: Pat
     tree.finetune["from"] = [tree.finetune.pop("start_from")[1]]
     OmegaConf.save(tree, tmp_path / "config.yaml", resolve=True)
     assert config.from_run(tmp_path) == config.compose(["scale=smoke", "finetune.start_from=[last]"])
+
+
+@pytest.mark.parametrize("pruner", ["relevance", "l1", "lobster"])
+def test_the_record_of_an_old_run_names_the_kind_of_its_penalty(tmp_path: Path, pruner: str) -> None:
+    expected = config.compose(["scale=smoke", f"pruner={pruner}"])
+    tree = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(expected), resolve=True))
+    del tree.pruner["method"], tree.pruner.penalty["is_weight_decay"]
+    tree.pruner.penalty.kind, tree.pruner.penalty.custom = pruner, {}
+    OmegaConf.save(tree, tmp_path / "config.yaml", resolve=True)
+    assert config.from_run(tmp_path) == expected
+
+
+def test_the_record_of_an_old_run_without_a_penalty_keeps_its_fingerprint(tmp_path: Path) -> None:
+    expected = config.compose(["scale=smoke", "pruner=magnitude"])
+    tree = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(expected), resolve=True))
+    del tree.pruner["method"]
+    tree.pruner.penalty.kind, tree.pruner.penalty.custom = "none", {}
+    OmegaConf.save(tree, tmp_path / "config.yaml")
+    assert provenance.fingerprint(config.from_run(tmp_path)) == provenance.fingerprint(expected)
+
+
+def test_a_penalty_of_ones_own_of_the_old_form_is_refused_with_the_way_to_the_new(tmp_path: Path) -> None:
+    tree = OmegaConf.create(OmegaConf.to_yaml(OmegaConf.structured(config.compose(["scale=smoke"])), resolve=True))
+    tree.pruner.penalty.kind, tree.pruner.penalty.custom = "custom", {"_target_": "mine.Pull"}
+    OmegaConf.save(tree, tmp_path / "config.yaml")
+    with pytest.raises(ValueError, match=r"has a penalty of one's own, mine\.Pull, .* as EXTENDING\.md shows"):
+        config.from_run(tmp_path)
 
 
 def test_the_record_of_an_old_run_names_its_protocol_which_says_nothing_where_it_is_sound(
@@ -93,7 +121,7 @@ def test_auto_scale_is_the_papers_with_a_gpu_and_smoke_without(
     assert settings == config.compose([f"scale={scale}"])
 
 
-PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.prunes, pruner.penalty, pruner.trigger, "
+PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.method?"
 
 
 @pytest.mark.parametrize(
@@ -102,7 +130,10 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.name, pruner.pr
         ("pruner.typo=1", PRUNER_TYPO),
         ("+pruner.typo=1", PRUNER_TYPO),
         ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
-        ("pruner=foo", "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, relevance."),
+        (
+            "pruner=foo",
+            "pruner=foo is unknown; choose one of dense, l1, l2, lobster, magnitude, random, relevance, snip.",
+        ),
         ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),
         (
@@ -245,7 +276,7 @@ def test_a_wrong_argument_of_the_network_or_the_data_is_named(group: str, node: 
     assert str(caught.value).startswith(sentence)
 
 
-MAGNITUDE = PrunerSettings(name="magnitude", prunes=True)
+MAGNITUDE = pruner("magnitude")
 
 
 @pytest.mark.parametrize("override", ["pruner.penalty.strength=1", "++pruner.penalty.strength=1"])
@@ -279,7 +310,7 @@ def test_a_file_given_to_a_baseline_that_starts_from_none_is_warned_of(source: s
 
 
 def test_what_the_pruner_and_the_baseline_read_is_not_warned_of() -> None:
-    l2 = PrunerSettings(name="l2", prunes=True, penalty=PenaltySettings(kind="l2"))
+    l2 = pruner("l2")
     settings = Settings(pruner=l2, baseline=BaselineSettings(source="train", num_epochs=3))
     assert config.ignored(settings, ["pruner.penalty.strength=1", "gate.bound=50", "baseline.num_epochs=3"]) == []
 

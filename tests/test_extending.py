@@ -68,8 +68,13 @@ def test_the_pruner_runs_as_written_and_prunes_by_its_own_score(run: Run) -> Non
     summary = run("A pruner")
     assert (summary["pruner"], summary["rows"][0]["start"]) == ("lamp", "paper_sparsity")
     assert summary["rows"][0]["sparsity"] == pytest.approx(0.5, abs=1e-4)
-    assert summary["settings"]["pruner.penalty.custom"] == {"_target_": "mine.pruning.LogPenalty", "scale": 0.1}
-    assert summary["settings"]["pruner.score"] == {"_target_": "mine.pruning.Lamp"}
+    assert summary["settings"]["pruner.method"] == {"_target_": "mine.pruning.LogPenalty", "scale": 0.1}
+
+
+def test_the_method_with_effective_weights_runs_as_written(run: Run) -> None:
+    summary = run("A method with effective weights")
+    assert (summary["pruner"], summary["rows"][0]["start"]) == ("flicker", "paper_sparsity")
+    assert summary["settings"]["pruner.method"] == {"_target_": "mine.flicker.Flicker", "scale": 0.01}
 
 
 def test_the_data_set_runs_as_written(run: Run) -> None:

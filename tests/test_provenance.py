@@ -19,11 +19,10 @@ from sparsity.settings import (
     GateSettings,
     MachineSettings,
     PaperSettings,
-    PenaltySettings,
-    PrunerSettings,
     Settings,
     TrackingSettings,
 )
+from tests.pruners import pruner
 
 COMMITTED = sorted(path for path in (Path(__file__).parent.parent / "results").glob("*/paper-*") if path.is_dir())
 
@@ -31,7 +30,7 @@ BASE = Settings(
     model={"_target_": "LeNet5"},
     dataset={"_target_": "mnist", "source": "real"},
     baseline=BaselineSettings(source="train", num_epochs=21),
-    pruner=PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-3)),
+    pruner=pruner("relevance", 1e-3),
 )
 
 
@@ -67,7 +66,7 @@ def test_asking_how_a_run_stands_leaves_no_trace_as_in_a_read_only_archive(tmp_p
     "changes",
     [
         {"gate": GateSettings(bound=1.0)},
-        {"pruner": PrunerSettings("l2", True, PenaltySettings("l2", 1e-3))},
+        {"pruner": pruner("l2", 1e-3)},
         {"dataset": {"_target_": "mnist", "source": "embedded"}},
         {"metric": "loss"},
     ],
@@ -146,7 +145,7 @@ def seedless(command: str) -> list[str]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"pruner": PrunerSettings("l2", True, PenaltySettings("l2", 1.0))},
+        {"pruner": pruner("l2", 1.0)},
         {"gate": GateSettings(bound=1.0)},
         {"experiment": "other"},
         {"protocol": replace(BASE.protocol, report="any_phase")},

@@ -21,7 +21,7 @@ from sparsity.settings import (
     leaves,
 )
 
-PENALTY_KINDS = "none, l1, l2, relevance, lobster, custom"
+TRIGGERS = "gate, plateau, cubic, one_shot"
 
 
 def with_penalty(**changes: Any) -> Settings:
@@ -67,7 +67,23 @@ WRONG = [
         "pruner.penalty.strength=nan is out of range; it must be at least 0.",
     ),
     (Settings(scale="big"), "scale=big is unknown; choose one of paper, rehearsal, smoke."),
-    (with_penalty(kind="l3"), f"pruner.penalty.kind=l3 is unknown; choose one of {PENALTY_KINDS}."),
+    (
+        Settings(pruner=PrunerSettings(trigger="bell")),
+        f"pruner.trigger=bell is unknown; choose one of {TRIGGERS}.",
+    ),
+    (
+        Settings(pruner=PrunerSettings(prunes=True, trigger="cubic")),
+        "pruner.trigger=cubic prunes to a sparsity that is not given: set gate.target_sparsity, e.g. "
+        "gate.target_sparsity=0.9.",
+    ),
+    (
+        Settings(
+            pruner=PrunerSettings(prunes=True, trigger="cubic"),
+            gate=GateSettings(target_sparsity=0.9),
+            schedule=ScheduleSettings(begin=0.5, end=0.5),
+        ),
+        "schedule.begin=0.5 must lie before schedule.end=0.5: both are fractions of the phase.",
+    ),
     (
         Settings(baseline=BaselineSettings(optimizer=OptimizerSettings(name="lion"))),
         "baseline.optimizer.name=lion is unknown; choose one of adam, sgd.",
@@ -95,16 +111,6 @@ WRONG = [
             "write e.g. [0.9,0.999].",
         )
         for betas, said in (([], ""), ([0.9], "0.9"), ([0.9, 1.0], "0.9,1"), ([0.9, 0.99, 0.999], "0.9,0.99,0.999"))
-    ),
-    (
-        with_penalty(kind="custom"),
-        "pruner.penalty.custom is missing with pruner.penalty.kind=custom: kind=custom and custom._target_ go "
-        "together, as EXTENDING.md shows.",
-    ),
-    (
-        with_penalty(kind="l2", custom={"_target_": "mine.Pull"}),
-        "pruner.penalty.custom is given with pruner.penalty.kind=l2: kind=custom and custom._target_ go "
-        "together, as EXTENDING.md shows.",
     ),
 ]
 

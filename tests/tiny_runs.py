@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsity import provenance
+from sparsity import config, provenance
 from sparsity.data.images.batches import ImageSplit
 from sparsity.data.vision import ImageData
 from sparsity.run import pipeline
@@ -20,15 +20,14 @@ from sparsity.settings import (
     GateSettings,
     MachineSettings,
     PaperSettings,
-    PenaltySettings,
     PhaseSettings,
-    PrunerSettings,
     ScheduleSettings,
     Settings,
     TrackingSettings,
 )
 from sparsity.training.tasks import Classification
 from sparsity.weights.checkpoints import load_checkpoint
+from tests.pruners import pruner
 
 NUM_WEIGHTS = 50
 
@@ -69,7 +68,7 @@ def tiny_settings(results: Path, **changes: Any) -> Settings:
         "baseline": BaselineSettings(),
         "regularise": PhaseSettings(**phase),
         "finetune": FinetuneSettings(num_epochs=1, batch_size=5),
-        "pruner": PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-2)),
+        "pruner": pruner("relevance", 1e-2),
         "schedule": ScheduleSettings(0.2),
         "gate": GateSettings(bound=0.0, target_sparsity=0.45, policy="printed"),
         "paper": PaperSettings(99.0, 0.45, 98.0, 2),
@@ -82,7 +81,8 @@ def tiny_settings(results: Path, **changes: Any) -> Settings:
 
 def tiny_experiment(results: Path, **changes: Any) -> Experiment:
     """An experiment that `pipeline.run` takes; `changes` replace settings."""
-    return Experiment(tiny_settings(results, **changes), TinyNet, tiny_data, Classification())
+    settings = tiny_settings(results, **changes)
+    return Experiment(settings, TinyNet, tiny_data, Classification(), config.build_method(settings.pruner))
 
 
 # The same network and data for the train script, with `scale=smoke`.

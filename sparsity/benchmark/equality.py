@@ -8,6 +8,7 @@ from torch import Tensor
 from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
 from sparsity.data.images.batches import Batches
 from sparsity.data.vision import ImageData
+from sparsity.pruning.penalty import Penalty
 from sparsity.run.phase import Phase
 from sparsity.run.workspace import Workspace
 
@@ -58,7 +59,7 @@ class Doubled:
 def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Phase, StraightforwardRecipe]:
     """Our regularised phase and the recipe, from the same weights and, after one prune, with the same masks."""
     settings = work.settings
-    ours = work.phase("regularise", settings.regularise, settings.pruner, 0)
+    ours = work.phase("regularise", settings.regularise, 0, is_regularised=True)
     ours.model.to(dtype)
     model = work.experiment.build_model().to(work.device, dtype)
     model.load_state_dict(ours.model.state_dict())
@@ -70,7 +71,7 @@ def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Ph
 
 def regularised(work: Workspace) -> Phase:
     """Our regularised phase after one prune."""
-    ours = work.phase("regularise", work.settings.regularise, work.settings.pruner, 0)
+    ours = work.phase("regularise", work.settings.regularise, 0, is_regularised=True)
     prune(ours)
     return ours
 
@@ -127,8 +128,8 @@ def step_both(ours: Phase, recipe: StraightforwardRecipe, images: Tensor, labels
         ValueError: if a pruned weight is not exactly zero in both.
     """
     ours.trainer.train_step()
-    assert ours.pruner.penalty is not None
-    recipe.step(images, labels, float(ours.pruner.penalty.recorded["penalty/lambda"]))
+    assert isinstance(ours.pruner.method, Penalty)
+    recipe.step(images, labels, float(ours.pruner.method.recorded["penalty/lambda"]))
     kept, theirs, largest = ours.pruner.masks.kept, recipe.weights(), 0.0
     for name, parameter in ours.model.named_parameters():
         weight, pruned = parameter.detach(), ~kept[name]

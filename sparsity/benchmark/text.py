@@ -70,7 +70,7 @@ def training_figures(work: Workspace, num_rounds: int) -> Iterator[Figure]:
     Raises:
         ValueError: if the losses of the first micro-batch differ.
     """
-    ours, theirs = work.phase("regularise", work.settings.regularise, work.settings.pruner, 0), work.new_model()
+    ours, theirs = work.phase("regularise", work.settings.regularise, 0, is_regularised=True), work.new_model()
     yield {"figure": "same loss", "max_abs_difference": check_same_loss(work, ours, theirs), "dtype": "float32"}
     prune(ours)
     name, step = rival(work, theirs)

@@ -109,7 +109,7 @@ def kind_of(settings: Settings, gpu_name: str) -> dict[str, Any]:
         "network": settings.model,
         "task": settings.task,
         "batch_size": settings.regularise.batch_size // settings.regularise.micro_batches,
-        "method": [settings.regularise.optimizer.name, penalty.kind, penalty.decoupled],
+        "method": [settings.regularise.optimizer.name, settings.pruner.method, penalty.decoupled],
         "execution": [run.precision, run.compile, run.memory_format, run.capture],
     }
 

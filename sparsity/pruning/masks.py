@@ -1,4 +1,7 @@
-"""What is kept? One mask per parameter, True = kept; masks only shrink, and masked weights are exactly zero."""
+"""What is kept? One mask per parameter, True = kept, and the weights that it prunes are exactly zero.
+
+Masks only shrink, unless a method lets weights return: then it alone says what a pruned weight is in the forward pass.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -30,6 +33,14 @@ class Masks:
         self._may_skip = all(p.device.type in SKIPPING_DEVICES for p in self._parameters.values())
         self._is_dense = self._may_skip
         self._knows_signs = True
+        self._may_return = False
+
+    def let_return(self) -> None:
+        """Leave pruned weights as they are, so that they go on training and may be kept again (`replace`).
+
+        Their method must then show the network effective weights in which they are zero.
+        """
+        self._may_return = True
 
     @property
     def kept(self) -> dict[str, Tensor]:
@@ -60,10 +71,16 @@ class Masks:
         self._is_dense = False
         self.after_step(list(self._parameters.values()))
 
+    def replace(self, kept: Mapping[str, Tensor]) -> None:
+        """Keep what `kept` holds and nothing else, in place, whatever was kept before; weights are left alone."""
+        assert self._may_return, "masks only shrink, unless a method has asked for more"
+        for name, keep in kept.items():
+            self._multipliers[name].copy_(keep)
+
     @torch.no_grad()
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor | None = None) -> None:
         """Zero the pruned weights."""
-        if not self._is_dense:
+        if not (self._is_dense or self._may_return):
             torch._foreach_mul_(parameters, list(self._multipliers.values()))
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,9 +1,11 @@
-"""When is a prune allowed, and how strongly does the penalty pull meanwhile?
+"""When is a prune allowed and how far does it go, and how strongly does the penalty pull meanwhile?
 
-A trigger looks at the metrics of each evaluation: the gate of the paper, or LOBSTER's plateau.
+A trigger is asked before the first step and at each evaluation: the gate of the paper, LOBSTER's plateau, the cubic
+schedule of Zhu & Gupta, or one shot.
 
-The gate of PAPER section 4: at each evaluation, prune if the validation metric is strictly above the bound. The printed
-bounds stand above some of the paper's own baselines; the policy says what to do when a baseline falls short of its own.
+The gate of the paper's section 4: at each evaluation, prune if the validation metric is strictly above the bound. The
+printed bounds stand above some of the paper's own baselines; the policy says what to do when a baseline falls short of
+its own.
 """
 
 from collections.abc import Mapping
@@ -13,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings
+from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings, Settings, final_sparsity
 
 
 def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int, steps_per_evaluation: int) -> Tensor:
@@ -29,29 +31,53 @@ def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int
     return torch.ones_like(count)
 
 
+class PhaseLengths(Protocol):
+    """How long a phase is planned to be."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps."""
+        ...
+
+    @property
+    def num_evaluations(self) -> int:
+        """Scheduled evaluations."""
+        ...
+
+
 @dataclass(frozen=True)
 class Decision:
     """Whether to prune now, and why or why not, in a few words.
 
-    fills_bound: as many weights are to go as the trigger's bound on the loss tolerates, not the scheduled fraction.
+    A prune removes the scheduled fraction of what is left, unless one of these says otherwise. to_sparsity: so many
+    that the network's sparsity is this. within_bound: the most that the trigger's bound on the validation loss allows.
     """
 
     prune: bool
     reason: str
-    fills_bound: bool = False
+    to_sparsity: float | None = None
+    within_bound: bool = False
 
 
 class Trigger(Protocol):
-    """Says at each evaluation whether to prune; stateful.
+    """Says before the first step and at each evaluation whether to prune; stateful.
 
-    bound: the number it goes by now. why: where that number comes from.
+    bound: of the metric or the loss that it goes by now, None where it goes by none. why: where that comes from.
     """
 
-    bound: float
     why: str
 
-    def decide(self, metrics: Mapping[str, float]) -> Decision:
-        """The verdict on one evaluation."""
+    @property
+    def bound(self) -> float | None:
+        """The bound."""
+        ...
+
+    def begin(self) -> Decision | None:
+        """What is to be done before the first step; None: nothing."""
+        ...
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
+        """What is to be done at the evaluation after `step` steps of the phase."""
         ...
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,7 +114,11 @@ class Gate:
         if baseline_metric is not None and baseline_metric <= settings.bound:
             self._fall_short(baseline_metric, "the baseline's validation metric")
 
-    def decide(self, metrics: Mapping[str, float]) -> Decision:
+    def begin(self) -> Decision | None:
+        """Nothing: there is no metric yet."""
+        return None
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """The verdict on one evaluation's validation metric, in its own unit.
 
         From scratch, the first evaluation past the first quarter of the phase settles whether the bound is in reach.
@@ -140,7 +170,11 @@ class Plateau:
         self.why = "the best validation loss plus its tolerance, at a plateau"
         self._num_without_better = 0
 
-    def decide(self, metrics: Mapping[str, float]) -> Decision:
+    def begin(self) -> Decision | None:
+        """Nothing: there is no loss yet."""
+        return None
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """The verdict on one evaluation's validation loss; a plateau ends with the prune that it allows."""
         bound, patience = metrics["loss"] * (1 + self.settings.loss_tolerance), self.settings.plateau_evaluations
         if bound < self.bound:
@@ -150,7 +184,7 @@ class Plateau:
         if self._num_without_better < patience:
             return Decision(False, f"no better loss for {self._num_without_better} of {patience} evaluations")
         self._num_without_better = 0
-        return Decision(True, f"no better loss for {patience} evaluations", fills_bound=True)
+        return Decision(True, f"no better loss for {patience} evaluations", within_bound=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -160,3 +194,75 @@ class Plateau:
         """Restore what `state_dict` gave."""
         for name, value in state.items():
             setattr(self, name, value)
+
+
+class Cubic:
+    """Prunes to s_f (1 - (1 - (t - t0) / (t1 - t0))^3) at each evaluation (Zhu & Gupta 2017, arXiv 1710.01878).
+
+    Args:
+        settings: t0 and t1, as fractions of the phase.
+        final_sparsity: s_f.
+        num_steps: of the phase.
+    """
+
+    bound = None
+
+    def __init__(self, settings: ScheduleSettings, final_sparsity: float, num_steps: int) -> None:
+        self._begin, self._end = settings.begin * num_steps, settings.end * num_steps
+        self._final = final_sparsity
+        self.why = f"a cubic schedule to a sparsity of {final_sparsity:g}"
+
+    def begin(self) -> Decision | None:
+        """Nothing: the schedule begins at a sparsity of 0."""
+        return None
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
+        """A prune to where the schedule stands after `step` steps."""
+        if step <= self._begin:
+            return Decision(False, "the schedule has not begun")
+        passed = min(1.0, (step - self._begin) / (self._end - self._begin))
+        target = self._final * (1 - (1 - passed) ** 3)
+        return Decision(True, f"the schedule stands at {100 * target:.2f} %", to_sparsity=target)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to keep: the step says where it stands."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+class OneShot:
+    """Prunes once, before the first step (SNIP, arXiv 1810.02340)."""
+
+    bound = None
+
+    def __init__(self, final_sparsity: float) -> None:
+        self._final = final_sparsity
+        self.why = f"one shot to a sparsity of {final_sparsity:g} before the first step"
+
+    def begin(self) -> Decision | None:
+        """The one prune."""
+        return Decision(True, self.why, to_sparsity=self._final)
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
+        """No prune."""
+        return Decision(False, "pruned before the first step")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nothing to keep."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Nothing to restore."""
+
+
+def build_trigger(settings: Settings, plan: PhaseLengths, baseline_metric: float | None) -> Trigger:
+    """The trigger of the regularised phase that `pruner.trigger` names."""
+    name, final = settings.pruner.trigger, final_sparsity(settings)
+    if name == "plateau":
+        return Plateau(settings.schedule)
+    if name == "gate" or not settings.pruner.prunes:
+        return Gate(settings.gate, settings.metric, plan.num_evaluations, baseline_metric)
+    assert final is not None, "held to be there by the check of the settings"
+    return Cubic(settings.schedule, final, plan.num_steps) if name == "cubic" else OneShot(final)

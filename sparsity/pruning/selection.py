@@ -1,4 +1,4 @@
-"""Which weights go? The smallest scores over the whole network: an exact count, with ties broken by position.
+"""Which weights go? The smallest scores, globally, per tensor or per output column: an exact count, ties by position.
 
 The threshold is found by a radix search on the bits of the scores: those of non-negative floats, read as integers,
 stand in the order of the floats. Each pass counts one digit of 16 bits over all tensors and narrows the search to the
@@ -30,7 +30,7 @@ def select_smallest(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], co
 
     Equal scores at the threshold go in the order of the mapping, then of the flat row-major index, so that every
     machine prunes the same weights. -0.0 equals 0.0; denormals are told apart, whatever the processor's flush mode;
-    infinity goes last but for NaN.
+    NaN counts as larger than infinity.
 
     Args:
         scores: name -> score of every weight, not negative, all of one floating-point type.
@@ -51,6 +51,36 @@ def select_smallest(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], co
     for name, keep in kept.items():
         masks[name], num_ties = _cut(scores[name], keep, threshold, num_ties)
     return masks
+
+
+def select_within(
+    scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], num_kept: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """New masks in which each tensor keeps `num_kept` of its weights, those of largest score; ties as above.
+
+    A tensor that keeps fewer already stays as it is.
+    """
+    masks: dict[str, Tensor] = {}
+    for name, keep in kept.items():
+        count = max(0, int(keep.sum()) - num_kept[name])
+        masks |= select_smallest({name: scores[name]}, {name: keep}, count)
+    return masks
+
+
+def select_by_column(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+    """New masks in which each output column, one entry of the first dimension, has lost floor(sparsity * n) weights.
+
+    Vectors are one column. Equal scores go in the order of the column's row-major index.
+    """
+    return {name: _thinned(scores[name], keep, sparsity) for name, keep in kept.items()}
+
+
+def _thinned(score: Tensor, keep: Tensor, sparsity: float) -> Tensor:
+    columns = score.reshape(1, -1) if score.dim() < 2 else score.flatten(1)
+    gone_first = columns.masked_fill(~keep.reshape(columns.shape), -1.0)  # scores are at least 0
+    count = int(sparsity * columns.shape[1] + 1e-9)  # so many, although 0.7 * 10 is a little less than 7
+    order = gone_first.argsort(dim=1, stable=True)[:, :count]
+    return keep & torch.ones_like(columns, dtype=torch.bool).scatter_(1, order, False).view(keep.shape)
 
 
 def _threshold(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], count: int) -> tuple[int, int]:

@@ -1,13 +1,13 @@
 """How sparse is it, and how irrelevant are the weights? Sparsities, and the distribution of the irrelevance."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
-from sparsity.pruning.scores import irrelevance
-from sparsity.settings import PenaltySettings
+from sparsity.pruning.masks import Masks
+from sparsity.pruning.scores import Irrelevance
 
 FIGURES = ("mean", "min", "below_0.99")
 
@@ -17,8 +17,9 @@ def sparsity(num_kept: int, num_total: int) -> float:
     return 1 - num_kept / num_total
 
 
-def layer_sparsities(kept: Mapping[str, int], total: Mapping[str, int]) -> dict[str, float]:
+def layer_sparsities(masks: Masks) -> dict[str, float]:
     """`sparsity/total` and `sparsity/layer/<parameter>`, each in [0, 1]."""
+    kept, total = masks.count_kept(), {name: mask.numel() for name, mask in masks.multipliers.items()}
     layers = {f"sparsity/layer/{name}": sparsity(kept[name], total[name]) for name in kept}
     return {"sparsity/total": sparsity(sum(kept.values()), sum(total.values())), **layers}
 
@@ -29,22 +30,19 @@ class IrrelevanceProbe:
     It says whether the penalty differs from plain L2: at I = 1 everywhere it does not.
 
     Args:
-        names: of the parameters, in the loop's order.
-        penalty: which irrelevance; used for every pruner, so that they can be compared.
-        multipliers: name -> 0/1 mask.
+        irrelevance: which one; used for every method, so that they can be compared.
+        multipliers: name -> 0/1 mask, in the loop's order.
     """
 
-    def __init__(self, names: Sequence[str], penalty: PenaltySettings, multipliers: Mapping[str, Tensor]) -> None:
-        self._names = [f"irrelevance/layer/{name}/{figure}" for name in names for figure in FIGURES]
-        self._penalty, self._multipliers = penalty, [multipliers[name] for name in names]
-        self._figures = torch.full((len(names), len(FIGURES)), math.nan, device=self._multipliers[0].device)
+    def __init__(self, irrelevance: Irrelevance, multipliers: Mapping[str, Tensor]) -> None:
+        self._names = [f"irrelevance/layer/{name}/{figure}" for name in multipliers for figure in FIGURES]
+        self._irrelevance, self._multipliers = irrelevance, list(multipliers.values())
+        self._figures = torch.full((len(multipliers), len(FIGURES)), math.nan, device=self._multipliers[0].device)
 
     def observe(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Measure the unedited gradients of one step."""
-        p, rows = self._penalty, []
-        for multiplier, gradient in zip(self._multipliers, gradients, strict=True):
-            values = irrelevance(gradient, p.alpha, p.irrelevance, p.scale_free, multiplier)
-            rows.append(_distribution(values, multiplier))
+        values = self._irrelevance(gradients, self._multipliers)
+        rows = [_distribution(of, multiplier) for of, multiplier in zip(values, self._multipliers, strict=True)]
         self._figures.copy_(torch.stack(rows))
 
     def figures(self) -> dict[str, float]:

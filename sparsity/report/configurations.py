@@ -32,7 +32,7 @@ _OF_IRRELEVANCE: dict[str, Callable[[Any], str]] = {
     "pruner.penalty.decoupled": lambda _: "decoupled",
     "pruner.score": lambda _: "own score",
 }
-_OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.penalty.kind"} - {
+_OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.method", "pruner.penalty.kind"} - {
     "pruner.penalty.decoupled",
     "pruner.score",
 }

@@ -12,7 +12,7 @@ from sparsity.report.reading import load_run
 from sparsity.report.statistics import Statistic
 
 _DEFAULT = "default"
-_SHOWN_ANYWAY = ("pruner.name", "pruner.prunes", "pruner.penalty.kind", "model", "dataset")
+_SHOWN_ANYWAY = ("pruner.name", "pruner.prunes", "pruner.method", "pruner.penalty.kind", "model", "dataset")
 
 
 def render_sweep(results: Path, name: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparsity.pruning.schedules import Trigger
+from sparsity.pruning.schedules import Decision, Trigger
 from sparsity.run.phase import Phase, State, Verdict
 from sparsity.run.plan import reaches
 from sparsity.settings import Settings
@@ -37,6 +37,15 @@ class GatedPruning:
         is_last = bool(self.frontier) and self.frontier[-1]["step"] == self._phase.trainer.step
         return f"before_prune_{len(self.frontier) % NUM_PRE_PRUNE_STATES}" if is_last else None
 
+    def begin(self) -> None:
+        """Let the method see gradients before the first step, and prune if the trigger says so."""
+        phase = self._phase
+        decision = self._trigger.begin() if self._settings.pruner.prunes else None
+        if decision is not None:
+            phase.trainer.score_gradients()
+            metric = float(phase.trainer.evaluate()[self._settings.metric])
+            self._prune(0, metric, self._count(decision))
+
     def judge(self, evaluation: Evaluation) -> Verdict:
         """Prune once if the trigger allows it, and stop if the target or a plateau is reached."""
         if not self._settings.pruner.prunes:
@@ -46,23 +55,24 @@ class GatedPruning:
             self._keep_if_reached(self.frontier[-1]["sparsity"], found)
         if not evaluation.is_scheduled:
             return Verdict(reason="closing evaluation of the phase", num_prunes=len(self.frontier))
-        decision = self._trigger.decide(evaluation.metrics)
+        decision = self._trigger.decide(evaluation.step, evaluation.metrics)
         self._num_evaluations_since_prune += 1
-        count = self._largest_tolerable() if decision.fills_bound else None
-        if count == 0:
+        count = self._count(decision) if decision.prune else 0
+        if count == 0 and decision.within_bound:
             return Verdict(reason=decision.reason, num_prunes=len(self.frontier), stop="no weight can go at a plateau")
-        if decision.prune:
+        if count != 0:
             self._prune(evaluation.step, evaluation.metrics[self._settings.metric], count)
-        figures = {"gate/bound": self._trigger.bound}
+        bound = self._trigger.bound
+        values = {} if bound is None else {"gate/bound": bound}
         reached = found if self._starts_before_cut else self._phase.pruner.sparsity
-        return Verdict(decision.prune, decision.reason, len(self.frontier), self._stop(reached), figures)
+        return Verdict(count != 0, decision.reason, len(self.frontier), self._stop(reached), values)
 
     def record(self) -> dict[str, Any]:
         """The bound that was used and why, for summary.json."""
-        settings = self._settings.gate
+        settings, bound = self._settings.gate, self._trigger.bound
         return {
-            "bound_printed": settings.bound,
-            "bound_used": self._trigger.bound,
+            "bound_printed": None if bound is None else settings.bound,
+            "bound_used": bound,
             "policy": settings.policy,
             "why": self._trigger.why,
         }
@@ -78,9 +88,16 @@ class GatedPruning:
         self.frontier = state["frontier"]
         self._num_evaluations_since_prune = state["num_evaluations_since_prune"]
 
+    def _count(self, decision: Decision) -> int | None:
+        """How many weights a prune removes; None is the scheduled fraction."""
+        if decision.within_bound:
+            return self._largest_tolerable()
+        return None if decision.to_sparsity is None else self._phase.pruner.count_to(decision.to_sparsity)
+
     def _largest_tolerable(self) -> int:
         """The most weights that can go while the validation loss stays within the trigger's bound, by bisection."""
         phase, low, high = self._phase, 0, self._phase.pruner.num_kept
+        assert self._trigger.bound is not None, "a trigger without a bound names a sparsity"
         while high - low > 1:
             middle = (low + high) // 2
             with phase.pruner.without(middle):
@@ -96,14 +113,22 @@ class GatedPruning:
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0
-        if not self._starts_before_cut:
+        if self._trigger.bound is not None and not self._starts_before_cut:
             self._keep_if_reached(before, pruner.sparsity)
+
+    def conclude(self) -> None:
+        """Keep the network at the end of the phase as the one at the paper's sparsity, if a schedule ended there."""
+        if self._trigger.bound is None and self._reaches(self._phase.pruner.sparsity):
+            self._phase.keep("paper_sparsity")
 
     def _keep_if_reached(self, before: float, now: float) -> None:
         """Keep the state that is as sparse as the paper's, if none was `before`."""
-        target, fraction = self._settings.gate.target_sparsity, self._settings.schedule.fraction
-        if target is not None and reaches(now, target, fraction) and not reaches(before, target, fraction):
+        if self._reaches(now) and not self._reaches(before):
             self._phase.keep("paper_sparsity")  # Deviation 6
+
+    def _reaches(self, sparsity: float) -> bool:
+        target = self._settings.gate.target_sparsity
+        return target is not None and reaches(sparsity, target, self._settings.schedule.fraction)
 
     def _stop(self, reached: float) -> str | None:
         target, plateau = self._settings.gate.stop_at_sparsity, self._settings.gate.plateau_epochs

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from torch import nn
 
 from sparsity.files import write_text
-from sparsity.pruning.pruners import Pruner
+from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.summary import layer_sparsities
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.loop import Evaluation, Trainer
@@ -26,6 +26,10 @@ logger = logging.getLogger(__name__)
 
 class Judge(Protocol):
     """What a phase does at its evaluations; stateful, so that it stands in the checkpoint."""
+
+    def begin(self) -> None:
+        """Act on the weights before the first step, if need be; never called again after a resume."""
+        ...
 
     def judge(self, evaluation: Evaluation) -> "Verdict":
         """Look at one evaluation, act on the weights if need be, and say what was done."""
@@ -56,6 +60,9 @@ class Verdict:
 
 class Watch:
     """The judge of a phase without a gate: it only looks."""
+
+    def begin(self) -> None:
+        """Nothing is done."""
 
     def judge(self, evaluation: Evaluation) -> Verdict:
         """Nothing is done."""
@@ -138,6 +145,7 @@ class Phase:
             return self.progress
         started = time.monotonic() - self.progress.seconds
         for evaluation in self.trainer.run():
+            self.pruner.refresh()
             self._keep_best(evaluation)
             verdict = judge.judge(evaluation)
             self._report(evaluation, verdict)
@@ -193,7 +201,7 @@ class Phase:
             "global_step": self._offset + evaluation.step,
             "epoch": evaluation.epoch,
             **{f"val/{name}": value for name, value in evaluation.metrics.items()},
-            **layer_sparsities(self.pruner.masks.count_kept(), self.pruner.num_total),
+            **layer_sparsities(self.pruner.masks),
             **self.pruner.probe.figures(),
             **verdict.figures,
             "prune/done": verdict.pruned,
@@ -229,6 +237,7 @@ class Phase:
         if problem is not None:
             logger.warning("warning: %s", problem)
         if state is None:
+            judge.begin()
             self._save(judge)  # so that a crash before the next checkpoint cuts the record back to here
             return
         self.restore(state)
@@ -240,7 +249,8 @@ class Phase:
 
     def _network(self) -> State:
         """Weights and masks for keeping; a mask leaves -0.0 where it zeroes a negative weight."""
-        return {"weights": plain_weights(self.model.state_dict()), "masks": self.pruner.masks.state_dict()}
+        with self.trainer.baked():
+            return {"weights": plain_weights(self.model.state_dict()), "masks": self.pruner.masks.state_dict()}
 
 
 def load_network(model: nn.Module, pruner: Pruner, state: State) -> None:

@@ -13,14 +13,14 @@ from sparsity import provenance
 from sparsity.data.published.checkpoints import PublishedCheckpoint, published_for, recognised
 from sparsity.data.published.download import fetch
 from sparsity.files import locked, remove_temporaries
-from sparsity.pruning.schedules import Gate, Plateau, Trigger
+from sparsity.pruning.schedules import build_trigger
 from sparsity.pruning.summary import sparsity
 from sparsity.records import Baseline, Row, Summary
 from sparsity.run.gating import GatedPruning
 from sparsity.run.outcome import Result, write_outcome
 from sparsity.run.phase import Interrupted, Phase, State, Watch
 from sparsity.run.plan import plan_phase
-from sparsity.run.workspace import Experiment, Workspace, dense, opened, penalised
+from sparsity.run.workspace import Experiment, Workspace, opened
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking.writers import JsonlWriter
 from sparsity.weights.checkpoints import load_checkpoint, plain_weights
@@ -82,7 +82,7 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
         JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
     ):
         remove_temporaries(directory)
-        phase = work.phase("baseline", settings.baseline_phase, dense(settings.pruner), 0, directory, log)
+        phase = work.phase("baseline", settings.baseline_phase, 0, directory=directory, log=log)
         if not phase.has("scored"):
             progress = phase.run(Watch())
             phase.restore(phase.load("best"))
@@ -157,20 +157,17 @@ def _measured(
 def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | None) -> tuple[Phase, GatedPruning]:
     """Steps 2 and 3: train with the penalty; at each evaluation prune if the gate allows it."""
     settings, plan = work.settings, work.plan.regularise
-    phase = work.phase("regularise", settings.regularise, penalised(settings), work.plan.baseline.num_steps)
+    phase = work.phase("regularise", settings.regularise, work.plan.baseline.num_steps, is_regularised=True)
     if start is not None:
         phase.restore(start)
-    trigger: Trigger
-    if settings.pruner.trigger == "plateau":
-        trigger = Plateau(settings.schedule)
-    else:
-        trigger = Gate(settings.gate, settings.metric, plan.num_evaluations, baseline.val)
+    trigger = build_trigger(settings, plan, baseline.val)
     one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
     gated = GatedPruning(phase, trigger, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
     phase.run(gated, work.interrupt_after)
     phase.keep("last_network")
     if settings.protocol.start_before_cut and gated.before_last_cut is not None:
         phase.keep_again("last_network", gated.before_last_cut)
+    gated.conclude()
     return phase, gated
 
 
@@ -184,7 +181,7 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Result:
     settings, plan = work.settings, work.plan
     number = settings.finetune.start_from.index(start)
     offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps
-    phase = work.phase(f"finetune/{start}", settings.finetune, dense(settings.pruner), offset)
+    phase = work.phase(f"finetune/{start}", settings.finetune, offset)
     phase.restore(regularised.load("last_network" if start == "last" else start))
     if plan.finetune.num_steps == 0:
         phase.keep("best")
@@ -222,8 +219,9 @@ def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> d
 
 def _result(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Result:
     """A network's figures; what it writes on a test split is kept as <phase>-<split>.txt."""
-    kept, total = phase.pruner.masks.count_kept(), phase.pruner.num_total
-    num_kept, num_total = sum(kept.values()), sum(total.values())
+    kept = phase.pruner.masks.count_kept()
+    layers = {name: (tuple(p.shape), p.numel(), kept[name]) for name, p in phase.model.named_parameters()}
+    num_kept, num_total = sum(kept.values()), sum(total for _, total, _ in layers.values())
     metric, measured = work.settings.metric, {}
     for name, split in {"test": work.data.test, **work.data.extra_tests}.items():
         measured[name] = work.measure(phase.model, split)
@@ -243,5 +241,4 @@ def _result(work: Workspace, phase: Phase, start: str, val: float, epoch: int, s
         epoch=epoch,
         num_epochs=work.settings.finetune.num_epochs,
     )
-    layers = {name: (tuple(p.shape), total[name], kept[name]) for name, p in phase.model.named_parameters()}
     return Result(row, layers, seconds)

@@ -154,13 +154,13 @@ def reaches(sparsity: float, target: float, fraction: float) -> bool:
 
 
 def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: int) -> float | None:
-    """An upper bound of the fraction by which SGD and l2 or relevance alone shrink a weight; None for what else.
+    """An upper bound of the fraction by which SGD and a penalty like weight decay shrink a weight; None for what else.
 
     2 eta lambda steps / (1 - momentum), with I = 1 and no decay of lambda: below some percent relevance, L2 and plain
     magnitude pruning cannot differ.
     """
     optimizer = phase.optimizer
-    if optimizer.name != "sgd" or penalty.kind not in ("l2", "relevance") or optimizer.momentum >= 1.0:
+    if optimizer.name != "sgd" or not penalty.is_weight_decay or optimizer.momentum >= 1.0:
         return None
     return 2 * optimizer.lr * penalty.strength * num_steps / (1 - optimizer.momentum)
 

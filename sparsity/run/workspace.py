@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from sparsity import provenance
 from sparsity.files import locked, remove_temporaries, write_json, write_text
 from sparsity.hardware import gpu, machine
-from sparsity.pruning.pruners import Pruner
-from sparsity.pruning.regularizers import Pull
-from sparsity.pruning.scores import Score, magnitude
+from sparsity.pruning.method import Method, Steps
+from sparsity.pruning.methods.dense import Dense
+from sparsity.pruning.pruner import Pruner
+from sparsity.pruning.scores import Score
 from sparsity.run.compatibility import check_fit, check_splits
 from sparsity.run.phase import Phase
-from sparsity.run.plan import Plan, make_plan
-from sparsity.settings import PhaseSettings, PrunerSettings, Settings, leaf_name
+from sparsity.run.plan import Plan, make_plan, plan_phase
+from sparsity.settings import PhaseSettings, Settings, leaf_name
 from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
@@ -89,19 +90,24 @@ class Furnished(Protocol):
     artifacts: dict[str, Path]
 
 
+def _dense(**offered: Any) -> Method:
+    """The method of a phase without one."""
+    return Dense()
+
+
 @dataclass(frozen=True)
 class Experiment:
-    """All that a run needs, built from its settings: constructors of the network and the data, and the task.
+    """All that a run needs, built from its settings: constructors of network, data and method, and the task.
 
-    pull: the custom penalty's, None for the built-in kinds. score: of the weights; the smallest go first.
+    score: of the weights, in the place of the method's own; the smallest go first.
     """
 
     settings: Settings
     build_model: Callable[[], nn.Module]
     build_data: Callable[[], Data]
     task: AnyTask
-    pull: Pull | None = None
-    score: Score = magnitude
+    build_method: Callable[..., Method] = _dense
+    score: Score | None = None
 
     def load(self, device: torch.device) -> Data:
         """The data on the device, once it is clear that the network can take them.
@@ -204,12 +210,12 @@ class Workspace(Setup):
         self,
         name: str,
         settings: PhaseSettings,
-        pruner_settings: PrunerSettings,
         offset: int,
+        is_regularised: bool = False,
         directory: Path | None = None,
         log: JsonlWriter | None = None,
     ) -> Phase:
-        """A phase at its start, on a freshly initialised network.
+        """A phase at its start, on a freshly initialised network; only the regularised one has the run's method.
 
         Data order and dropout derive from the run's seed and the kind of phase, so that two final phases see the same
         batches, whatever went before them.
@@ -222,14 +228,13 @@ class Workspace(Setup):
         every = settings.evaluate_every_steps or steps_per_epoch
         pruner = Pruner(
             model,
-            pruner_settings,
+            self.settings.pruner,
+            self.experiment.build_method if is_regularised else _dense,
             self.settings.schedule.fraction,
-            steps_per_epoch,
-            every,
-            self.experiment.pull,
+            Steps(plan_phase(settings, len(self.data.train)).num_steps, steps_per_epoch, every),
+            seed,
             self.experiment.score,
-            first_count=int(self.settings.protocol.count_before_use),
-            as_listed=self.settings.protocol.count_tied_as_listed,
+            self.settings.protocol,
         )
         trainer = Trainer(
             model,
@@ -237,7 +242,7 @@ class Workspace(Setup):
             batches,
             self.evaluator(model, self.data.val, batches.is_resident),
             settings,
-            extensions(pruner),
+            Extensions.of(pruner.parts),
             self.execution,
             self.settings.protocol.cosine_per_micro_batch,
         )
@@ -252,12 +257,6 @@ class Workspace(Setup):
             offset=offset,
             checkpoint_every_seconds=self.settings.machine.checkpoint_every_seconds,
         )
-
-
-def extensions(pruner: Pruner) -> Extensions:
-    """What a pruner adds to the loop; the masks come last, so that nothing revives a pruned weight."""
-    penalty = () if pruner.penalty is None else (pruner.penalty,)
-    return Extensions(observers=(pruner.probe,), gradient_edits=penalty, after_steps=(*penalty, pruner.masks))
 
 
 def on_machine(experiment: Experiment, before: str | None = None) -> tuple[Experiment, torch.device]:
@@ -346,18 +345,6 @@ def peak_memory_bytes(device: torch.device) -> int:
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
-
-
-def dense(settings: PrunerSettings) -> PrunerSettings:
-    """The null object: same measure of irrelevance, no penalty, nothing removed."""
-    return PrunerSettings(name="dense", penalty=replace(settings.penalty, kind="none", strength=0.0))
-
-
-def penalised(settings: Settings) -> PrunerSettings:
-    """The pruner of the regularised phase."""
-    pruner = settings.pruner
-    is_constant = settings.protocol.constant_lambda_of_controls and pruner.penalty.kind in ("l1", "l2")
-    return replace(pruner, penalty=replace(pruner.penalty, decay="none")) if is_constant else pruner
 
 
 def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

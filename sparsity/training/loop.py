@@ -6,6 +6,7 @@ heard of pruning. Between two yields the host asks the device for nothing but on
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
@@ -20,6 +21,7 @@ from sparsity.training.lr_schedules import lr_factor
 from sparsity.training.optimizers import build_optimizer
 from sparsity.training.recorder import StepRecorder
 from sparsity.training.tasks import AnyTask, Batch
+from sparsity.training.weight_view import WeightView, replace_forwards
 
 RECORDER_CAPACITY = 1000
 
@@ -78,7 +80,7 @@ class Trainer:
         model: trained in place; all parameters that require a gradient take part.
         task: loss and metrics.
         batches: the training data.
-        evaluate: gives the metrics to be yielded, as 0-dim tensors.
+        evaluate: gives the metrics of the network as its plain weights stand, as 0-dim tensors.
         settings: lengths, optimiser and learning rate of this phase.
         extensions: what a method adds.
         execution: precision, fusion and CUDA graphs.
@@ -99,7 +101,7 @@ class Trainer:
         self.model, self.task, self.batches = model, task, batches
         self.settings, self.extensions = settings, extensions or Extensions()
         self.execution = execution or Execution()
-        self.evaluate = evaluate
+        self._evaluate = evaluate
         self.step = 0
         self.steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
         self._rate_ahead = 1 - 1 / settings.micro_batches if rate_per_micro_batch else 0.0  # in steps
@@ -116,8 +118,11 @@ class Trainer:
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
         self._epoch: int | None = None
         self._position = torch.zeros((), dtype=torch.int64, device=device)
-        own = [p for objective in self.extensions.objectives for p in objective.parameters()]
-        self.optimizer = build_optimizer(settings.optimizer, [*self.parameters, *own], self._learning_rate, self._stop)
+        own = [parameters for objective in self.extensions.objectives for parameters in objective.own_parameters()]
+        self.optimizer = build_optimizer(settings.optimizer, self.parameters, self._learning_rate, self._stop, own)
+        self._rates = [group["lr"] for group in self.optimizer.param_groups]
+        self._view = WeightView(model, task, self.extensions.effective_weights)
+        replace_forwards(model, self.extensions.layer_forwards)
         self._recorded = [r.recorded for r in self.extensions.distinct() if isinstance(r, Recorded)]
         names = [name for recorded in self._recorded for name in recorded]
         self._recorder = StepRecorder(["train/loss", "train/learning_rate", *names], RECORDER_CAPACITY, device)
@@ -153,6 +158,36 @@ class Trainer:
                 metrics = {name: float(value) for name, value in self.evaluate().items()}
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
+
+    def evaluate(self) -> dict[str, Tensor]:
+        """The metrics of the network as it would be handed on, as 0-dim tensors."""
+        with self.baked():
+            return self._evaluate()
+
+    def baked(self) -> AbstractContextManager[None]:
+        """While it lasts, the network's plain weights are the effective ones of evaluation."""
+        return self._view.baked()
+
+    def score_gradients(self) -> None:
+        """Show the mean gradient of some batches to the extensions that ask for it; nothing is trained by them."""
+        for scoring in self.extensions.scorings:
+            gradients = self._mean_gradients(scoring.num_scoring_batches)
+            with torch.no_grad():
+                scoring.take_gradients(self.parameters, gradients)
+
+    def _mean_gradients(self, num_batches: int) -> list[Tensor]:
+        """The gradient over the first batches of the first epoch; generators and batches stand as they did."""
+        generators = _generator_states(self.parameters[0].device)
+        self.model.train()
+        self._take_place()
+        self.optimizer.zero_grad(set_to_none=True)
+        for batch in range(num_batches):
+            self._backward(batch % (self.steps_per_epoch * self.settings.micro_batches), num_batches)
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self.optimizer.zero_grad(set_to_none=True)
+        self._epoch = None
+        _restore_generators(generators)
+        return gradients
 
     def train_step(self, observe: bool = False) -> None:
         """One update from the data that are next; `run` is made of these. Drain before the recorder is full.
@@ -217,8 +252,8 @@ class Trainer:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state["optimizer"], "param_groups": groups})
         self._lay_out_moments()
-        for group in self.optimizer.param_groups:
-            group["lr"] = self._learning_rate  # load_state_dict has put a copy there, which no schedule would reach
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate  # load_state_dict has put a copy there, which no schedule would reach
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
         for extension, saved in zip(stateful, state["extensions"], strict=True):
             extension.load_state_dict(saved)
@@ -258,9 +293,9 @@ class Trainer:
         batch = self.batches.at(self._position, step)
         self._position.add_(1)
         with self.execution.precision(self._position.device):
-            loss, outputs = self.task.forward(self.model, batch)
+            loss, outputs = self._view.forward(batch)
         for objective in self.extensions.objectives:
-            loss = loss + objective.term(outputs)
+            loss = loss + objective.term(outputs, batch)
         (loss if num_parts == 1 else loss / num_parts).backward()
         return loss.detach()
 
@@ -279,8 +314,8 @@ class Trainer:
         self.optimizer.step()
         for after in self.extensions.after_steps:
             after.after_step(self.parameters, self._learning_rate)
-        figures = [value for recorded in self._recorded for value in recorded.values()]
-        self._recorder.write([loss, self._learning_rate, *figures])
+        values = [value for recorded in self._recorded for value in recorded.values()]
+        self._recorder.write([loss, self._learning_rate, *values])
 
     def _watch(self, loss: Tensor) -> None:
         """Remember the first non-finite step and stop all updates from it on, without asking the device."""

@@ -6,12 +6,20 @@ from typing import Any
 import pytest
 import torch
 
-from sparsity.pruning.schedules import Gate, Plateau, penalty_decay
-from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings
+from sparsity.pruning.schedules import Cubic, Decision, Gate, OneShot, Plateau, build_trigger, penalty_decay
+from sparsity.run.plan import plan_phase
+from sparsity.settings import (
+    GateSettings,
+    PenaltySettings,
+    PhaseSettings,
+    PrunerSettings,
+    ScheduleSettings,
+    Settings,
+)
 
 
 def decay(kind: str, count: float, **changes: Any) -> float:
-    settings = PenaltySettings(kind="l2", decay=kind, **changes)
+    settings = PenaltySettings(decay=kind, **changes)
     return float(penalty_decay(settings, torch.tensor(count), steps_per_epoch=10, steps_per_evaluation=4))
 
 
@@ -39,12 +47,12 @@ def gate(baseline: float | None = 95.0, num_evaluations: int = 8, **changes: Any
 
 @pytest.mark.parametrize(("metric", "prunes"), [(90.01, True), (90.0, False), (89.99, False)])
 def test_the_gate_opens_strictly_above_the_bound(metric: float, prunes: bool) -> None:
-    assert gate().decide({"accuracy": metric}).prune is prunes
+    assert gate().decide(1, {"accuracy": metric}).prune is prunes
 
 
 def test_the_reason_gives_metric_and_bound() -> None:
-    assert gate().decide({"accuracy": 91.234}).reason == "91.23 is above the bound 90.00"
-    assert gate().decide({"accuracy": 80.0}).reason == "80.00 is not above the bound 90.00"
+    assert gate().decide(1, {"accuracy": 91.234}).reason == "91.23 is above the bound 90.00"
+    assert gate().decide(1, {"accuracy": 80.0}).reason == "80.00 is not above the bound 90.00"
 
 
 def test_a_baseline_above_the_bound_leaves_it() -> None:
@@ -59,7 +67,7 @@ def test_a_baseline_not_above_the_bound_lowers_it_by_the_margin(baseline: float)
         f"the baseline's validation metric, {baseline:.2f}, does not exceed the configured bound 90; "
         "fell back to it minus the margin 0.5"
     )
-    assert lowered.decide({"accuracy": baseline - 0.4}).prune
+    assert lowered.decide(1, {"accuracy": baseline - 0.4}).prune
 
 
 def test_the_printed_policy_keeps_the_bound_and_says_that_it_is_out_of_reach() -> None:
@@ -76,7 +84,7 @@ def test_the_error_policy_refuses_a_baseline_that_is_not_above_the_bound() -> No
 def bounds(untrained: Gate, *metrics: float) -> list[float]:
     found = []
     for metric in metrics:
-        untrained.decide({"accuracy": metric})
+        untrained.decide(1, {"accuracy": metric})
         found.append(untrained.bound)
     return found
 
@@ -101,10 +109,10 @@ def test_from_scratch_the_reach_of_the_bound_is_settled_once() -> None:
 
 def test_from_scratch_the_error_policy_waits_for_the_first_quarter() -> None:
     waiting = gate(None, policy="error")
-    waiting.decide({"accuracy": 50.0})
-    waiting.decide({"accuracy": 50.0})
+    waiting.decide(1, {"accuracy": 50.0})
+    waiting.decide(1, {"accuracy": 50.0})
     with pytest.raises(ValueError, match="the best validation metric so far"):
-        waiting.decide({"accuracy": 50.0})
+        waiting.decide(1, {"accuracy": 50.0})
 
 
 def test_from_scratch_a_short_phase_still_waits_for_one_evaluation() -> None:
@@ -113,8 +121,8 @@ def test_from_scratch_a_short_phase_still_waits_for_one_evaluation() -> None:
 
 def test_a_restored_gate_decides_as_the_one_that_was_saved() -> None:
     saved, restored = gate(None), gate(None)
-    saved.decide({"accuracy": 50.0})
-    saved.decide({"accuracy": 70.0})
+    saved.decide(1, {"accuracy": 50.0})
+    saved.decide(1, {"accuracy": 70.0})
     restored.load_state_dict(saved.state_dict())
     assert bounds(restored, 60.0, 69.6) == bounds(saved, 60.0, 69.6) == [69.5, 69.5]
     assert restored.why == saved.why
@@ -124,7 +132,7 @@ def test_a_restored_gate_does_not_settle_the_reach_of_the_bound_again() -> None:
     saved, restored = gate(None, policy="printed"), gate(None, policy="printed")
     bounds(saved, 50.0, 60.0, 70.0)
     restored.load_state_dict(saved.state_dict())
-    restored.decide({"accuracy": 80.0})
+    restored.decide(1, {"accuracy": 80.0})
     assert restored.why == saved.why
 
 
@@ -137,7 +145,7 @@ def test_a_lowered_bound_stands_in_the_state() -> None:
 
 def plateau_after(*losses: float, patience: int = 2) -> tuple[Plateau, list[bool]]:
     plateau = Plateau(ScheduleSettings(plateau_evaluations=patience, loss_tolerance=0.1))
-    return plateau, [plateau.decide({"loss": loss}).prune for loss in losses]
+    return plateau, [plateau.decide(1, {"loss": loss}).prune for loss in losses]
 
 
 def test_a_plateau_is_so_many_evaluations_without_a_better_loss() -> None:
@@ -160,9 +168,46 @@ def test_a_restored_plateau_decides_as_the_one_that_was_saved() -> None:
     saved, _ = plateau_after(1.0, 1.0)
     restored, _ = plateau_after()
     restored.load_state_dict(saved.state_dict())
-    assert restored.decide({"loss": 1.0}).prune and restored.bound == saved.bound
+    assert restored.decide(1, {"loss": 1.0}).prune and restored.bound == saved.bound
 
 
 def test_a_bound_of_minus_one_lets_even_a_network_through_that_gets_nothing_right() -> None:
-    assert gate(baseline=None, bound=-1.0).decide({"accuracy": 0.0}).prune
-    assert not gate(baseline=None, bound=0.0).decide({"accuracy": 0.0}).prune
+    assert gate(baseline=None, bound=-1.0).decide(1, {"accuracy": 0.0}).prune
+    assert not gate(baseline=None, bound=0.0).decide(1, {"accuracy": 0.0}).prune
+
+
+def cubic(step: int, **changes: Any) -> Decision:
+    return Cubic(ScheduleSettings(**({"begin": 0.2, "end": 0.6} | changes)), 0.9, num_steps=100).decide(step, {})
+
+
+@pytest.mark.parametrize("step", [1, 20])
+def test_a_cubic_schedule_waits_for_its_beginning(step: int) -> None:
+    assert not cubic(step).prune
+
+
+@pytest.mark.parametrize(("step", "passed"), [(30, 0.25), (40, 0.5), (60, 1.0), (100, 1.0)])
+def test_a_cubic_schedule_follows_its_formula_to_the_final_sparsity(step: int, passed: float) -> None:
+    assert cubic(step).to_sparsity == pytest.approx(0.9 * (1 - (1 - passed) ** 3), abs=1e-12)
+
+
+def test_one_shot_is_before_the_first_step_and_never_again() -> None:
+    trigger = OneShot(0.9)
+    assert trigger.begin() == Decision(True, trigger.why, to_sparsity=0.9)
+    assert not trigger.decide(1, {"accuracy": 99.0}).prune
+
+
+@pytest.mark.parametrize(
+    ("trigger", "prunes", "expected"),
+    [
+        ("gate", True, Gate),
+        ("plateau", True, Plateau),
+        ("cubic", True, Cubic),
+        ("one_shot", True, OneShot),
+        ("cubic", False, Gate),
+    ],
+)
+def test_the_trigger_is_the_one_that_is_named_where_anything_is_pruned(
+    trigger: str, prunes: bool, expected: type
+) -> None:
+    settings = Settings(pruner=PrunerSettings(prunes=prunes, trigger=trigger), gate=GateSettings(target_sparsity=0.9))
+    assert isinstance(build_trigger(settings, plan_phase(PhaseSettings(1, 10), 100), None), expected)

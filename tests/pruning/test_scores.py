@@ -1,13 +1,20 @@
-"""Is the irrelevance that of PAPER eq. 4, and each variant what its formula says?"""
+"""The irrelevance is that of eq. 4, and each variant what its formula says."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
-from sparsity.pruning.scores import irrelevance, magnitude
+from sparsity.pruning.scores import Irrelevance, magnitude
 
 GRADIENT = torch.tensor([0.0, 1.0, -2.0], dtype=torch.float64)
+
+
+def irrelevance(gradient: Tensor, multiplier: Tensor | None = None, **form: Any) -> Tensor:
+    """Of one tensor, of which all weights are kept unless `multiplier` says otherwise."""
+    return Irrelevance(**form)([gradient], [torch.ones_like(gradient) if multiplier is None else multiplier])[0]
 
 
 def test_the_irrelevance_is_one_without_gradient_and_falls_with_its_size() -> None:
@@ -19,7 +26,7 @@ def test_alpha_divides_the_gradient() -> None:
 
 
 def test_the_hyperbolic_form_is_the_authors_follow_up() -> None:
-    assert irrelevance(GRADIENT, alpha=0.25, kind="hyperbolic").tolist() == pytest.approx([1.0, 4 / 3, 2.0])
+    assert irrelevance(GRADIENT, alpha=0.25, form="hyperbolic").tolist() == pytest.approx([1.0, 4 / 3, 2.0])
 
 
 def test_scale_free_does_not_change_when_all_gradients_grow() -> None:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparsity.pruning import selection
-from sparsity.pruning.selection import num_to_prune, select_smallest
+from sparsity.pruning.selection import num_to_prune, select_by_column, select_smallest, select_within
 
 Named = dict[str, Tensor]
 
@@ -162,3 +162,36 @@ def test_a_gpu_selects_the_weights_that_a_cpu_selects(seed: int) -> None:
         torch.use_deterministic_algorithms(False)
     expected = select_smallest(scores, kept, 13)
     assert all(torch.equal(found[name].cpu(), expected[name]) for name in scores)
+
+
+def test_each_tensor_keeps_its_own_number_of_its_largest() -> None:
+    scores = {"a": torch.tensor([1.0, 9.0, 8.0]), "b": torch.tensor([[0.1, 0.3], [0.2, 0.4]])}
+    kept = {name: torch.ones_like(score, dtype=torch.bool) for name, score in scores.items()}
+    masks = select_within(scores, kept, {"a": 1, "b": 3})
+    assert masks["a"].tolist() == [False, True, False]
+    assert masks["b"].tolist() == [[False, True], [True, True]]
+
+
+def test_a_tensor_that_keeps_fewer_than_its_number_stays_as_it_is() -> None:
+    kept = {"a": torch.tensor([True, False, False])}
+    assert torch.equal(select_within({"a": torch.ones(3)}, kept, {"a": 2})["a"], kept["a"])
+
+
+def test_each_output_column_loses_the_same_number_of_its_smallest() -> None:
+    score = torch.tensor([[4.0, 1.0, 3.0, 2.0], [40.0, 30.0, 10.0, 20.0]])
+    masks = select_by_column({"w": score}, {"w": torch.ones(2, 4, dtype=torch.bool)}, 0.5)
+    assert masks["w"].tolist() == [[True, False, True, False], [True, True, False, False]]
+
+
+def test_what_a_column_has_lost_counts_among_what_it_loses() -> None:
+    keep = torch.tensor([[False, True, True, True]])
+    masks = select_by_column({"w": torch.tensor([[9.0, 1.0, 2.0, 3.0]])}, {"w": keep}, 0.5)
+    assert masks["w"].tolist() == [[False, False, True, True]]
+
+
+def test_a_filter_is_one_column_and_so_is_a_vector() -> None:
+    score = {"kernel": torch.arange(24.0).view(2, 3, 2, 2), "bias": torch.arange(10.0)}
+    kept = {name: torch.ones_like(of, dtype=torch.bool) for name, of in score.items()}
+    masks = select_by_column(score, kept, 0.7)
+    assert [int(of.sum()) for of in masks["kernel"]] == [4, 4]  # of 12 floor(8.4) went
+    assert masks["bias"].tolist() == [False] * 7 + [True] * 3

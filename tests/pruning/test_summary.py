@@ -5,13 +5,14 @@ import math
 import pytest
 import torch
 
+from sparsity.pruning.masks import Masks
+from sparsity.pruning.scores import Irrelevance
 from sparsity.pruning.summary import IrrelevanceProbe, layer_sparsities, sparsity
-from sparsity.settings import PenaltySettings
 
 
-def figures(mask: list[float], gradient: list[float], **changes: bool) -> dict[str, float]:
+def figures(mask: list[float], gradient: list[float], scale_free: bool = False) -> dict[str, float]:
     multipliers = {"w": torch.tensor(mask)}
-    probe = IrrelevanceProbe(["w"], PenaltySettings(**changes), multipliers)
+    probe = IrrelevanceProbe(Irrelevance(scale_free=scale_free), multipliers)
     probe.observe([torch.zeros(len(gradient))], [torch.tensor(gradient)])
     return {name.rpartition("/")[2]: value for name, value in probe.figures().items()}
 
@@ -21,7 +22,9 @@ def test_sparsity_is_the_fraction_that_is_gone() -> None:
 
 
 def test_the_total_weighs_each_layer_by_its_size() -> None:
-    found = layer_sparsities({"a": 5, "b": 10}, {"a": 10, "b": 90})
+    masks = Masks({"a": torch.ones(10), "b": torch.ones(90)})
+    masks.shrink({"a": torch.arange(10) < 5, "b": torch.arange(90) < 10})
+    found = layer_sparsities(masks)
     assert found == pytest.approx({"sparsity/total": 0.85, "sparsity/layer/a": 0.5, "sparsity/layer/b": 8 / 9})
 
 
@@ -46,7 +49,7 @@ def test_a_layer_of_which_nothing_is_kept_has_no_irrelevance_to_show() -> None:
 
 
 def test_the_figures_are_named_by_parameter() -> None:
-    probe = IrrelevanceProbe(["fc1.weight"], PenaltySettings(), {"fc1.weight": torch.ones(2)})
+    probe = IrrelevanceProbe(Irrelevance(), {"fc1.weight": torch.ones(2)})
     assert probe.figures() == {}
     probe.observe([torch.ones(2)], [torch.ones(2)])
     assert list(probe.figures()) == [f"irrelevance/layer/fc1.weight/{name}" for name in ("mean", "min", "below_0.99")]

@@ -16,12 +16,13 @@ from sparsity.report.reading import load_summary
 from sparsity.run import pipeline
 from sparsity.run.phase import Interrupted
 from sparsity.run.workspace import Setup
-from sparsity.settings import BaselineSettings, FinetuneSettings, PenaltySettings, PrunerSettings
+from sparsity.settings import BaselineSettings, FinetuneSettings
 from sparsity.weights.checkpoints import CheckpointError, load_checkpoint
+from tests.pruners import pruner
 from tests.tiny_runs import TinyNet, TinyRun, tiny_data, tiny_experiment, tiny_run, tiny_settings
 
 TRAINED = BaselineSettings(source="train", num_epochs=2, batch_size=5, evaluate_every_steps=4)
-L2 = PrunerSettings("l2", True, PenaltySettings("l2", 1e-1))
+L2 = pruner("l2", 1e-1)
 
 
 def baseline_of(results: Path, **changes: Any) -> Path:

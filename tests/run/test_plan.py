@@ -11,12 +11,12 @@ from sparsity.settings import (
     FinetuneSettings,
     GateSettings,
     OptimizerSettings,
-    PenaltySettings,
     PhaseSettings,
     PrunerSettings,
     ScheduleSettings,
     Settings,
 )
+from tests.pruners import pruner
 
 SGD = OptimizerSettings("sgd", momentum=0.9)
 RESNET = PhaseSettings(290, 128, evaluate_every_steps=25, optimizer=replace(SGD, lr=5e-4))
@@ -26,7 +26,7 @@ IMAGENET_TRAIN = 1_281_167
 
 def settings(regularise: PhaseSettings, **changes: Any) -> Settings:
     """A run of the paper's method that prunes 1 % at a time, with the entries in `changes` replaced."""
-    method = PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-4))
+    method = pruner("relevance", 1e-4)
     run = Settings(regularise=regularise, pruner=method, schedule=ScheduleSettings(0.01))
     return replace(run, **changes)
 
@@ -122,28 +122,28 @@ def test_a_pruner_that_removes_nothing_needs_no_prunes() -> None:
 
 
 def test_the_penalty_of_resnet_can_shrink_a_weight_by_a_thousandth_at_most() -> None:
-    penalty, num_steps = PenaltySettings("relevance", 1e-6), plan_phase(RESNET, 45_000).num_steps
+    penalty, num_steps = pruner("relevance", 1e-6).penalty, plan_phase(RESNET, 45_000).num_steps
     assert shrinkage_bound(penalty, RESNET, num_steps) == pytest.approx(0.001, rel=0.05)
 
 
 def test_the_penalty_of_vgg_can_shrink_a_weight_by_some_percent_at_most() -> None:
-    penalty, num_steps = PenaltySettings("relevance", 1e-4), plan_phase(VGG, IMAGENET_TRAIN).num_steps
+    penalty, num_steps = pruner("relevance", 1e-4).penalty, plan_phase(VGG, IMAGENET_TRAIN).num_steps
     assert shrinkage_bound(penalty, VGG, num_steps) == pytest.approx(0.077, abs=5e-4)
 
 
 @pytest.mark.parametrize(
     ("kind", "optimizer"),
-    [("relevance", OptimizerSettings("adam")), ("none", SGD), ("l1", SGD), ("l2", replace(SGD, momentum=1.0))],
+    [("relevance", OptimizerSettings("adam")), ("dense", SGD), ("l1", SGD), ("l2", replace(SGD, momentum=1.0))],
 )
 def test_there_is_no_bound_of_the_shrinkage_where_the_formula_does_not_hold(
     kind: str, optimizer: OptimizerSettings
 ) -> None:
     phase = PhaseSettings(1, optimizer=optimizer)
-    assert shrinkage_bound(PenaltySettings(kind, 1e-3), phase, 100) is None
+    assert shrinkage_bound(pruner(kind, 1e-3).penalty, phase, 100) is None
 
 
 def test_an_idle_penalty_is_warned_of() -> None:
-    method = PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-6))
+    method = pruner("relevance", 1e-6)
     (warning,) = make_plan(settings(RESNET, pruner=method), 45_000).warnings
     assert warning == (
         "The penalty can shrink a weight by at most 0.1 % over the phase: "
@@ -152,7 +152,7 @@ def test_an_idle_penalty_is_warned_of() -> None:
 
 
 def test_a_penalty_that_can_shrink_weights_is_not_warned_of() -> None:
-    method = PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-2))
+    method = pruner("relevance", 1e-2)
     assert make_plan(settings(VGG, pruner=method), IMAGENET_TRAIN).warnings == ()
 
 
@@ -236,5 +236,5 @@ def test_a_trained_baseline_takes_two_states_to_resume_from_and_two_networks() -
 
 
 def test_a_method_that_prunes_keeps_two_networks_more() -> None:
-    dense = PrunerSettings("dense", False, PenaltySettings("none"))
+    dense = pruner("dense", 0.0, prunes=False)
     assert disk(SGD) - disk(SGD, pruner=dense) == 2 * NETWORK_BYTES

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from sparsity import provenance
-from sparsity.settings import BaselineSettings, LrScheduleSettings, PenaltySettings, ProtocolSettings, PrunerSettings
+from sparsity.settings import BaselineSettings, LrScheduleSettings, ProtocolSettings
+from tests.pruners import pruner
 from tests.tiny_runs import TinyRun, tiny_run, tiny_settings
 
 
@@ -47,6 +48,5 @@ def test_the_baseline_may_be_evaluated_within_its_epochs(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(("kind", "second"), [("l1", 0.01), ("l2", 0.01), ("relevance", 0.01 * 7 / 8)])
 def test_lambda_of_the_controls_alone_may_be_constant(tmp_path: Path, kind: str, second: float) -> None:
-    pruner = PrunerSettings(kind, True, PenaltySettings(kind, 0.01))
-    run = tiny_run(tmp_path, pruner=pruner, protocol=ProtocolSettings(constant_lambda_of_controls=True))
+    run = tiny_run(tmp_path, pruner=pruner(kind, 0.01), protocol=ProtocolSettings(constant_lambda_of_controls=True))
     assert lambdas(run, 2) == pytest.approx([0.01, second])

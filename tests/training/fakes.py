@@ -9,13 +9,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsity.pruning.pruners import Pruner
-from sparsity.run.workspace import extensions
-from sparsity.settings import LrScheduleSettings, OptimizerSettings, PenaltySettings, PhaseSettings, PrunerSettings
+from sparsity import config
+from sparsity.pruning.method import Steps
+from sparsity.pruning.pruner import Pruner
+from sparsity.settings import LrScheduleSettings, OptimizerSettings, PhaseSettings
 from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
+from tests import pruners
 
 SHAPE = (2, 6, 6)
 NUM_CLASSES = 3
@@ -76,12 +78,13 @@ def phase(num_epochs: int = 3, every: int | None = 4, **changes: Any) -> PhaseSe
     return replace(PhaseSettings(num_epochs=num_epochs, evaluate_every_steps=every, optimizer=ADAM), **changes)
 
 
-def pruner(model: nn.Module, kind: str = "none", fraction: float = 0.5, **changes: Any) -> Pruner:
+STEPS = Steps(total=100, per_epoch=STEPS_PER_EPOCH, per_evaluation=4)
+
+
+def pruner(model: nn.Module, kind: str = "dense", fraction: float = 0.5, **changes: Any) -> Pruner:
     """A pruner with a strong penalty of one kind; `changes` go to its settings."""
-    strength = 0.0 if kind == "none" else 0.125
-    penalty = replace(PenaltySettings(kind=kind, strength=strength), **changes)
-    settings = PrunerSettings(name="fake", prunes=True, penalty=penalty)
-    return Pruner(model, settings, fraction, STEPS_PER_EPOCH, steps_per_evaluation=4)
+    settings = pruners.pruner(kind, **({"strength": 0.0 if kind == "dense" else 0.125} | changes))
+    return Pruner(model, settings, config.build_method(settings), fraction, STEPS)
 
 
 def trainer(
@@ -94,7 +97,7 @@ def trainer(
 ) -> Trainer:
     """The real loop around a network; a pruner is added as a run adds it."""
     if isinstance(added, Pruner):
-        added = extensions(added)
+        added = Extensions.of(added.parts)
     return Trainer(model, Classification(), batches or FakeBatches(), evaluate, settings or phase(), added, execution)
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sparsity.settings import OptimizerSettings
 from sparsity.training import loop as loop_module
 from sparsity.training.execution import Execution
-from sparsity.training.extensions import Extensions
+from sparsity.training.extensions import Extensions, OwnParameters
 from sparsity.training.loop import NonFiniteLossError, Trainer
 from sparsity.training.tasks import Batch
 from tests.training.fakes import (
@@ -59,7 +59,7 @@ def plain_training(settings: OptimizerSettings, num_epochs: int) -> nn.Module:
 def test_dense_equals_plain_training_bit_for_bit(settings: OptimizerSettings, has_pruner: bool) -> None:
     torch.manual_seed(7)
     model = network(dropout=0.5)
-    dense = pruner(model, "none") if has_pruner else None
+    dense = pruner(model, "dense") if has_pruner else None
     ours = finish(trainer(model, phase(num_epochs=6, optimizer=settings), dense))
     torch.manual_seed(7)
     assert same(weights(ours), weights(plain_training(settings, num_epochs=6)))
@@ -214,8 +214,11 @@ class Offset(nn.Module):
         super().__init__()
         self.offset = nn.Parameter(torch.zeros(()))
 
-    def term(self, outputs: Tensor) -> Tensor:
+    def term(self, outputs: Tensor, batch: Batch) -> Tensor:
         return (outputs.mean() + self.offset - 1) ** 2
+
+    def own_parameters(self) -> list[OwnParameters]:
+        return [OwnParameters(list(self.parameters()))]
 
 
 def test_an_objective_adds_its_term_to_the_loss() -> None:
@@ -359,5 +362,5 @@ def test_compiled_edits_compute_the_same_update() -> None:
         list(prune_at(loop, method, 4))
         return weights(model)
 
-    for ours, theirs in zip(trained("edits"), trained("none"), strict=True):
+    for ours, theirs in zip(trained("edits"), trained("dense"), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)

@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsity.pruning.pruners import Pruner
-from sparsity.run.workspace import dense, extensions
-from sparsity.settings import OptimizerSettings, PenaltySettings, PrunerSettings
+from sparsity.pruning.pruner import Pruner
+from sparsity.settings import OptimizerSettings
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
 from tests.training.fakes import (
@@ -78,13 +77,8 @@ def test_a_row_holds_lambda_and_the_value_of_the_penalty(kind: str) -> None:
 
 def test_a_method_without_penalty_has_no_penalty_on_record_either() -> None:
     model = network()
-    row = next(trainer(model, phase(1, every=1), pruner(model, "none")).run()).rows[0]
+    row = next(trainer(model, phase(1, every=1), pruner(model, "dense")).run()).rows[0]
     assert set(row) == {"step", "train/loss", "train/learning_rate"}
-
-
-def test_the_final_phase_has_no_penalty_whatever_the_method() -> None:
-    settings = dense(PrunerSettings("relevance", True, PenaltySettings("relevance", 1e-3)))
-    assert Pruner(network(), settings, 0.5, 10, 4).penalty is None and not settings.prunes
 
 
 # Exact zeros. Two guards stand one behind the other, a cleared optimiser and masked weights.
@@ -151,7 +145,7 @@ def test_masking_gradients_too_would_change_no_weight(settings: OptimizerSetting
     for has_both in (False, True):
         model = network()
         method = pruner(model, kind)
-        ours = extensions(method)
+        ours = Extensions.of(method.parts)
         edits = (MaskedGradients(method), *ours.gradient_edits) if has_both else ours.gradient_edits
         schedule = phase(30, every=4, optimizer=settings, max_steps=40)
         loop = trainer(model, schedule, replace(ours, gradient_edits=edits))
@@ -161,7 +155,7 @@ def test_masking_gradients_too_would_change_no_weight(settings: OptimizerSetting
 
 
 def test_the_kept_weights_go_on_learning() -> None:
-    loop, method = train_on(MOMENTUM, "none")
+    loop, method = train_on(MOMENTUM, "dense")
     steps = prune_at(loop, method, PRUNE_STEP)
     while next(steps) < PRUNE_STEP:
         pass
@@ -182,7 +176,7 @@ def test_pruned_weights_feel_no_penalty_and_send_none_on_record() -> None:
 def test_the_probe_sees_gradients_without_penalty_and_without_masks() -> None:
     model = network()
     method = pruner(model, "l2", strength=1000.0)
-    order = extensions(method)
+    order = Extensions.of(method.parts)
     assert order.observers == (method.probe,)
     next(trainer(model, phase(1, every=1), method).run())
     expected = {name: torch.exp(-g.abs()).mean() for (name, _), g in named_gradients()}
@@ -201,7 +195,7 @@ def named_gradients() -> Any:
 
 @pytest.mark.parametrize("settings", OPTIMIZERS)
 def test_the_state_of_pruned_weights_alone_is_cleared(settings: OptimizerSettings) -> None:
-    loop, method = train_on(settings, "none")
+    loop, method = train_on(settings, "dense")
     next(loop.run())
     before = copy.deepcopy({name: loop.optimizer.state[p] for name, p in loop.model.named_parameters()})
     method.prune()
@@ -226,7 +220,7 @@ def test_any_state_of_the_parameters_shape_is_cleared_and_nothing_else() -> None
 
 
 def test_a_boolean_mask_clears_as_well() -> None:
-    loop, _ = train_on(ADAM, "none")
+    loop, _ = train_on(ADAM, "dense")
     next(loop.run())
     loop.reset_state({name: torch.zeros(p.shape, dtype=torch.bool) for name, p in loop.model.named_parameters()})
     assert not any(state["exp_avg"].any() for state in loop.optimizer.state.values())

@@ -6,10 +6,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsity.pruning.pruners import Pruner
+from sparsity.pruning.pruner import Pruner
 from sparsity.settings import OptimizerSettings
-from sparsity.training.extensions import Extensions
+from sparsity.training.extensions import Extensions, OwnParameters
 from sparsity.training.loop import NonFiniteLossError, Trainer
+from sparsity.training.tasks import Batch
 from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
 from tests.training.fakes import (
     ADAM,
@@ -104,8 +105,11 @@ class Scale(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(torch.ones(()))
 
-    def term(self, outputs: Tensor) -> Tensor:
+    def term(self, outputs: Tensor, batch: Batch) -> Tensor:
         return (self.scale - outputs.mean()) ** 2
+
+    def own_parameters(self) -> list[OwnParameters]:
+        return [OwnParameters(list(self.parameters()))]
 
 
 @pytest.mark.parametrize("settings", OPTIMIZERS)

@@ -5,9 +5,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.prune import L1Unstructured, global_unstructured
 
-from sparsity.pruning.pruners import Pruner
-from sparsity.settings import PrunerSettings
-from tests.training.fakes import network, pruner, same, weights
+from sparsity import config
+from sparsity.pruning.penalty import Penalty
+from sparsity.pruning.pruner import Pruner
+from sparsity.settings import ProtocolSettings
+from tests import pruners
+from tests.training.fakes import STEPS, network, pruner, same, weights
 
 
 class Tied(nn.Module):
@@ -38,7 +41,8 @@ def test_a_tied_weight_is_counted_and_pruned_once() -> None:
 def test_a_tied_tensor_may_be_counted_as_often_as_torch_lists_it() -> None:
     model, twin = Tied(), Tied()
     twin.load_state_dict(model.state_dict())
-    method = Pruner(model, PrunerSettings(prunes=True), 0.2, 10, 4, as_listed=True)
+    settings, protocol = pruners.pruner("dense"), ProtocolSettings(count_tied_as_listed=True)
+    method = Pruner(model, settings, config.build_method(settings), 0.2, STEPS, protocol=protocol)
     listed = [(twin.embedding, "weight"), (twin.head, "weight"), (twin.head, "bias")]
     for _ in range(2):
         method.prune()
@@ -73,19 +77,16 @@ def test_frozen_parameters_take_no_part() -> None:
 def test_a_prune_sets_lambda_back() -> None:
     model = network()
     method = pruner(model, "l2")
-    assert method.penalty is not None
+    assert isinstance(method.method, Penalty)
+    penalty = method.method
     parameters: list[Tensor] = list(model.parameters())
     zeros = [torch.zeros_like(p) for p in parameters]
     for _ in range(5):
-        method.penalty.edit(parameters, zeros)
-    assert float(method.penalty.recorded["penalty/lambda"]) == pytest.approx(0.6 * 0.125)
+        penalty.edit(parameters, zeros)
+    assert float(penalty.recorded["penalty/lambda"]) == pytest.approx(0.6 * 0.125)
     method.prune()
-    method.penalty.edit(parameters, zeros)
-    assert float(method.penalty.recorded["penalty/lambda"]) == 0.125
-
-
-def test_without_a_kind_there_is_no_penalty_at_all() -> None:
-    assert pruner(network(), "none").penalty is None
+    penalty.edit(parameters, zeros)
+    assert float(penalty.recorded["penalty/lambda"]) == 0.125
 
 
 def test_without_so_many_weights_the_network_is_tried_and_put_back() -> None:
@@ -109,7 +110,7 @@ def test_what_was_tried_is_what_a_prune_of_that_count_removes() -> None:
 def test_a_score_of_its_own_says_which_weights_go() -> None:
     model = network()
     biggest = torch.cat([weight.abs().flatten() for weight in weights(model)]).max()
-    settings = PrunerSettings(prunes=True)
-    Pruner(model, settings, 0.5, 10, 4, score=lambda weight: 10 - weight.abs()).prune()
+    settings = pruners.pruner("dense")
+    Pruner(model, settings, config.build_method(settings), 0.5, STEPS, score=lambda weight: 10 - weight.abs()).prune()
     left = torch.cat([weight.abs().flatten() for weight in weights(model)])
     assert left.max() < biggest and int((left == 0).sum()) == round(len(left) / 2)

@@ -1,7 +1,7 @@
-"""Is the penalty's pull the gradient of eq. 5 with I held constant, by autograd, in one backward pass?"""
+"""The pull of each penalty is autograd's gradient of its term, eq. 5 with I held constant, in one backward pass."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsity.pruning.regularizers import Penalty
+from sparsity.pruning import scores
+from sparsity.pruning.masks import Masks
+from sparsity.pruning.method import Steps
+from sparsity.pruning.methods.l1 import L1
+from sparsity.pruning.methods.l2 import L2
+from sparsity.pruning.methods.lobster import Lobster
+from sparsity.pruning.methods.relevance import Relevance
+from sparsity.pruning.penalty import Penalty, Strength
+from sparsity.pruning.scores import Irrelevance
 from sparsity.settings import PenaltySettings
 from tests.training.fakes import SHAPE, gradients, network
 
@@ -23,15 +31,36 @@ KINDS = [
     pytest.param({"kind": "l2"}, id="l2"),
     pytest.param({"kind": "l1"}, id="l1"),
 ]
+BUILDERS: dict[str, Callable[[Strength, Irrelevance, Masks], Penalty]] = {
+    "relevance": Relevance,
+    "l1": lambda strength, *_: L1(strength),
+    "l2": lambda strength, *_: L2(strength),
+    "lobster": lambda strength, *_: Lobster(strength),
+    "squares": lambda strength, *_: Squares(strength),
+}
 
 
-def penalty(parameters: Iterable[Tensor], device: str = "cpu", **changes: Any) -> Penalty:
-    """A penalty on parameters of which all weights are kept, with the operations of `device`."""
+@pytest.fixture(params=["cpu", "gpu"])
+def operations(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The operations of a kind of device, on a CPU."""
+    monkeypatch.setattr(scores, "BY_TENSOR_DEVICES", ("cpu",) if request.param == "cpu" else ())
+
+
+class Squares(Penalty):
+    """A penalty of one's own, whose direction is w^2 + g."""
+
+    def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
+        return [weight.square() + gradient for weight, gradient in zip(weights, gradients, strict=True)]
+
+
+def penalty(weights: Iterable[Tensor], kind: str, kept: Tensor | None = None, **changes: Any) -> Penalty:
+    """A penalty on parameters of which all weights are kept, unless `kept` says otherwise"""
     settings = replace(PenaltySettings(strength=STRENGTH, decay="none"), **changes)
-    kept = [torch.ones_like(p).detach() for p in parameters]
-    subject = Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=kept)
-    subject._is_on_cpu = device == "cpu"
-    return subject
+    masks = Masks({str(number): weight.detach() for number, weight in enumerate(weights)})
+    if kept is not None:
+        masks.shrink({"0": kept})
+    strength = Strength(settings, Steps(total=100, per_epoch=10, per_evaluation=4), torch.device("cpu"))
+    return BUILDERS[kind](strength, Irrelevance.of(settings), masks)
 
 
 def case() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
@@ -41,6 +70,11 @@ def case() -> tuple[nn.Module, tuple[Tensor, Tensor]]:
     return network(dtype=torch.float64), (inputs, torch.randint(3, (8,), generator=generator))
 
 
+def settings_of(changes: dict[str, Any]) -> PenaltySettings:
+    """The settings of a case."""
+    return PenaltySettings(**{key: value for key, value in changes.items() if key != "kind"})
+
+
 def irrelevance_by_formula(gradient: Tensor, settings: PenaltySettings) -> Tensor:
     size = gradient.abs() / (gradient.abs().mean() if settings.scale_free else 1.0)
     if settings.irrelevance == "hyperbolic":
@@ -48,30 +82,32 @@ def irrelevance_by_formula(gradient: Tensor, settings: PenaltySettings) -> Tenso
     return torch.exp(-size / settings.alpha)
 
 
-def term(weight: Tensor, gradient: Tensor, settings: PenaltySettings) -> Tensor:
+def term(kind: str, weight: Tensor, gradient: Tensor, settings: PenaltySettings) -> Tensor:
     """The penalty of one tensor over lambda, written as a loss term: the irrelevance is a constant in it."""
-    if settings.kind == "l1":
+    if kind == "l1":
         return weight.abs().sum()
-    if settings.kind == "l2":
+    if kind == "l2":
         return (weight**2).sum()
     return (irrelevance_by_formula(gradient.detach(), settings) * weight**2).sum()
 
 
 def loss_with_penalty(
-    model: nn.Module, batch: tuple[Tensor, Tensor], settings: PenaltySettings
+    kind: str, model: nn.Module, batch: tuple[Tensor, Tensor], settings: PenaltySettings
 ) -> tuple[Tensor, Tensor]:
     """Eq. 5 and its penalty term, with one backward pass for I and the graph kept for another."""
     constants = gradients(model, batch)
-    pull = torch.stack([term(w, g, settings) for w, g in zip(model.parameters(), constants, strict=True)]).sum()
+    pull = torch.stack([term(kind, w, g, settings) for w, g in zip(model.parameters(), constants, strict=True)]).sum()
     return F.cross_entropy(model(batch[0]), batch[1]) + STRENGTH * pull, STRENGTH * pull
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.usefixtures("operations")
 @pytest.mark.parametrize("changes", KINDS)
-def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[str, Any], device: str) -> None:
+def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[str, Any]) -> None:
     model, batch = case()
-    subject = penalty(model.parameters(), device, **changes)
-    expected = torch.autograd.grad(loss_with_penalty(model, batch, subject.settings)[0], list(model.parameters()))
+    subject = penalty(model.parameters(), **changes)
+    expected = torch.autograd.grad(
+        loss_with_penalty(changes["kind"], model, batch, settings_of(changes))[0], list(model.parameters())
+    )
     edited = gradients(model, batch)
     with torch.no_grad():
         subject.edit(list(model.parameters()), edited)
@@ -79,12 +115,12 @@ def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[
         torch.testing.assert_close(found, gradient, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("device", ["cpu", "gpu"])
+@pytest.mark.usefixtures("operations")
 @pytest.mark.parametrize("changes", KINDS)
-def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any], device: str) -> None:
+def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any]) -> None:
     model, batch = case()
-    subject = penalty(model.parameters(), device, **changes)
-    expected = loss_with_penalty(model, batch, subject.settings)[1]
+    subject = penalty(model.parameters(), **changes)
+    expected = loss_with_penalty(changes["kind"], model, batch, settings_of(changes))[1]
     found = gradients(model, batch)
     with torch.no_grad():
         subject.edit(list(model.parameters()), found)
@@ -138,15 +174,15 @@ def test_lambda_starts_in_full_and_falls_step_by_step() -> None:
 def test_a_restart_sets_lambda_back_in_full() -> None:
     subject = decaying()
     strengths(subject, 4)
-    subject.restart()
+    subject.after_prune()
     assert strengths(subject, 2) == pytest.approx([1.0, 0.9])
 
 
 def test_lambdas_counter_may_move_before_its_use_also_after_a_prune() -> None:
-    settings = PenaltySettings(kind="l2", strength=1.0)
-    subject = Penalty(settings, 10, 4, [torch.ones(2)], first_count=1)
+    steps = Steps(total=100, per_epoch=10, per_evaluation=4)
+    subject = L2(Strength(PenaltySettings(strength=1.0), steps, torch.device("cpu"), first_count=1))
     assert strengths(subject, 3) == pytest.approx([0.9, 0.8, 0.7])
-    subject.restart()
+    subject.after_prune()
     assert strengths(subject, 2) == pytest.approx([0.9, 0.8])
 
 
@@ -167,10 +203,9 @@ def test_a_restored_penalty_goes_on_counting() -> None:
 
 
 def test_the_scale_free_pull_takes_its_mean_over_the_kept_weights() -> None:
-    settings = PenaltySettings("relevance", STRENGTH, scale_free=True, decay="none")
     kept = torch.tensor([1.0, 0.0, 0.0, 1.0])
     weight, gradient = kept.clone(), torch.tensor([1.0, 0.0, 0.0, 3.0])  # mean size over the two kept: 2
-    Penalty(settings, steps_per_epoch=10, steps_per_evaluation=4, multipliers=[kept]).edit([weight], [gradient])
+    penalty([weight], "relevance", kept=kept > 0, scale_free=True).edit([weight], [gradient])
     pull = [2 * STRENGTH * math.exp(-0.5), 2 * STRENGTH * math.exp(-1.5)]
     assert gradient.tolist() == pytest.approx([1 + pull[0], 0.0, 0.0, 3 + pull[1]])
 
@@ -193,9 +228,7 @@ def test_lobster_stops_with_the_updates() -> None:
     assert weight.item() == 1.0
 
 
-def test_a_custom_pull_is_weighed_by_lambda_and_added_to_the_gradient() -> None:
+def test_a_pull_of_ones_own_is_weighed_by_lambda_and_added_to_the_gradient() -> None:
     weight, gradient = torch.tensor([2.0, -3.0]), torch.tensor([0.5, 1.0])
-    settings = PenaltySettings(kind="custom", strength=STRENGTH, decay="none")
-    subject = Penalty(settings, 10, 4, [torch.ones(2)], pull=lambda weight, gradient: weight.square() + gradient)
-    subject.edit([weight], [gradient])
+    penalty([weight], "squares").edit([weight], [gradient])
     assert gradient.tolist() == [0.5 + STRENGTH * 4.5, 1.0 + STRENGTH * 10.0]

@@ -1,0 +1,45 @@
+"""A pruning method on one network: what the class of a file in `methods` may say, each part optional.
+
+Its constructor asks by name for what it needs of OFFERED; its other arguments are knobs, set under `pruner.method`.
+What it does to training it says by implementing protocols of `sparsity.training.extensions`: a term of the loss, an
+edit of the gradients, a change after each step, effective weights, a layer's own forward pass, gradients before the
+first step. Which weights go, and what follows a prune, it says by the methods of `Method` below.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from sparsity.pruning.scores import magnitude
+
+OFFERED = ("model", "weights", "masks", "strength", "irrelevance", "steps", "seed")
+"""What a constructor may ask for: the network; name -> parameter of those that take part; their `Masks`; lambda, a
+`Strength`; the `Irrelevance` of the settings; the phase's `Steps`; the run's seed."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The lengths that a method counts in: steps of its phase, of an epoch, and from one evaluation to the next."""
+
+    total: int
+    per_epoch: int
+    per_evaluation: int
+
+
+class Method:
+    """Magnitude pruning: what a method is that says nothing else."""
+
+    def scores(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name -> score of each weight, at least 0, of its shape and type; the smallest of those kept go first."""
+        return {name: magnitude(weight) for name, weight in weights.items()}
+
+    def after_prune(self) -> None:
+        """Called after each prune, when masks and weights are as they will be."""
+
+    def kept(self) -> dict[str, Tensor] | None:
+        """Name -> boolean mask, where the method itself says which weights are there, asked at each evaluation.
+
+        None, as here, leaves that to the prunes.
+        """
+        return None

@@ -1,0 +1,21 @@
+"""The package's pruners as settings, without composing them from conf/."""
+
+from typing import Any
+
+from sparsity.settings import PenaltySettings, PrunerSettings
+
+
+def pruner(
+    name: str, strength: float = 0.0, prunes: bool = True, trigger: str = "gate", budget: str = "global", **penalty: Any
+) -> PrunerSettings:
+    """The method of a file of `sparsity/pruning/methods`, with lambda and what else `penalty` says."""
+    return PrunerSettings(
+        name=name,
+        prunes=prunes,
+        method={"_target_": f"sparsity.pruning.methods.{name}.{name.title()}"},
+        penalty=PenaltySettings(
+            strength=strength, is_weight_decay=name in ("l2", "relevance"), is_control=name in ("l1", "l2"), **penalty
+        ),
+        trigger=trigger,
+        budget=budget,
+    )

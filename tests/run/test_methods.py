@@ -1,0 +1,91 @@
+"""Every kind of method through the whole pipeline: it ends where its schedule says, interrupted or not."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from sparsity import provenance
+from sparsity.pruning.masks import Masks
+from sparsity.pruning.method import Method
+from sparsity.run import pipeline
+from sparsity.settings import PrunerSettings
+from sparsity.training.extensions import OwnParameters
+from tests.pruners import pruner
+from tests.tiny_runs import TinyRun, tiny_experiment, tiny_run
+
+NUM_LEFT = 50 - round(0.45 * 50)
+
+
+class Returning(Method):
+    """Masks that may return: a weight is there while it is larger than a threshold, with noise on top in training.
+
+    The threshold is the objective's own parameter, trained at a rate of its own.
+    """
+
+    def __init__(self, masks: Masks, weights: dict[str, Tensor]) -> None:
+        masks.let_return()
+        self._weights = weights
+        self.threshold = torch.nn.Parameter(torch.tensor(0.1))
+
+    def effective(self, name: str, weight: Tensor, is_training: bool) -> Tensor:
+        noise = 1 + 0.1 * torch.randn_like(weight) if is_training else 1
+        return weight * self._is_there(weight) * noise
+
+    def kept(self) -> dict[str, Tensor]:
+        return {name: self._is_there(weight) for name, weight in self._weights.items()}
+
+    def term(self, outputs: Tensor, batch: tuple[Tensor, ...]) -> Tensor:
+        return -0.01 * self.threshold
+
+    def own_parameters(self) -> list[OwnParameters]:
+        return [OwnParameters([self.threshold], learning_rate=1e-3)]
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"threshold": self.threshold.detach().clone()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.threshold.data.copy_(state["threshold"])
+
+    def _is_there(self, weight: Tensor) -> Tensor:
+        return weight.detach().abs() > self.threshold.detach()
+
+
+RETURNING = PrunerSettings("returning", False, {"_target_": "tests.run.test_methods.Returning"})
+METHODS = [
+    pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
+    pytest.param(pruner("random", trigger="cubic", budget="column"), id="random-by-column"),
+    pytest.param(pruner("snip", trigger="one_shot"), id="snip"),
+    pytest.param(pruner("magnitude", trigger="cubic"), id="cubic-magnitude"),
+    pytest.param(RETURNING, id="returning"),
+]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_an_interrupted_run_ends_with_the_bits_of_one_that_was_not(tmp_path: Path, method: PrunerSettings) -> None:
+    whole = tiny_run(tmp_path / "whole", pruner=method)
+    experiment = tiny_experiment(tmp_path / "cut", pruner=method)
+    pipeline.rehearse(experiment)
+    cut = TinyRun(provenance.run_directory(experiment.settings))
+    assert cut.curve("regularise") == whole.curve("regularise")
+    assert all(torch.equal(cut.weights[name], weight) for name, weight in whole.weights.items())
+
+
+@pytest.mark.parametrize("method", [METHODS[0], METHODS[3]])
+def test_a_schedule_ends_at_its_sparsity_before_the_phase_does(tmp_path: Path, method: PrunerSettings) -> None:
+    run = tiny_run(tmp_path, pruner=method)
+    pruned = [point["pruned"] for point in run.curve("regularise")]
+    assert pruned[:3] == [True] * 3 and pruned[6:] == [False] * 2  # the schedule takes six of eight evaluations
+    rows = {row["start"]: row["kept"] for row in run.summary["rows"]}
+    assert rows["paper_sparsity"] == rows["last"]
+    assert rows["last"] == pytest.approx(NUM_LEFT, abs=4)  # each of five tensors is rounded by itself
+
+
+def test_masks_that_return_say_what_is_kept_and_the_final_network_is_plain(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, pruner=RETURNING)
+    kept = [round(50 * (1 - point["sparsity"])) for point in run.curve("regularise")]
+    assert 0 < kept[-1] < 50
+    (row,) = run.summary["rows"]
+    assert row["kept"] == kept[-1] == sum(int(torch.count_nonzero(weight)) for weight in run.weights.values())
