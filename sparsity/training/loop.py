@@ -113,7 +113,7 @@ class Trainer:
         # The fused kernels read the rate as float64 on a CPU, as if it were a plain number, and as float32 on a GPU.
         rate_dtype = torch.float64 if device.type == "cpu" else torch.float32
         self._learning_rate = torch.tensor(settings.optimizer.lr, dtype=rate_dtype, device=device)
-        self._stop = torch.zeros((), device=device)
+        self._stop = torch.zeros((), dtype=torch.float32, device=device)  # what the fused kernels read it as
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
         self._epoch: int | None = None
