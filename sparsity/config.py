@@ -29,7 +29,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBas
 from sparsity import command_line, history, provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.hardware.machine import has_cuda
-from sparsity.settings import PhaseSettings, PrunerSettings, Settings, check, leaves
+from sparsity.settings import DATA_KEYS, PhaseSettings, PrunerSettings, Settings, check, leaf_name, leaves
 
 if TYPE_CHECKING:
     from sparsity.pruning.method import Method
@@ -211,6 +211,11 @@ def ignored(settings: Settings, overrides: list[str]) -> list[str]:
     if settings.baseline.source != "file":
         choice = f"baseline={settings.baseline.source}"
         unread[choice] = (*unread.get(choice, ()), "baseline.path")
+    if settings.dataset:
+        nodes = {"dataset": settings.dataset, "task": settings.task}
+        read = {name for group, node in nodes.items() for name in inspect.signature(_imported(group, node)).parameters}
+        choice = f"dataset={leaf_name(settings.dataset)}"
+        unread[choice] = tuple(f"protocol.{key}" for key in DATA_KEYS if key not in read)
     return [
         f"{override} is ignored: {choice} does not use it."
         for choice, prefixes in unread.items()

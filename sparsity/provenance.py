@@ -22,7 +22,7 @@ from typing import Any
 
 from sparsity.files import is_held, sha256, visible
 from sparsity.history import in_old_words
-from sparsity.settings import Settings, leaves
+from sparsity.settings import DATA_KEYS, Settings, leaves
 
 IDENTITY_LENGTH = 10
 COMMIT_VARIABLE = "SPARSITY_COMMIT"
@@ -33,9 +33,7 @@ _NEVER_IDENTITY = (
 )
 _OF_BASELINE = (
     *("model", "dataset", "task", "baseline.", "metric"),
-    *("protocol.test_set_gates", "protocol.train_on_all", "protocol.padding_counts"),
-    *("protocol.bos_twice", "protocol.two_vocabularies", "protocol.speakers_by_position"),
-    *("protocol.international_bleu", "protocol.cosine_per_micro_batch", "protocol.baseline_evaluate_every_steps"),
+    *(f"protocol.{key}" for key in (*DATA_KEYS, "cosine_per_micro_batch", "baseline_evaluate_every_steps")),
 )
 _PLACES = ("data_dir=", "results_dir=")
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")

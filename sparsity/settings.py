@@ -11,6 +11,12 @@ from typing import Any
 SCALES = ("paper", "rehearsal", "smoke")
 STARTS = ("paper_sparsity", "last")
 
+# The keys of the protocol that builders of data and tasks ask for.
+DATA_KEYS = (
+    *("test_set_gates", "train_on_all", "padding_counts", "bos_twice", "two_vocabularies", "speakers_by_position"),
+    "international_bleu",
+)
+
 # What a textual setting may say, by its dotted path ("*" matches one level).
 CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,

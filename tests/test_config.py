@@ -309,6 +309,21 @@ def test_a_file_given_to_a_baseline_that_starts_from_none_is_warned_of(source: s
     ]
 
 
+def test_a_key_of_the_protocol_that_neither_data_nor_task_read_is_warned_of() -> None:
+    words = ["protocol.train_on_all=true", "protocol.bos_twice=true", "protocol.count_before_use=true"]
+    mnist = config.compose(["scale=smoke", *words])
+    assert config.ignored(mnist, words) == ["protocol.bos_twice=true is ignored: dataset=mnist does not use it."]
+    texts = config.compose(["scale=smoke", "experiment=transformer_wmt14", *words])
+    assert config.ignored(texts, words) == ["protocol.train_on_all=true is ignored: dataset=wmt14 does not use it."]
+
+
+def test_a_key_of_the_protocol_alone_reaches_the_data_that_ask_for_it() -> None:
+    data: Any = config.build(config.compose(["scale=smoke", "protocol.test_set_gates=true"])).build_data()
+    assert (data.train.identity, data.val.identity) == ("digits/train-minus-heldout", "digits/test")
+    data = config.build(config.compose(["scale=smoke", "protocol.train_on_all=true"])).build_data()
+    assert (data.train.identity, data.val.identity) == ("digits/train", "digits/heldout-297")
+
+
 def test_what_the_pruner_and_the_baseline_read_is_not_warned_of() -> None:
     l2 = pruner("l2")
     settings = Settings(pruner=l2, baseline=BaselineSettings(source="train", num_epochs=3))

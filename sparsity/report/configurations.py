@@ -14,7 +14,7 @@ from sparsity.report.layer_groups import residual_by_group
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.reading import Run
 from sparsity.report.statistics import Statistic, describe
-from sparsity.report.variants import DATA, changes, marks
+from sparsity.report.variants import DATA, PROTOCOL, changes, marks
 
 # The states from which a final phase starts, and how the tables call the result. The last one is the authors' choice of
 # a checkpoint: the best validation metric, whatever the sparsity (protocol.report=any_phase).
@@ -61,13 +61,13 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """As the tables call it: pruner, start of the fingerprint, then what is unusual in the method."""
+        """As the tables call it: pruner, start of the fingerprint, then what is unusual in method and protocol."""
         return self._named(f"{self.first.pruner} {self.first.fingerprint[:8]}")
 
     @property
     def label(self) -> str:
         """The name without the fingerprint, and the marks: short enough for the legend of a figure."""
-        shown = [mark for mark in self.marks if not mark.startswith(DATA)]  # the name says that
+        shown = [mark for mark in self.marks if not mark.startswith((DATA, PROTOCOL))]  # the name says those
         marks = f" ({'; '.join(shown)})" if shown else ""
         return self._named(self.first.pruner) + marks
 
@@ -152,7 +152,8 @@ class Configuration:
     def _named(self, start: str) -> str:
         data = f" on {self.first.data_name}" if any(mark.startswith(DATA) for mark in self.marks) else ""
         variant = f", {self.variant}" if self.variant else ""
-        return start + data + variant
+        protocol = [f" ({mark})" for mark in self.marks if mark.startswith(PROTOCOL)]
+        return "".join([start, data, variant, *protocol])
 
 
 def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:

@@ -11,7 +11,7 @@ from sparsity.records import AT_PAPER_SPARSITY, Summary
 from sparsity.report.paper import PaperExperiment
 from sparsity.settings import Settings, leaves
 
-DATA = "data: "  # how the mark of other data begins
+DATA, PROTOCOL = "data: ", "protocol: "  # how the marks begin that are part of a run's name
 
 _DEFAULTS = dict(leaves(Settings()))
 # The paper's settings of its method by the names in results/paper, their paths, and how the tables call another value.
@@ -95,8 +95,8 @@ def _unprinted(summary: Summary, paper: PaperExperiment, printed: Container[tupl
 def _protocol(summary: Summary) -> str:
     """Whose protocol it is, or which of its keys are not sound."""
     if summary.protocol != "mixed":
-        return f"protocol: {summary.protocol}"
-    return f"protocol: {', '.join(path.removeprefix('protocol.') for path in summary.departures)}"
+        return f"{PROTOCOL}{summary.protocol}"
+    return f"{PROTOCOL}{', '.join(path.removeprefix('protocol.') for path in summary.departures)}"
 
 
 def _baseline(summary: Summary, paper: PaperExperiment) -> str:

@@ -124,12 +124,12 @@ def test_a_bound_that_was_moved_stands_beside_the_printed_one_with_its_reason(re
     assert len(lines(page, "Bound of relevance ab12cd34: It was never passed.")) == 1
 
 
-def test_another_protocol_than_the_sound_one_marks_the_row(results: Path, add_run: AddRun) -> None:
+def test_another_protocol_than_the_sound_one_is_part_of_the_name(results: Path, add_run: AddRun) -> None:
     add_run(protocol="authors", departures=["gate.policy"])
     add_run(fingerprint="cd", protocol="mixed", departures=["gate.policy", "protocol.bos_twice"])
     page = render_page(results)
-    assert lines(page, "protocol: authors")
-    assert lines(page, "protocol: gate.policy, bos_twice")
+    assert lines(page, "Ours: relevance ab12cd34 (protocol: authors), from the last state")
+    assert lines(page, "Ours: relevance cd (protocol: gate.policy, bos_twice), from the last state")
 
 
 def test_runs_of_other_experiments_are_named_as_left_out(results: Path, add_run: AddRun) -> None:
