@@ -1,4 +1,4 @@
-"""Time a training step against plain training and a straightforward research recipe, one JSON line per figure.
+"""Time a training step against plain training and a straightforward research recipe, one JSON line per measurement.
 
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py text --experiment transformer_wmt14 [--precision fp32 --rounds N --sentences N]
@@ -10,7 +10,7 @@ status 1. The three kinds of step take turns in small blocks, so that a busy mac
 the median of the ratios within a round. Images are generated, of the real shape and number: no data and no network.
 
 On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`.
-The loader is timed on the files of ImageNet, its sample, or drawn figures (`--source embedded`), with nothing to train.
+The loader is timed on the files of ImageNet, its sample, or drawn shapes (`--source embedded`), with nothing to train.
 `busy` holds a step of the small embedded Transformer on a CPU beside busy programs against the same step without them,
 for each way in which waiting threads may be told to wait: let nothing else run meanwhile.
 """
@@ -24,10 +24,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sparsity import config
-from sparsity.benchmark.busy import POLICIES, UNBOUNDED, busy_figures, serve
-from sparsity.benchmark.figures import Figure, step_figures
-from sparsity.benchmark.loader import loader_figures
-from sparsity.benchmark.text import text_figures
+from sparsity.benchmark.busy import POLICIES, UNBOUNDED, busy_measurements, serve
+from sparsity.benchmark.loader import loader_measurements
+from sparsity.benchmark.measurements import Measurement, step_measurements
+from sparsity.benchmark.text import text_measurements
 from sparsity.data.imagenet import imagenet
 from sparsity.data.images.streaming import StreamedData
 from sparsity.files import run_script
@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return 0; what a user can cause ends it with one sentence and exit status 1."""
     options = parse_arguments(arguments)
     try:
-        for figure in COMMANDS[options.command](options):
-            print(json.dumps(figure), flush=True)
+        for measured in COMMANDS[options.command](options):
+            print(json.dumps(measured), flush=True)
     except ValueError as error:
         sys.exit(f"error: {error}")
     return 0
@@ -99,29 +99,29 @@ def _add_busy(command: argparse.ArgumentParser) -> None:
     command.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)  # be one of those that are timed
 
 
-def steps(options: argparse.Namespace) -> Iterator[Figure]:
-    """The figures of the command `step`."""
+def steps(options: argparse.Namespace) -> Iterator[Measurement]:
+    """The measurements of the command `step`."""
     with asked_workspace(options) as work:
-        yield from step_figures(work, options.rounds)
+        yield from step_measurements(work, options.rounds)
 
 
-def texts(options: argparse.Namespace) -> Iterator[Figure]:
-    """The figures of the command `text`."""
+def texts(options: argparse.Namespace) -> Iterator[Measurement]:
+    """The measurements of the command `text`."""
     with asked_workspace(options) as work:
         num_sentences = options.sentences or NUM_SENTENCES[work.device.type]
-        yield from text_figures(work, options.rounds, num_sentences, options.search_rounds, options.lessons)
+        yield from text_measurements(work, options.rounds, num_sentences, options.search_rounds, options.lessons)
 
 
-def loader(options: argparse.Namespace) -> Iterator[Figure]:
-    """The figures of the command `loader`."""
+def loader(options: argparse.Namespace) -> Iterator[Measurement]:
+    """The measurements of the command `loader`."""
     device = machine.prepare(MachineSettings(device=options.machine))
     data = imagenet(options.source, options.data_dir, num_workers=options.workers).to(device)
     assert isinstance(data, StreamedData)
-    yield from loader_figures(data, options.batch_size, options.rounds, device)
+    yield from loader_measurements(data, options.batch_size, options.rounds, device)
 
 
-def busy(options: argparse.Namespace) -> Iterator[Figure]:
-    """The figures of the command `busy`; with --serve the process is one that is timed, and yields none."""
+def busy(options: argparse.Namespace) -> Iterator[Measurement]:
+    """The measurements of the command `busy`; with --serve the process is one that is timed, and yields none."""
     if options.serve:
         with workspace("transformer_wmt14", "cpu", options.threads, "embedded", "smoke") as work:
             serve(work, sys.stdin, sys.stdout)
@@ -133,7 +133,7 @@ def busy(options: argparse.Namespace) -> Iterator[Figure]:
         policies.append(UNBOUNDED)  # the others are held against it
     threads = [] if options.threads is None else ["--threads", str(options.threads)]
     command = [sys.executable, __file__, "busy", "--serve", *threads]
-    yield from busy_figures(command, policies, options.pairs, options.seconds, options.busy)
+    yield from busy_measurements(command, policies, options.pairs, options.seconds, options.busy)
 
 
 COMMANDS = {"step": steps, "text": texts, "loader": loader, "busy": busy}

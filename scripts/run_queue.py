@@ -15,7 +15,7 @@ from pathlib import Path
 from sparsity import config, provenance
 from sparsity.files import run_script
 from sparsity.records import CARD
-from sparsity.report.decoding import decode, load_yaml
+from sparsity.report.parsing import decode, load_yaml
 from sparsity.run.jobs import Job, work_off
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

@@ -144,7 +144,7 @@ def standing(phase: Phase) -> State:
     trainer = {name: value for name, value in phase.trainer.state_dict().items() if name != "generators"}
     state = {"weights": phase.model.state_dict(), "masks": phase.pruner.masks.state_dict(), "trainer": trainer}
     copies: State = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
-    return copies | {"observed": phase.pruner.probe.figures()}
+    return copies | {"observed": phase.pruner.probe.values()}
 
 
 def hold(ours: State, theirs: State) -> None:
@@ -257,7 +257,7 @@ def check_run(directory: Path, eagerly: bool) -> None:
     check(*on_machine(config.build(generated(config.from_run(directory)))), eagerly)
 
 
-def check_experiment(name: str) -> gpu.Verdict:
+def check_experiment(name: str) -> gpu.Finding:
     """Check an experiment of the paper as a run of it would be; what is found is remembered for nobody.
 
     Raises:
@@ -269,7 +269,7 @@ def check_experiment(name: str) -> gpu.Verdict:
         return gpu.examine(Path(folder), settings.machine.capture)
 
 
-def check_experiments(names: Sequence[str], examined: Callable[[str], gpu.Verdict] = check_experiment) -> int:
+def check_experiments(names: Sequence[str], examined: Callable[[str], gpu.Finding] = check_experiment) -> int:
     """Check one after the other and say what was found; how many cannot be run."""
     num_refused = 0
     for name in names:

@@ -321,7 +321,7 @@ class Settings:
 
     @property
     def is_shortened(self) -> bool:
-        """Whether the regularised phase is cut below the paper's length, so that its figures are no reproduction."""
+        """Whether the regularised phase is cut below the paper's length, so that its numbers are no reproduction."""
         phases = (self.baseline, self.regularise, self.finetune)
         full = self.paper.num_epochs or 0
         cut = any(phase.max_steps for phase in phases) or self.gate.stop_at_sparsity is not None

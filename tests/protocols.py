@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from sparsity.data.images.pool import PoolData
+from sparsity.data.images.noise import NoiseData
 from sparsity.data.images.streaming import StreamedData
 from sparsity.data.text import TextData
 from sparsity.data.texts.seq2seq import TextSplit
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers import BartForConditionalGeneration
 
 
-def known_as_data(data: ImageData | PoolData | StreamedData | TextData) -> Data:
+def known_as_data(data: ImageData | NoiseData | StreamedData | TextData) -> Data:
     return data
 
 

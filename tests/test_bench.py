@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scripts import bench
-from sparsity.benchmark import equality, figures, straightforward
+from sparsity.benchmark import equality, measurements, straightforward
 from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.run.workspace import Workspace
@@ -77,8 +77,8 @@ def test_other_normalisation_of_the_inputs_stops_the_benchmark(
 
 
 def test_a_block_of_our_steps_takes_batch_after_batch_and_leaves_the_recorder_empty(work: Workspace) -> None:
-    trainer = figures.plain_trainer(work)
-    time_block(figures.our_loop(trainer), 2, CPU)
+    trainer = measurements.plain_trainer(work)
+    time_block(measurements.our_loop(trainer), 2, CPU)
     assert (trainer.step, trainer.drain()) == (3, [])  # one untimed step goes first
 
 
@@ -87,17 +87,17 @@ def test_streamed_images_are_timed_without_the_straightforward_recipe_and_that_i
     with bench.workspace("vgg16_imagenet", "cpu", 1, scale="smoke", more=narrow) as whole:
         data = whole.data
         work = replace(whole, data=replace(data, val=replace(data.val, num_images=4)))  # type: ignore[type-var]
-        found = {figure["figure"]: figure for figure in figures.step_figures(work, 2)}
+        found = {measured["measured"]: measured for measured in measurements.step_measurements(work, 2)}
     assert "is left out" in found["note"]["sentence"]
     assert "straightforward step" not in found and found["training"]["images_per_second"] > 0
     assert found["evaluation"]["images"] == 4
 
 
 def test_an_evaluation_is_a_whole_pass_over_the_test_images(work: Workspace) -> None:
-    figure = figures.evaluation(work, equality.regularised(work))
-    assert figure["images"] == len(work.data.test)
-    seconds = figure["milliseconds"] / 1000
-    assert figure["images_per_second"] == pytest.approx(figure["images"] / seconds, rel=0.2)
+    measured = measurements.evaluation(work, equality.regularised(work))
+    assert measured["images"] == len(work.data.test)
+    seconds = measured["milliseconds"] / 1000
+    assert measured["images_per_second"] == pytest.approx(measured["images"] / seconds, rel=0.2)
 
 
 def test_the_precision_asked_for_is_the_one_that_runs() -> None:
@@ -113,7 +113,7 @@ def test_an_unequal_update_ends_the_command_with_one_sentence(
     monkeypatch.setattr(equality, "TOLERANCE", -1.0)  # not even a difference of nothing is within it
     with pytest.raises(SystemExit, match=r"^error: Our step and the straightforward recipe differ by [^\n]*$"):
         bench.main(["step", "--experiment", "lenet5_mnist", "--machine", "cpu", "--threads", "1"])
-    assert [json.loads(line)["figure"] for line in capsys.readouterr().out.splitlines()] == ["environment"]
+    assert [json.loads(line)["measured"] for line in capsys.readouterr().out.splitlines()] == ["environment"]
 
 
 def test_an_unknown_experiment_ends_the_command_with_the_known_ones() -> None:
@@ -135,13 +135,13 @@ def test_contestants_take_turns_and_every_other_round_runs_backwards() -> None:
 
 
 def test_ratios_are_taken_within_rounds_and_held_against_their_targets() -> None:
-    figure = figures.ratio("plain", {"plain": [1.0, 10.0, 2.0], "relevance": [1.1, 10.3, 2.02]})
-    assert (figure["figure"], figure["ratio"], figure["met"]) == ("relevance / plain", 1.03, True)
+    measured = measurements.ratio("plain", {"plain": [1.0, 10.0, 2.0], "relevance": [1.1, 10.3, 2.02]})
+    assert (measured["measured"], measured["ratio"], measured["met"]) == ("relevance / plain", 1.03, True)
 
 
 def test_a_missed_target_is_said() -> None:
     seconds = {"relevance": [1.05, 1.05], "plain": [1.0, 1.0], "straightforward": [2.0, 2.0]}
-    assert not any(figures.ratio(name, seconds)["met"] for name in ("plain", "straightforward"))
+    assert not any(measurements.ratio(name, seconds)["met"] for name in ("plain", "straightforward"))
 
 
 def test_a_spread_is_the_median_with_its_quartiles() -> None:
@@ -150,7 +150,7 @@ def test_a_spread_is_the_median_with_its_quartiles() -> None:
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A data folder in which the embedded figures, once drawn, stay."""
+    """A data folder in which the embedded measurements, once drawn, stay."""
     return str(tmp_path_factory.mktemp("drawn"))
 
 
@@ -158,12 +158,12 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> str:
 def test_the_loader_is_timed_on_its_files(drawn: str, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--source", "embedded", "--batch-size", "50", "--rounds", "2", "--workers", "2", "--machine", "cpu")
     bench.main(["loader", *options, "--data-dir", drawn])
-    figure = json.loads(capsys.readouterr().out)
-    assert (figure["figure"], figure["data"]) == ("loader", "embedded-figures")
-    assert figure["images_per_second"] > 0
+    measured = json.loads(capsys.readouterr().out)
+    assert (measured["measured"], measured["data"]) == ("loader", "embedded-measurements")
+    assert measured["images_per_second"] > 0
 
 
 @pytest.mark.slow
 def test_an_epoch_too_short_to_be_timed_is_refused(drawn: str) -> None:
-    with pytest.raises(SystemExit, match=r"embedded-figures/train has 6 batches of 100, too few for 2 rounds"):
+    with pytest.raises(SystemExit, match=r"embedded-measurements/train has 6 batches of 100, too few for 2 rounds"):
         bench.main(["loader", "--source", "embedded", "--rounds", "2", "--machine", "cpu", "--data-dir", drawn])

@@ -10,7 +10,7 @@ import pytest
 
 from scripts import bench
 from sparsity.benchmark import busy
-from sparsity.benchmark.busy import MOST_BUSY, UNBOUNDED, busy_figures, busy_programs, serve
+from sparsity.benchmark.busy import MOST_BUSY, UNBOUNDED, busy_measurements, busy_programs, serve
 from sparsity.hardware.environment import SPINS
 
 # stands for `serve`: steps take as many milliseconds as this process may spin thousand times, twice as many when busy
@@ -23,15 +23,15 @@ for number, _ in enumerate(sys.stdin):
 """
 
 
-def figures(digest: str = "'same'") -> list[dict[str, object]]:
+def measurements(digest: str = "'same'") -> list[dict[str, object]]:
     command = [sys.executable, "-c", FAKE.replace("DIGEST", digest)]
-    return list(busy_figures(command, ["project", UNBOUNDED], num_pairs=2, seconds=0.0, num_busy=0))
+    return list(busy_measurements(command, ["project", UNBOUNDED], num_pairs=2, seconds=0.0, num_busy=0))
 
 
 def test_each_policy_has_its_quiet_and_its_busy_step_and_both_ratios(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy, "REST_SECONDS", 0.0)
     monkeypatch.setenv(SPINS, "7")  # this process's own, which the project's policy must not inherit
-    found = {(row["figure"], row.get("policy")): row for row in figures()}
+    found = {(row["measured"], row.get("policy")): row for row in measurements()}
     assert found["same weights", None]["met"]
     assert found["quiet step", "project"]["seconds"] == pytest.approx(0.001)
     assert found["busy step", UNBOUNDED]["seconds"] == pytest.approx(0.6)
@@ -42,12 +42,12 @@ def test_each_policy_has_its_quiet_and_its_busy_step_and_both_ratios(monkeypatch
 
 def test_other_weights_are_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(busy, "REST_SECONDS", 0.0)
-    assert not figures("os.environ.get('GOMP_SPINCOUNT')")[0]["met"]
+    assert not measurements("os.environ.get('GOMP_SPINCOUNT')")[0]["met"]
 
 
 def test_a_process_that_ends_ends_the_benchmark_with_one_sentence() -> None:
     with pytest.raises(ValueError, match="has ended"):
-        list(busy_figures([sys.executable, "-c", ""], [UNBOUNDED], 2, 0.0, 0))
+        list(busy_measurements([sys.executable, "-c", ""], [UNBOUNDED], 2, 0.0, 0))
 
 
 def test_busy_programs_are_gone_after_the_block(monkeypatch: pytest.MonkeyPatch) -> None:

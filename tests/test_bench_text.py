@@ -32,23 +32,23 @@ def test_one_command_gives_all_figures_on_text(capsys: pytest.CaptureFixture[str
     options = ("--machine", "cpu", "--threads", "1", "--rounds", "2", "--sentences", "4", "--lessons", "2")
     sizes = ("regularise.batch_size=12", "regularise.micro_batches=3", *TINY)
     bench.main(["text", "--experiment", "transformer_wmt14", "--scale", "smoke", *options, *sizes])
-    figures = {row["figure"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
+    measurements = {row["measured"]: row for row in map(json.loads, capsys.readouterr().out.splitlines())}
     rival = "trainer" if huggingface.has_trainer() else "plain loop"
-    assert figures["same loss"]["max_abs_difference"] <= 1e-4
-    assert figures[f"{rival} step"]["seconds"] > 0 and figures["relevance training"]["tokens_per_second"] > 0
-    assert figures[f"{rival} / relevance"]["ratio"] > 0
-    texts = figures[
+    assert measurements["same loss"]["max_abs_difference"] <= 1e-4
+    assert measurements[f"{rival} step"]["seconds"] > 0 and measurements["relevance training"]["tokens_per_second"] > 0
+    assert measurements[f"{rival} / relevance"]["ratio"] > 0
+    texts = measurements[
         "identical texts"
     ]  # how many are, rounding decides: so short a lesson leaves all tokens nearly tied
     assert (texts["sentences"], texts["at_least"], texts["met"]) == (4, 4, texts["identical"] == 4)
-    assert figures["generate"]["sentences_per_second"] > 0
+    assert measurements["generate"]["sentences_per_second"] > 0
 
 
 def test_without_accelerate_a_loop_by_hand_stands_in_and_that_is_said(
     work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "has_trainer", lambda: False)
-    notes = [figure for figure in text.training_figures(work, 2) if figure["figure"] == "note"]
+    notes = [measured for measured in text.training_measurements(work, 2) if measured["measured"] == "note"]
     assert [note["sentence"].startswith("the Hugging Face Trainer needs the package accelerate") for note in notes]
 
 
@@ -81,7 +81,7 @@ def test_another_loss_stops_the_benchmark(work: Workspace, monkeypatch: pytest.M
     forward = task.forward
     monkeypatch.setattr(task, "forward", lambda model, batch: (1.01 * forward(model, batch)[0], None))
     with pytest.raises(ValueError, match=r"differ by .*, and 1e-04 is allowed"):
-        list(text.training_figures(work, 2))
+        list(text.training_measurements(work, 2))
 
 
 def test_the_micro_batches_of_a_step_are_those_of_our_loop(work: Workspace) -> None:
@@ -130,8 +130,8 @@ def test_a_network_that_was_taught_to_count_ends_its_sentences(work: Workspace) 
     model = work.new_model()
     searching.teach(work, model, replace(data, train=split), 120)
     written = searching.our_texts(work, model, data.evaluation_batches(split))
-    figure = searching.taught(split, written, 120)
-    assert figure["mean_words"] == pytest.approx(figure["wanted_mean_words"], abs=2)
+    measured = searching.taught(split, written, 120)
+    assert measured["mean_words"] == pytest.approx(measured["wanted_mean_words"], abs=2)
 
 
 def test_more_sentences_than_there_are_is_refused(work: Workspace) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from scripts import run_queue
 from sparsity import config, provenance
-from sparsity.report.decoding import decode, load_yaml
+from sparsity.report.parsing import decode, load_yaml
 from tests.report.fake_results import REPOSITORY
 
 LIST = """

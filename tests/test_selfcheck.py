@@ -239,7 +239,7 @@ def test_the_checks_of_a_run_read_its_settings_and_need_no_data(
 def test_this_gpu_passes_its_checks_with_captured_steps(tmp_path: Path, experiment: str) -> None:
     settings = config.compose([f"experiment={experiment}", "scale=smoke", "machine=cuda"])
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(asdict(settings)))
-    assert gpu.examine(tmp_path, capture=True) == gpu.Verdict(capture=True)
+    assert gpu.examine(tmp_path, capture=True) == gpu.Finding(capture=True)
 
 
 def test_our_own_data_are_generated_for_the_checks_and_foreign_ones_are_taken_as_they_are(tmp_path: Path) -> None:
@@ -257,9 +257,9 @@ def test_a_machine_without_a_gpu_gets_one_sentence(monkeypatch: pytest.MonkeyPat
 
 
 def test_each_experiment_gets_its_line_and_one_that_cannot_be_run_counts(capsys: pytest.CaptureFixture[str]) -> None:
-    found = {"a": gpu.Verdict(True), "b": gpu.Verdict(False, "no capture")}
+    found = {"a": gpu.Finding(True), "b": gpu.Finding(False, "no capture")}
 
-    def examined(name: str) -> gpu.Verdict:
+    def examined(name: str) -> gpu.Finding:
         if name not in found:
             raise ValueError("no kernel")
         return found[name]

@@ -38,7 +38,7 @@ BUSY = "while True: pass"
 REST_SECONDS = 0.3
 
 
-def busy_figures(
+def busy_measurements(
     command: Sequence[str], policies: Sequence[str], num_pairs: int, seconds: float, num_busy: int
 ) -> Iterator[dict[str, Any]]:
     """The quiet step, the busy one and their ratios for each policy, and whether all came to the same weights.
@@ -54,10 +54,10 @@ def busy_figures(
         steppers = {name: stack.enter_context(stepper(command, POLICIES[name])) for name in policies}
         digests = {_answer(process) for process in steppers.values()}
         quiet, busy = measure(steppers, num_pairs, seconds, num_busy)
-    yield {"figure": "same weights", "policies": len(policies), "met": len(digests) == 1}
+    yield {"measured": "same weights", "policies": len(policies), "met": len(digests) == 1}
     for name in policies:
-        yield {"figure": "quiet step", "policy": name, **spread(quiet[name], "seconds")}
-        yield {"figure": "busy step", "policy": name, **spread(busy[name], "seconds")}
+        yield {"measured": "quiet step", "policy": name, **spread(quiet[name], "seconds")}
+        yield {"measured": "busy step", "policy": name, **spread(busy[name], "seconds")}
         yield _ratio("busy / quiet", name, busy[name], quiet[name], MOST_BUSY)
         yield _ratio("quiet / unbounded quiet", name, quiet[name], quiet[UNBOUNDED], MOST_QUIET)
 
@@ -138,6 +138,6 @@ def _answer(process: "subprocess.Popen[str]") -> str:
     return line.strip()
 
 
-def _ratio(figure: str, policy: str, above: list[float], below: list[float], at_most: float) -> dict[str, Any]:
+def _ratio(measured: str, policy: str, above: list[float], below: list[float], at_most: float) -> dict[str, Any]:
     ratios = spread([a / b for a, b in zip(above, below, strict=True)], "ratio")
-    return {"figure": figure, "policy": policy, **ratios, "at_most": at_most, "met": ratios["ratio"] <= at_most}
+    return {"measured": measured, "policy": policy, **ratios, "at_most": at_most, "met": ratios["ratio"] <= at_most}

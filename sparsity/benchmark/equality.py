@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sparsity.benchmark.straightforward import StraightforwardRecipe, pil_batches
-from sparsity.data.images.batches import Batches
+from sparsity.data.images.batches import ImageBatches
 from sparsity.data.vision import ImageData
 from sparsity.pruning.penalty import Penalty
 from sparsity.run.phase import Phase
@@ -41,7 +41,7 @@ class Doubled:
 
     is_resident = True
 
-    def __init__(self, batches: Batches) -> None:
+    def __init__(self, batches: ImageBatches) -> None:
         self._batches = batches
         self.steps_per_epoch, self.start_epoch = batches.steps_per_epoch, batches.start_epoch
 
@@ -82,7 +82,7 @@ def prune(phase: Phase) -> None:
     phase.trainer.reset_state(phase.pruner.masks.multipliers)
 
 
-def shuffled(work: Workspace) -> Batches:
+def shuffled(work: Workspace) -> ImageBatches:
     """The training batches of the regularised phase, in the order in which our loop takes them."""
     settings = work.settings
     return image_data(work).training_batches(settings.regularise.batch_size, settings.seed, "regularise")

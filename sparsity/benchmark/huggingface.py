@@ -73,7 +73,7 @@ def trainer_step(
     Its default optimiser, fused AdamW, at our numbers; no clipping, as we do not clip. Its logging, callbacks, data
     loader and scheduler are left out, all in its favour.
     """
-    with contextlib.redirect_stdout(sys.stderr):  # where figures stand, its libraries may say nothing
+    with contextlib.redirect_stdout(sys.stderr):  # where measurements stand, its libraries may say nothing
         trainer = _trainer(model, settings, execution, directory)
         wrapped, optimizer = trainer.accelerator.prepare(model, trainer.create_optimizer())
     trainer.model_wrapped, trainer.optimizer = wrapped, optimizer

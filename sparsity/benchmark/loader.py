@@ -12,7 +12,7 @@ from sparsity.hardware import machine
 NUM_UNTIMED = 5  # batches, while the loader fills its queue
 
 
-def loader_figures(
+def loader_measurements(
     data: StreamedData, batch_size: int, num_blocks: int, device: torch.device
 ) -> Iterator[dict[str, Any]]:
     """Training batches as a run of `data` would see them, in blocks of equal size over one epoch.
@@ -38,7 +38,7 @@ def loader_figures(
             batches.at(position, step)
         rates.append(per_block * batch_size / (clock(device) - started))
     yield {
-        "figure": "loader",
+        "measured": "loader",
         "data": data.name,
         "device": machine.describe(device),
         **spread(rates, "images_per_second"),

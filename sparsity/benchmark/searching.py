@@ -28,7 +28,7 @@ LESSON_WARM_UP = 0.25  # of its steps: without it a deep network learns nothing 
 FIRST_NUMBER = len(BASE_TOKENS)
 
 
-def search_figures(
+def search_measurements(
     work: Workspace, data: TextData, num_sentences: int, num_rounds: int, num_lessons: int
 ) -> Iterator[dict[str, Any]]:
     """What was taught, then both searches in turns: seconds and sentences/s of each, ratio, and how many texts agree.
@@ -54,7 +54,7 @@ def search_figures(
     yield taught(split, texts["our search"], num_lessons)
     for name, values in seconds.items():
         rate = spread([num_sentences / value for value in values], "sentences_per_second")["sentences_per_second"]
-        yield {"figure": name, **spread(values, "seconds"), "sentences": num_sentences, "sentences_per_second": rate}
+        yield {"measured": name, **spread(values, "seconds"), "sentences": num_sentences, "sentences_per_second": rate}
     yield speedup("generate / our search", seconds["generate"], seconds["our search"], LEAST_SPEEDUP, work.device)
     yield agreement(texts["our search"], texts["generate"], work.settings.machine.precision)
 
@@ -99,7 +99,7 @@ def taught(split: TextSplit, written: list[str], num_steps: int) -> dict[str, An
     """How long the texts are that the network writes, and how long they should be, in words."""
     lengths = sorted(len(line.split()) for line in written)
     return {
-        "figure": "lengths",
+        "measured": "lengths",
         "model": f"taught to count for {num_steps} steps",
         "mean_words": round(fmean(lengths), 1),
         "shortest": lengths[0],
@@ -148,4 +148,4 @@ def agreement(ours: list[str], theirs: list[str], precision: str) -> dict[str, A
     """How many texts are the same: all have to be in fp32, where rounding decides nothing."""
     num_identical = sum(a == b for a, b in zip(ours, theirs, strict=True))
     target = {"at_least": len(ours), "met": num_identical == len(ours)} if precision == "fp32" else {}
-    return {"figure": "identical texts", "identical": num_identical, "sentences": len(ours), **target}
+    return {"measured": "identical texts", "identical": num_identical, "sentences": len(ours), **target}

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from sparsity.benchmark.equality import prune
-from sparsity.benchmark.figures import Figure, environment, our_loop
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
-from sparsity.benchmark.searching import search_figures
+from sparsity.benchmark.measurements import Measurement, environment, our_loop
+from sparsity.benchmark.searching import search_measurements
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
 from sparsity.data.text import TextData
 from sparsity.data.texts.seq2seq import IGNORED
@@ -29,10 +29,10 @@ NUM_UNTIMED = 1
 LEAST_SPEEDUP = 1.5  # on a GPU
 
 
-def text_figures(
+def text_measurements(
     work: Workspace, num_rounds: int, num_sentences: int, num_search_rounds: int, num_lessons: int
-) -> Iterator[Figure]:
-    """All figures of one experiment on text.
+) -> Iterator[Measurement]:
+    """All measurements of one experiment on text.
 
     Args:
         work: the experiment.
@@ -46,8 +46,8 @@ def text_figures(
     """
     data = check_is_text(work)
     yield environment(work) | {"precision": work.settings.machine.precision}
-    yield from training_figures(work, num_rounds)
-    yield from search_figures(work, data, num_sentences, num_search_rounds, num_lessons)
+    yield from training_measurements(work, num_rounds)
+    yield from search_measurements(work, data, num_sentences, num_search_rounds, num_lessons)
 
 
 def check_is_text(work: Workspace) -> TextData:
@@ -64,25 +64,25 @@ def check_is_text(work: Workspace) -> TextData:
     return work.data
 
 
-def training_figures(work: Workspace, num_rounds: int) -> Iterator[Figure]:
+def training_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurement]:
     """The same loss, then the two steps in turns: seconds and tokens/s of each, and how many times faster ours is.
 
     Raises:
         ValueError: if the losses of the first micro-batch differ.
     """
     ours, theirs = work.phase("regularise", work.settings.regularise, 0, is_regularised=True), work.new_model()
-    yield {"figure": "same loss", "max_abs_difference": check_same_loss(work, ours, theirs), "dtype": "float32"}
+    yield {"measured": "same loss", "max_abs_difference": check_same_loss(work, ours, theirs), "dtype": "float32"}
     prune(ours)
     name, step = rival(work, theirs)
     if name == "plain loop":
-        yield {"figure": "note", "sentence": f"{WHY_BY_HAND}."}
+        yield {"measured": "note", "sentence": f"{WHY_BY_HAND}."}
     contestants = {"relevance": our_loop(ours.trainer), name: Contestant(step, NUM_UNTIMED)}
     seconds = time_in_turns(contestants, num_rounds, NUM_STEPS_PER_BLOCK, work.device)
     tokens = tokens_per_step(feed_of(work), num_rounds)
     for contestant, values in seconds.items():
-        yield {"figure": f"{contestant} step", **spread(values, "seconds"), "rounds": num_rounds}
+        yield {"measured": f"{contestant} step", **spread(values, "seconds"), "rounds": num_rounds}
         rates = [number / value for number, value in zip(tokens, values, strict=True)]
-        yield {"figure": f"{contestant} training", **spread(rates, "tokens_per_second")}
+        yield {"measured": f"{contestant} training", **spread(rates, "tokens_per_second")}
     yield speedup(f"{name} / relevance", seconds[name], seconds["relevance"], LEAST_SPEEDUP, work.device)
 
 

@@ -60,9 +60,9 @@ def spread(values: list[float], unit: str) -> dict[str, Any]:
 
 def speedup(name: str, theirs: list[float], ours: list[float], at_least: float, device: torch.device) -> dict[str, Any]:
     """How many times faster ours is, by the ratios within each round; the target is one of a GPU."""
-    figure = spread([a / b for a, b in zip(theirs, ours, strict=True)], "ratio")
-    target = {"at_least": at_least, "met": figure["ratio"] >= at_least} if device.type == "cuda" else {}
-    return {"figure": name, **figure, **target}
+    measured = spread([a / b for a, b in zip(theirs, ours, strict=True)], "ratio")
+    target = {"at_least": at_least, "met": measured["ratio"] >= at_least} if device.type == "cuda" else {}
+    return {"measured": name, **measured, **target}
 
 
 def _rounded(value: float) -> float:

@@ -1,4 +1,4 @@
-"""Which images does a run on CIFAR-10 use, and how are they normalised? The published ones, or drawn figures."""
+"""Which images does a run on CIFAR-10 use, and how are they normalised? The published ones, or drawn shapes."""
 
 from dataclasses import replace
 
@@ -18,7 +18,7 @@ CHOOSING_TEST = "test-which-chose-the-checkpoint"  # Deviation 16
 
 
 def cifar10(source: str, augment: str, normalise: str, data_dir: str, baseline: str) -> ImageData:
-    """CIFAR-10, or its twin when `source` is `embedded` (drawn figures) or `generated`.
+    """CIFAR-10, or its twin when `source` is `embedded` (drawn shapes) or `generated`.
 
     5,000 images are held out of train; with a published `baseline`, which has seen all of train, the test set is halved
     instead. The published checkpoint was chosen on that set, so its name says so.
@@ -71,7 +71,7 @@ def published_cifar10(data_dir: str) -> Published:
 
 
 def embedded_shapes(num_train: int, num_test: int) -> Published:
-    """Figures drawn in colour on 32 x 32 pixels, which a small network learns in a minute."""
+    """Shapes drawn in colour on 32 x 32 pixels, which a small network learns in a minute."""
     images, labels = draw_shapes(32, num_train + num_test)
     parts = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
     return Published("shapes", *parts, mean=(0.500,) * 3, std=(0.306,) * 3)

@@ -16,7 +16,7 @@ from sparsity.data.images.arrays import HELD_OUT_SEED, balanced_draw, without
 from sparsity.data.images.drawn_folder import draw_folder
 from sparsity.data.images.folders import Listing, is_flat, list_classes, list_flat, numbered
 from sparsity.data.images.loading import FolderSplit
-from sparsity.data.images.pool import PoolData, noise_pool
+from sparsity.data.images.noise import NoiseData, noise_pool
 from sparsity.data.images.streaming import Reading, StreamedData
 from sparsity.data.published.download import MIRROR_VARIABLE, DataError
 from sparsity.data.sizes import SplitSizes, published_sizes, split_sizes
@@ -42,12 +42,12 @@ def imagenet(
     num_workers: int = 0,
     baseline: str = "train",
     test_set_gates: bool = False,
-) -> StreamedData | PoolData:
+) -> StreamedData | NoiseData:
     """ImageNet (ILSVRC2012), or what stands for it.
 
     Args:
         source: `real`: `imagenet` below `data_dir` or the mirror folder; `sample`: `imagenet-sample` there, one image a
-            class, which shows that the pipeline runs and no more; `embedded`: drawn figures as JPEG files, 10 classes;
+            class, which shows that the pipeline runs and no more; `embedded`: drawn shapes as JPEG files, 10 classes;
             `generated`: noise on the device.
         data_dir: also keeps the index of the folders.
         image_size: of the network's input, in pixels; evaluation takes the centre of an image resized to 8/7 of it.

@@ -1,7 +1,7 @@
 """How many examples does each split of each data set hold? Facts for the planner, readable without torch.
 
 Three sources feed the same builders: `real` (the published files), `embedded` (scikit-learn's handwritten digits,
-enlarged, or drawn figures, for `scale=smoke`) and `generated` (random images of the real shape and number, for
+enlarged, or drawn shapes, for `scale=smoke`) and `generated` (random images of the real shape and number, for
 `scale=rehearsal`). Validation images are held out of the training images, or out of the test images where the baseline
 has seen all training images; ImageNet's validation images are divided into those that gate and those that test. Keys of
 the protocol do what the authors did: `test_set_gates` (of MNIST all test images, of ImageNet the first, and all test)

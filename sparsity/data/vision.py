@@ -25,7 +25,7 @@ from sparsity.data.images.arrays import (
     without,
 )
 from sparsity.data.images.augment import CropFlip
-from sparsity.data.images.batches import Batches, ImageSplit, evaluation_batches
+from sparsity.data.images.batches import ImageBatches, ImageSplit, evaluation_batches
 from sparsity.data.sizes import (
     SplitSizes,
     check_word,
@@ -73,10 +73,10 @@ class ImageData:
         train, val, test = self.train.to(device), self.val.to(device), self.test.to(device)
         return replace(self, train=train, val=val, test=test, extra_tests=extra)
 
-    def training_batches(self, batch_size: int, seed: int, kind: str) -> "Batches":
+    def training_batches(self, batch_size: int, seed: int, kind: str) -> "ImageBatches":
         """Shuffled training batches; their order is that of (seed, kind of phase, epoch)."""
         crops = CropFlip(self.train.images) if self.augment == "crop_flip" else None
-        return Batches(self.train, self.mean, self.std, batch_size, seed, kind, crops)
+        return ImageBatches(self.train, self.mean, self.std, batch_size, seed, kind, crops)
 
     def evaluation_batches(self, split: ImageSplit) -> Iterator[tuple[Tensor, Tensor]]:
         """The whole of a split in order."""

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Finding:
     """Whether steps may be replayed as CUDA graphs, and why not, where the checks say so."""
 
     capture: bool
@@ -37,7 +37,7 @@ class Verdict:
         return "all checks passed" if self.capture else "all checks passed, without CUDA graphs"
 
 
-def verdict(settings: Settings, directory: Path, gpu_name: str) -> Verdict:
+def checked(settings: Settings, directory: Path, gpu_name: str) -> Finding:
     """What the checks say of a run; asked again where torch, driver, GPU, network or the way of computing is another.
 
     Only what has passed is remembered: graphs that fail may have lacked memory that other programs held.
@@ -63,7 +63,7 @@ def verdict(settings: Settings, directory: Path, gpu_name: str) -> Verdict:
     return found
 
 
-def examine(directory: Path, capture: bool) -> Verdict:
+def examine(directory: Path, capture: bool) -> Finding:
     """Check the run in `directory`, with CUDA graphs and, if that fails, without.
 
     Raises:
@@ -71,14 +71,14 @@ def examine(directory: Path, capture: bool) -> Verdict:
     """
     reason = failure(directory) if capture else ""
     if capture and not reason:
-        return Verdict(capture=True)
+        return Finding(capture=True)
     problem = failure(directory, "--eagerly")
     if problem:
         raise ValueError(
             f"This GPU cannot be used for the run: {problem}; `make check-gpu` repeats the checks, and machine=cpu "
             "computes without it."
         )
-    return Verdict(capture=False, reason=reason)
+    return Finding(capture=False, reason=reason)
 
 
 def failure(directory: Path, *options: str) -> str:
@@ -114,9 +114,9 @@ def kind_of(settings: Settings, gpu_name: str) -> dict[str, Any]:
     }
 
 
-def _known(path: Path) -> Verdict | None:
+def _known(path: Path) -> Finding | None:
     try:
-        return Verdict(**json.loads(path.read_text())["verdict"])
+        return Finding(**json.loads(path.read_text())["verdict"])
     except (OSError, ValueError, KeyError, TypeError):  # not there, or damaged: asked again
         return None
 

@@ -15,7 +15,7 @@ class LeNet5(nn.Module):
         conv_relu: whether a ReLU follows each convolution. Caffe's own has none there, nor have networks trained with
             it, such as the one that Dynamic Network Surgery (2016) published.
 
-    Source: Caffe's `lenet` and PAPER sections 5.2 and Table 2.
+    Source: Caffe's `lenet` and the paper's section 5.2 and Table 2.
     """
 
     def __init__(self, num_classes: int = 10, conv_relu: bool = True) -> None:

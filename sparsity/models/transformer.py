@@ -30,7 +30,7 @@ def transformer(
     Raises:
         ValueError: if `width` is no multiple of `num_heads`.
 
-    Source: PAPER Table 8; positions, activation, scaling and initialisation as in the authors' code.
+    Source: the paper's Table 8; positions, activation, scaling and initialisation as in the authors' code.
     """
     if width % num_heads:
         raise ValueError(f"model.width is {width}, but it must be a multiple of model.num_heads={num_heads}.")

@@ -22,7 +22,7 @@ def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int
     """The factor on lambda, in [0, 1], `count` steps after the last prune; computed on the device.
 
     linear: max(0, 1 - count / steps_per_epoch), as the authors' code. exponential: halved every
-    `half_life_evaluations`, PAPER section 4 gives no rate. none: 1.
+    `half_life_evaluations`, the paper's section 4 gives no rate. none: 1.
     """
     if settings.decay == "linear":  # Deviation 4
         return (1 - count / steps_per_epoch).clamp_min(0.0)

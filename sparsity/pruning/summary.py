@@ -9,7 +9,7 @@ from torch import Tensor
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.scores import Irrelevance
 
-FIGURES = ("mean", "min", "below_0.99")
+VALUES = ("mean", "min", "below_0.99")
 
 
 def sparsity(num_kept: int, num_total: int) -> float:
@@ -35,24 +35,24 @@ class IrrelevanceProbe:
     """
 
     def __init__(self, irrelevance: Irrelevance, multipliers: Mapping[str, Tensor]) -> None:
-        self._names = [f"irrelevance/layer/{name}/{figure}" for name in multipliers for figure in FIGURES]
+        self._names = [f"irrelevance/layer/{name}/{value}" for name in multipliers for value in VALUES]
         self._irrelevance, self._multipliers = irrelevance, list(multipliers.values())
-        self._figures = torch.full((len(multipliers), len(FIGURES)), math.nan, device=self._multipliers[0].device)
+        self._values = torch.full((len(multipliers), len(VALUES)), math.nan, device=self._multipliers[0].device)
 
     def observe(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Measure the unedited gradients of one step."""
         values = self._irrelevance(gradients, self._multipliers)
         rows = [_distribution(of, multiplier) for of, multiplier in zip(values, self._multipliers, strict=True)]
-        self._figures.copy_(torch.stack(rows))
+        self._values.copy_(torch.stack(rows))
 
-    def figures(self) -> dict[str, float]:
+    def values(self) -> dict[str, float]:
         """`irrelevance/layer/<parameter>/{mean,min,below_0.99}` of the last step observed, where weights are kept."""
-        values = self._figures.flatten().tolist()  # in one transfer
+        values = self._values.flatten().tolist()  # in one transfer
         return {name: value for name, value in zip(self._names, values, strict=True) if not math.isnan(value)}
 
 
 def _distribution(values: Tensor, multiplier: Tensor) -> Tensor:
-    """The FIGURES of the kept weights: mean, minimum and share below 0.99; NaN where none is kept."""
+    """The VALUES of the kept weights: mean, minimum and share below 0.99; NaN where none is kept."""
     count = multiplier.sum()
     smallest = torch.where(multiplier != 0, values, math.inf).min()
     mean, share = (values * multiplier).sum() / count, ((values < 0.99) * multiplier).sum() / count

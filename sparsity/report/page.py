@@ -13,13 +13,13 @@ from sparsity.report.cells import code
 from sparsity.report.comparison import RULE
 from sparsity.report.configurations import Configuration, collect
 from sparsity.report.controls import contrasts
-from sparsity.report.decoding import decode, load_yaml
 from sparsity.report.deviations import Deviation, deviations_of, load_deviations
 from sparsity.report.figures import experiment_figures
 from sparsity.report.html import render_html
 from sparsity.report.markdown import render_markdown
 from sparsity.report.model_card import model_cards
 from sparsity.report.paper import PaperExperiment, load_paper
+from sparsity.report.parsing import decode, load_yaml
 from sparsity.report.plots.style import standalone
 from sparsity.report.publish import write_atomically
 from sparsity.report.reading import Run, find_runs, load_run

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity.files import visible
-from sparsity.report.decoding import decode_document, load_yaml
+from sparsity.report.parsing import decode_document, load_yaml
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from sparsity.provenance import seed_folders
 from sparsity.records import CARD, Card, CurvePoint, Layer, Network, Row, Summary
-from sparsity.report.decoding import decode, decode_document
+from sparsity.report.parsing import decode, decode_document
 
 T = TypeVar("T")
 

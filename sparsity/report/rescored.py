@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sparsity.files import visible
 from sparsity.records import Layer
-from sparsity.report.decoding import decode_document
 from sparsity.report.layer_groups import residual_by_group
+from sparsity.report.parsing import decode_document
 
 FOLDER = "rescored"
 

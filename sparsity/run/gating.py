@@ -3,7 +3,7 @@
 from typing import Any
 
 from sparsity.pruning.schedules import Decision, Trigger
-from sparsity.run.phase import Phase, State, Verdict
+from sparsity.run.phase import Action, Phase, State
 from sparsity.run.plan import reaches
 from sparsity.settings import Settings
 from sparsity.training.loop import Evaluation
@@ -12,7 +12,7 @@ NUM_PRE_PRUNE_STATES = 2
 
 
 class GatedPruning:
-    """The judge of the regularised phase (PAPER section 4, step 2).
+    """The controller of the regularised phase (the paper's section 4, step 2).
 
     Keeps, beside the phase's own checkpoints: the last two states before a prune, and the state that first reaches the
     paper's sparsity: as it was cut, or, where the final phase starts before a cut, as the next evaluation finds it.
@@ -46,26 +46,26 @@ class GatedPruning:
             metric = float(phase.trainer.evaluate()[self._settings.metric])
             self._prune(0, metric, self._count(decision))
 
-    def judge(self, evaluation: Evaluation) -> Verdict:
+    def act(self, evaluation: Evaluation) -> Action:
         """Prune once if the trigger allows it, and stop if the target or a plateau is reached."""
         if not self._settings.pruner.prunes:
-            return Verdict(reason=f"pruner={self._settings.pruner.name} removes nothing")
+            return Action(reason=f"pruner={self._settings.pruner.name} removes nothing")
         found = self._phase.pruner.sparsity
         if self._starts_before_cut and self.frontier and self._num_evaluations_since_prune == 0:
             self._keep_if_reached(self.frontier[-1]["sparsity"], found)
         if not evaluation.is_scheduled:
-            return Verdict(reason="closing evaluation of the phase", num_prunes=len(self.frontier))
+            return Action(reason="closing evaluation of the phase", num_prunes=len(self.frontier))
         decision = self._trigger.decide(evaluation.step, evaluation.metrics)
         self._num_evaluations_since_prune += 1
         count = self._count(decision) if decision.prune else 0
         if count == 0 and decision.within_bound:
-            return Verdict(reason=decision.reason, num_prunes=len(self.frontier), stop="no weight can go at a plateau")
+            return Action(reason=decision.reason, num_prunes=len(self.frontier), stop="no weight can go at a plateau")
         if count != 0:
             self._prune(evaluation.step, evaluation.metrics[self._settings.metric], count)
         bound = self._trigger.bound
         values = {} if bound is None else {"gate/bound": bound}
         reached = found if self._starts_before_cut else self._phase.pruner.sparsity
-        return Verdict(count != 0, decision.reason, len(self.frontier), self._stop(reached), values)
+        return Action(count != 0, decision.reason, len(self.frontier), self._stop(reached), values)
 
     def record(self) -> dict[str, Any]:
         """The bound that was used and why, for summary.json."""

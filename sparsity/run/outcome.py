@@ -169,8 +169,8 @@ def _irrelevance(directory: Path) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for row in _evaluations(directory):
         for key in (key for key in row if key.startswith("irrelevance/layer/") and row["phase"] == "regularise"):
-            name, _, figure = key.removeprefix("irrelevance/layer/").rpartition("/")
-            found[name][figure].append(row[key])
+            name, _, value = key.removeprefix("irrelevance/layer/").rpartition("/")
+            found[name][value].append(row[key])
     return {
         name: {"mean": round(fmean(of["mean"]), 6), "below_0.99": round(fmean(of["below_0.99"]), 6)}
         for name, of in found.items()

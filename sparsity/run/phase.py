@@ -1,6 +1,6 @@
 """How is one phase run so that a crash loses nothing? Resume, best and last state, and the rows of the log.
 
-The same class carries all three phases; what a phase does at an evaluation (prune, stop) is a judge handed in.
+The same class carries all three phases; what a phase does at an evaluation (prune, stop) is a controller handed in.
 """
 
 import logging
@@ -24,14 +24,14 @@ State = dict[str, Any]
 logger = logging.getLogger(__name__)
 
 
-class Judge(Protocol):
+class Controller(Protocol):
     """What a phase does at its evaluations; stateful, so that it stands in the checkpoint."""
 
     def begin(self) -> None:
         """Act on the weights before the first step, if need be; never called again after a resume."""
         ...
 
-    def judge(self, evaluation: Evaluation) -> "Verdict":
+    def act(self, evaluation: Evaluation) -> "Action":
         """Look at one evaluation, act on the weights if need be, and say what was done."""
         ...
 
@@ -45,7 +45,7 @@ class Judge(Protocol):
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Action:
     """What was done at one evaluation.
 
     Pruned or not, why, prunes so far (None in a phase that never prunes), and why the phase is to stop, if it is.
@@ -55,18 +55,18 @@ class Verdict:
     reason: str = ""
     num_prunes: int | None = None
     stop: str | None = None
-    figures: dict[str, float] = field(default_factory=dict)
+    values: dict[str, float] = field(default_factory=dict)
 
 
 class Watch:
-    """The judge of a phase without a gate: it only looks."""
+    """The controller of a phase without a gate: it only looks."""
 
     def begin(self) -> None:
         """Nothing is done."""
 
-    def judge(self, evaluation: Evaluation) -> Verdict:
+    def act(self, evaluation: Evaluation) -> Action:
         """Nothing is done."""
-        return Verdict()
+        return Action()
 
     def state_dict(self) -> State:
         """Nothing to keep."""
@@ -132,7 +132,7 @@ class Phase:
         """The network in training."""
         return self.trainer.model
 
-    def run(self, judge: Judge, interrupt_after: int | None = None) -> Progress:
+    def run(self, controller: Controller, interrupt_after: int | None = None) -> Progress:
         """Train from where the last checkpoint stands to the end of the phase; a finished phase returns at once.
 
         Raises:
@@ -140,26 +140,26 @@ class Phase:
             NonFiniteLossError: if the loss is not finite.
             CheckpointError: if all checkpoints of the phase are damaged.
         """
-        self._resume(judge)
+        self._resume(controller)
         if self.progress.stopped is not None:
             return self.progress
         started = time.monotonic() - self.progress.seconds
         for evaluation in self.trainer.run():
             self.pruner.refresh()
             self._keep_best(evaluation)
-            verdict = judge.judge(evaluation)
-            self._report(evaluation, verdict)
+            action = controller.act(evaluation)
+            self._report(evaluation, action)
             self.keep_text(str(evaluation.step))
             self.progress.seconds = time.monotonic() - started
-            self.progress.stopped = verdict.stop
-            if verdict.stop is not None:
+            self.progress.stopped = action.stop
+            if action.stop is not None:
                 break
             is_interrupted = self.progress.num_evaluations == interrupt_after
-            self._save(judge, only_if_due=not is_interrupted)
+            self._save(controller, only_if_due=not is_interrupted)
             if is_interrupted:
                 raise Interrupted(f"{self.name} was interrupted after {interrupt_after} evaluations")
         self.progress.stopped = self.progress.stopped or "epochs ended"
-        self._save(judge)
+        self._save(controller)
         return self.progress
 
     def keep(self, name: str, **record: Any) -> None:
@@ -192,7 +192,7 @@ class Phase:
             self.progress.best_epoch = evaluation.epoch
             self.keep("best")
 
-    def _report(self, evaluation: Evaluation, verdict: Verdict) -> None:
+    def _report(self, evaluation: Evaluation, action: Action) -> None:
         place = {"phase": self.name}
         rows = [{**place, **row, "global_step": self._offset + int(row["step"])} for row in evaluation.rows]
         row = {
@@ -202,11 +202,11 @@ class Phase:
             "epoch": evaluation.epoch,
             **{f"val/{name}": value for name, value in evaluation.metrics.items()},
             **layer_sparsities(self.pruner.masks),
-            **self.pruner.probe.figures(),
-            **verdict.figures,
-            "prune/done": verdict.pruned,
-            "prune/reason": verdict.reason,
-            "prune/count": verdict.num_prunes,
+            **self.pruner.probe.values(),
+            **action.values,
+            "prune/done": action.pruned,
+            "prune/reason": action.reason,
+            "prune/count": action.num_prunes,
         }
         for writer in (self._log, self._mirrors):
             writer.write_steps(rows)
@@ -218,31 +218,31 @@ class Phase:
             lines = [f"{line}\n" for line in self.trainer.task.hypotheses]
             write_text(self._directory / "hypotheses" / f"{self.name.replace('/', '-')}-{name}.txt", "".join(lines))
 
-    def _save(self, judge: Judge, only_if_due: bool = False) -> None:
+    def _save(self, controller: Controller, only_if_due: bool = False) -> None:
         if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:
             return
         state = {
             "weights": self.model.state_dict(),
             "masks": self.pruner.masks.state_dict(),
             "trainer": self.trainer.state_dict(),
-            "judge": judge.state_dict(),
+            "judge": controller.state_dict(),
             "progress": vars(self.progress),
             "log_position": self._log.position(),
         }
         save_checkpoint(self._folder / "last.pt", state, keep_previous=True)
         self._saved_at = time.monotonic()
 
-    def _resume(self, judge: Judge) -> None:
+    def _resume(self, controller: Controller) -> None:
         state, problem = load_newest(self._folder / "last.pt")
         if problem is not None:
             logger.warning("warning: %s", problem)
         if state is None:
-            judge.begin()
-            self._save(judge)  # so that a crash before the next checkpoint cuts the record back to here
+            controller.begin()
+            self._save(controller)  # so that a crash before the next checkpoint cuts the record back to here
             return
         self.restore(state)
         self.trainer.load_state_dict(state["trainer"])
-        judge.load_state_dict(state["judge"])
+        controller.load_state_dict(state["judge"])
         self.progress = Progress(**state["progress"])
         if self.progress.stopped is None:
             self._log.cut(state["log_position"])

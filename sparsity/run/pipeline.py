@@ -1,7 +1,7 @@
 """What does the paper do? Baseline, then regularise and prune, then fine-tune without the penalty.
 
-`run` is the algorithm of PAPER section 4 on one page; what it calls stands in a file of its own: how a phase survives a
-crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
+`run` is the algorithm of the paper's section 4 on one page; what it calls stands in a file of its own: how a phase
+survives a crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.
 """
 
 import logging
@@ -127,7 +127,7 @@ def published_baseline(work: Workspace) -> tuple[Baseline, State]:
 
 
 def _warn_of_choice(published: PublishedCheckpoint) -> None:
-    """Say of a published network that was chosen by its figures on some data what is tainted by that."""
+    """Say of a published network that was chosen by its metric on some data what is tainted by that."""
     if published.chosen_on:
         logger.warning(
             "warning: %s was chosen on %s by its author's own word (%s): every part of that is slightly contaminated, "
@@ -218,7 +218,7 @@ def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> d
 
 
 def _result(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Result:
-    """A network's figures; what it writes on a test split is kept as <phase>-<split>.txt."""
+    """A network's metrics and counts; what it writes on a test split is kept as <phase>-<split>.txt."""
     kept = phase.pruner.masks.count_kept()
     layers = {name: (tuple(p.shape), p.numel(), kept[name]) for name, p in phase.model.named_parameters()}
     num_kept, num_total = sum(kept.values()), sum(total for _, total, _ in layers.values())

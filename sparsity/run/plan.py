@@ -13,7 +13,7 @@ NEGLIGIBLE_SHARE = 0.1  # of the next prune
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunPlan:
     """What a run will do: its phases, and the prunes it needs against the evaluations it has.
 
     `prunes_needed` is None without a target sparsity, or for a pruner that removes nothing.
@@ -68,7 +68,7 @@ class Plan:
         )
 
 
-def make_plan(settings: Settings, num_train: int) -> Plan:
+def make_plan(settings: Settings, num_train: int) -> RunPlan:
     """The plan of a run on `num_train` training examples."""
     regularise = plan_phase(settings.regularise, num_train)
     has_baseline = settings.baseline.source == "train"
@@ -77,7 +77,7 @@ def make_plan(settings: Settings, num_train: int) -> Plan:
     fraction = settings.schedule.fraction if is_counted else 0.0
     target = settings.gate.stop_at_sparsity or settings.gate.target_sparsity
     needed = None if target is None or not is_counted else prunes_needed(target, fraction)
-    plan = Plan(
+    plan = RunPlan(
         baseline=plan_phase(settings.baseline_phase, num_train) if has_baseline else PhasePlan(0, 0),
         regularise=regularise,
         finetune=plan_phase(settings.finetune, num_train),
@@ -165,7 +165,7 @@ def shrinkage_bound(penalty: PenaltySettings, phase: PhaseSettings, num_steps: i
     return 2 * optimizer.lr * penalty.strength * num_steps / (1 - optimizer.momentum)
 
 
-def _warnings(plan: Plan, target: float | None) -> list[str]:
+def _warnings(plan: RunPlan, target: float | None) -> list[str]:
     found = []
     if not plan.is_reachable:
         available = plan.regularise.num_evaluations

@@ -23,7 +23,7 @@ from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.scores import Score
 from sparsity.run.compatibility import check_fit, check_splits
 from sparsity.run.phase import Phase
-from sparsity.run.plan import Plan, make_plan, plan_phase
+from sparsity.run.plan import RunPlan, make_plan, plan_phase
 from sparsity.settings import PhaseSettings, Settings, leaf_name
 from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
@@ -201,7 +201,7 @@ class Workspace(Setup):
     directory: Path
     identity: dict[str, Any]
     origin: dict[str, Any]
-    plan: Plan
+    plan: RunPlan
     log: JsonlWriter
     mirrors: Mirrors
     interrupt_after: int | None = None
@@ -314,10 +314,10 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         mirrors, exit_code = Mirrors(), 1
         try:
             if device.type == "cuda":
-                verdict = gpu.verdict(settings, directory, machine.describe(device))
-                manifest["selfcheck"] = verdict.describe()
+                finding = gpu.checked(settings, directory, machine.describe(device))
+                manifest["selfcheck"] = finding.describe()
                 write_json(directory / "manifest.json", manifest)
-                experiment = _executable(experiment, verdict)
+                experiment = _executable(experiment, finding)
             data = experiment.load(device)
             for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
                 shutil.copyfile(path, directory / name)
@@ -351,17 +351,17 @@ def _contiguous(_: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(tensor.contiguous() for tensor in inputs)
 
 
-def _executable(experiment: Experiment, verdict: gpu.Verdict) -> Experiment:
+def _executable(experiment: Experiment, finding: gpu.Finding) -> Experiment:
     """The experiment as the GPU can execute it, and a warning if that is not as it was asked for."""
-    if verdict.capture:
+    if finding.capture:
         return experiment
-    if verdict.reason:
-        logger.warning("warning: %s; the next run checks again.", verdict.describe())
+    if finding.reason:
+        logger.warning("warning: %s; the next run checks again.", finding.describe())
     settings = experiment.settings
     return replace(experiment, settings=replace(settings, machine=replace(settings.machine, capture=False)))
 
 
-def _announce(plan: Plan, data: Data) -> None:
+def _announce(plan: RunPlan, data: Data) -> None:
     """Say before training what will happen and what cannot be reached."""
     split = f"{len(data.train):,} train, {len(data.val):,} validation, {len(data.test):,} test"
     logger.info("data: %s (%s)", data.name, split)
@@ -370,7 +370,7 @@ def _announce(plan: Plan, data: Data) -> None:
         logger.warning("warning: %s", warning)
 
 
-def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: Plan, directory: Path) -> None:
+def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: RunPlan, directory: Path) -> None:
     mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
     if settings.tracking.mode == "none":
         return

@@ -31,7 +31,7 @@ class MetricWriter(Protocol):
     """Takes what a run reports; must never make the run fail."""
 
     def write_steps(self, rows: list[Row]) -> None:
-        """Per-step figures, oldest first."""
+        """Values of each step, oldest first."""
         ...
 
     def write_evaluation(self, row: Row) -> None:
@@ -152,7 +152,7 @@ class WandbWriter:
         self._run.log(row)
 
     def write_summary(self, summary: Row) -> None:
-        """Put the paper's row beside ours on the run's page, as figures of the summary and as a table."""
+        """Put the paper's row beside ours on the run's page, as values of the summary and as a table."""
         import wandb
 
         flat = headline(summary)
@@ -240,7 +240,7 @@ class Mirrors:
             logger.warning("warning: %s could not be opened, the run goes on without it: %s", name, error)
 
     def write_steps(self, rows: list[Row]) -> None:
-        """Hand on per-step figures."""
+        """Hand on values of each step."""
         self._each("write_steps", rows)
 
     def write_evaluation(self, row: Row) -> None:
@@ -269,7 +269,7 @@ class Mirrors:
 
 
 def headline(summary: Row) -> Row:
-    """The paper's row beside ours, flat: `ours/<start>/<figure>` and `paper/<figure>`."""
+    """The paper's row beside ours, flat: `ours/<start>/<value>` and `paper/<value>`."""
     ours = {
         f"ours/{row['start']}/{name}": row[name]
         for row in summary["rows"]

@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 class StepRecorder:
-    """Keeps up to `capacity` rows of per-step figures on the device.
+    """Keeps up to `capacity` rows of per-step values on the device.
 
     Args:
         names: one per column, as they appear in the log.
         capacity: rows it holds; the loop must drain it before more are written.
-        device: where the figures live.
+        device: where the values live.
     """
 
     def __init__(self, names: Sequence[str], capacity: int, device: torch.device) -> None:

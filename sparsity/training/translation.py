@@ -152,10 +152,10 @@ class Translation:
         by_name = {name: corpus_bleu(self.hypotheses, references, how) for name, how in DEFINITIONS.items()}
         main = next(by_name[name] for name, how in DEFINITIONS.items() if how == self._tokenize)
         self.signatures = {"bleu": main.signature} | {name: bleu.signature for name, bleu in by_name.items()}
-        figures = _figures(main) | {name: bleu.score for name, bleu in by_name.items()}
+        values = _values(main) | {name: bleu.score for name, bleu in by_name.items()}
         for name, places in text.subsets.items() if len(chosen) == len(text.references) else ():
-            figures |= self._subset_figures(name, references, places)
-        return {"loss": loss} | {name: torch.tensor(value, dtype=torch.float64) for name, value in figures.items()}
+            values |= self._values_of_subset(name, references, places)
+        return {"loss": loss} | {name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()}
 
     @torch.no_grad()
     def generate(
@@ -176,7 +176,7 @@ class Translation:
                 hypotheses |= zip(places[rows].tolist(), (" ".join(line.split()) for line in lines), strict=True)
         return hypotheses
 
-    def _subset_figures(self, name: str, references: list[str], places: Sequence[int]) -> dict[str, float]:
+    def _values_of_subset(self, name: str, references: list[str], places: Sequence[int]) -> dict[str, float]:
         """Of the texts at some places of a split that has just been generated whole."""
         part = [self.hypotheses[place] for place in places], [references[place] for place in places]
         return {f"{metric}/{name}": corpus_bleu(*part, how).score for metric, how in DEFINITIONS.items()}
@@ -228,7 +228,7 @@ class Translation:
         return total, hidden
 
 
-def _figures(bleu: Bleu) -> dict[str, float]:
+def _values(bleu: Bleu) -> dict[str, float]:
     precisions = {f"bleu_precision_{n}": value for n, value in enumerate(bleu.precisions, start=1)}
     return {
         "bleu": bleu.score,

@@ -15,7 +15,7 @@ from sparsity.data.imagenet import find_folder, imagenet
 from sparsity.data.images.arrays import balanced_draw
 from sparsity.data.images.folders import Listing, list_classes
 from sparsity.data.images.loading import FolderSplit
-from sparsity.data.images.pool import PoolData
+from sparsity.data.images.noise import NoiseData
 from sparsity.data.images.streaming import StreamedData
 from sparsity.data.published.download import DataError
 from sparsity.data.sizes import SplitSizes, split_sizes
@@ -235,14 +235,14 @@ def test_an_unknown_source_is_refused(tmp_path: Path) -> None:
 
 def test_generated_images_stand_for_as_many_as_the_data_set_has() -> None:
     data = imagenet("generated", "unused", image_size=14)
-    assert isinstance(data, PoolData)
+    assert isinstance(data, NoiseData)
     assert (len(data.train), len(data.val), len(data.test)) == (1_281_167, 5_000, 5_000)
     assert data.training_batches(100, seed=0, kind="regularise").steps_per_epoch == 12_811
 
 
 def test_the_pool_begins_again_at_its_end() -> None:
     data = imagenet("generated", "unused", image_size=14)
-    assert isinstance(data, PoolData)
+    assert isinstance(data, NoiseData)
     _, labels = data.part(510, 4)
     assert labels.tolist() == [510, 511, 0, 1]
     batches = data.training_batches(100, seed=0, kind="regularise")

@@ -5,7 +5,7 @@ import hashlib
 import pytest
 import torch
 
-from sparsity.data.images.batches import Batches, ImageSplit, evaluation_batches
+from sparsity.data.images.batches import ImageBatches, ImageSplit, evaluation_batches
 from sparsity.data.vision import ImageData, fashion_mnist, mnist
 
 MEAN, STD = (0.3, 0.6), (0.2, 0.4)
@@ -18,8 +18,8 @@ def split() -> ImageSplit:
     return ImageSplit(images, torch.arange(10), "toy/train")
 
 
-def batches(split: ImageSplit, batch_size: int = 3, seed: int = 0, phase: str = "regularise") -> Batches:
-    return Batches(split, MEAN, STD, batch_size, seed, phase)
+def batches(split: ImageSplit, batch_size: int = 3, seed: int = 0, phase: str = "regularise") -> ImageBatches:
+    return ImageBatches(split, MEAN, STD, batch_size, seed, phase)
 
 
 def plain(images: torch.Tensor) -> torch.Tensor:

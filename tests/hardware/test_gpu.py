@@ -14,7 +14,7 @@ import torch
 
 from sparsity.data.vision import ImageData
 from sparsity.hardware import gpu, machine
-from sparsity.hardware.gpu import Verdict
+from sparsity.hardware.gpu import Finding
 from sparsity.provenance import read_manifest, run_directory
 from sparsity.run.workspace import opened
 from sparsity.settings import MachineSettings, Settings
@@ -34,14 +34,14 @@ def failures(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, ...], str]:
 
 def test_where_captured_steps_pass_nothing_else_is_asked(failures: dict[tuple[str, ...], str], tmp_path: Path) -> None:
     failures["--eagerly",] = "never asked"
-    assert gpu.examine(tmp_path, capture=True) == Verdict(capture=True)
+    assert gpu.examine(tmp_path, capture=True) == Finding(capture=True)
 
 
 def test_where_only_the_capture_fails_steps_run_eagerly_and_the_reason_is_kept(
     failures: dict[tuple[str, ...], str], tmp_path: Path
 ) -> None:
     failures[()] = "no capture"
-    assert gpu.examine(tmp_path, capture=True) == Verdict(capture=False, reason="no capture")
+    assert gpu.examine(tmp_path, capture=True) == Finding(capture=False, reason="no capture")
 
 
 def test_what_fails_eagerly_too_is_refused(failures: dict[tuple[str, ...], str], tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_what_fails_eagerly_too_is_refused(failures: dict[tuple[str, ...], str],
 
 def test_who_wants_no_graphs_is_not_checked_with_them(failures: dict[tuple[str, ...], str], tmp_path: Path) -> None:
     failures[()] = "never asked"
-    assert gpu.examine(tmp_path, capture=False) == Verdict(capture=False)
+    assert gpu.examine(tmp_path, capture=False) == Finding(capture=False)
 
 
 def done(code: int, out: str, err: str) -> Callable[..., Any]:
@@ -94,9 +94,9 @@ def examinations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The run directories that were examined."""
     asked: list[Path] = []
 
-    def examine(directory: Path, capture: bool) -> Verdict:
+    def examine(directory: Path, capture: bool) -> Finding:
         asked.append(directory)
-        return Verdict(capture=True)
+        return Finding(capture=True)
 
     monkeypatch.setattr(gpu, "examine", examine)
     return asked
@@ -104,8 +104,8 @@ def examinations(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 def test_a_verdict_is_remembered_for_runs_of_the_same_kind(examinations: list[Path], tmp_path: Path) -> None:
     settings = tiny_settings(tmp_path)
-    first = gpu.verdict(settings, tmp_path / "a", GPU)
-    assert gpu.verdict(replace(settings, seed=5), tmp_path / "b", GPU) == first == Verdict(capture=True)
+    first = gpu.checked(settings, tmp_path / "a", GPU)
+    assert gpu.checked(replace(settings, seed=5), tmp_path / "b", GPU) == first == Finding(capture=True)
     assert examinations == [tmp_path / "a"]
 
 
@@ -113,9 +113,9 @@ def test_graphs_that_failed_are_tried_again_by_the_next_run(
     failures: dict[tuple[str, ...], str], tmp_path: Path
 ) -> None:
     failures[()] = "no capture"
-    assert gpu.verdict(tiny_settings(tmp_path), tmp_path, GPU) == Verdict(capture=False, reason="no capture")
+    assert gpu.checked(tiny_settings(tmp_path), tmp_path, GPU) == Finding(capture=False, reason="no capture")
     del failures[()]
-    assert gpu.verdict(tiny_settings(tmp_path), tmp_path, GPU) == Verdict(capture=True)
+    assert gpu.checked(tiny_settings(tmp_path), tmp_path, GPU) == Finding(capture=True)
 
 
 @pytest.mark.parametrize("what", ["torch", "driver", "gpu", "network", "precision", "capture", "damaged"])
@@ -125,7 +125,7 @@ def test_what_may_change_a_verdict_asks_again(
     monkeypatch.setattr(gpu, "DRIVER", tmp_path / "driver")
     (tmp_path / "driver").write_text("580.1")
     settings = tiny_settings(tmp_path)
-    gpu.verdict(settings, tmp_path, GPU)
+    gpu.checked(settings, tmp_path, GPU)
     name = GPU
     match what:
         case "torch":
@@ -143,16 +143,16 @@ def test_what_may_change_a_verdict_asks_again(
         case "damaged":
             for path in tmp_path.rglob("selfchecks/*.json"):
                 path.write_text("{")
-    gpu.verdict(settings, tmp_path, name)
+    gpu.checked(settings, tmp_path, name)
     assert len(examinations) == 2
 
 
 def test_a_refusal_is_not_remembered(failures: dict[tuple[str, ...], str], tmp_path: Path) -> None:
     failures |= {(): "no kernel", ("--eagerly",): "no kernel"}
     with pytest.raises(ValueError, match="no kernel"):
-        gpu.verdict(tiny_settings(tmp_path), tmp_path, GPU)
+        gpu.checked(tiny_settings(tmp_path), tmp_path, GPU)
     failures.clear()
-    assert gpu.verdict(tiny_settings(tmp_path), tmp_path, GPU) == Verdict(capture=True)
+    assert gpu.checked(tiny_settings(tmp_path), tmp_path, GPU) == Finding(capture=True)
 
 
 @pytest.fixture
@@ -164,11 +164,11 @@ def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("on_gpu")
-@pytest.mark.parametrize("verdict", [Verdict(True), Verdict(False, "no capture")])
+@pytest.mark.parametrize("verdict", [Finding(True), Finding(False, "no capture")])
 def test_a_run_goes_on_eagerly_where_the_capture_failed_and_its_record_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, verdict: Verdict
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path, verdict: Finding
 ) -> None:
-    monkeypatch.setattr(gpu, "verdict", lambda *_: verdict)
+    monkeypatch.setattr(gpu, "checked", lambda *_: verdict)
     experiment = tiny_experiment(tmp_path, machine=ON_GPU)
     with caplog.at_level(logging.WARNING), opened(experiment) as work:
         manifest = read_manifest(work.directory)
@@ -191,6 +191,6 @@ def test_a_run_that_the_gpu_cannot_make_ends_before_its_data_are_read(
 
 
 def test_a_run_on_a_cpu_is_not_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(gpu, "verdict", pytest.fail)
+    monkeypatch.setattr(gpu, "checked", pytest.fail)
     with opened(tiny_experiment(tmp_path)) as work:
         assert "selfcheck" not in read_manifest(work.directory)

@@ -180,7 +180,7 @@ def test_the_probe_sees_gradients_without_penalty_and_without_masks() -> None:
     assert order.observers == (method.probe,)
     next(trainer(model, phase(1, every=1), method).run())
     expected = {name: torch.exp(-g.abs()).mean() for (name, _), g in named_gradients()}
-    figures = method.probe.figures()
+    figures = method.probe.values()
     for name, mean in expected.items():
         assert figures[f"irrelevance/layer/{name}/mean"] == pytest.approx(float(mean))
 

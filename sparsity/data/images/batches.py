@@ -27,7 +27,7 @@ class ImageSplit:
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
 
 
-class Batches:
+class ImageBatches:
     """Shuffled, normalised training batches of a split, on the device where the split lies.
 
     The order of epoch e is a permutation drawn by torch's CPU generator, seeded with the first 63 bits of

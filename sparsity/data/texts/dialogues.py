@@ -37,7 +37,7 @@ def read_ids(path: Path) -> list[str]:
 
 
 def check_disjoint(lists: Iterable[Path]) -> None:
-    """Hold each dialogue to one part: one that is trained on and tested with would flatter every figure.
+    """Hold each dialogue to one part: one that is trained on and tested with would flatter every metric.
 
     Raises:
         DataError: naming the first id that stands in two lists, or twice in one.

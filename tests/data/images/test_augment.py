@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.transforms import functional as per_image
 
 from sparsity.data.images.augment import CropFlip, draw
-from sparsity.data.images.batches import Batches, ImageSplit
+from sparsity.data.images.batches import ImageBatches, ImageSplit
 
 MEAN, STD = (0.3, 0.5, 0.6), (0.2, 0.3, 0.4)
 NUM_IMAGES = 40
@@ -20,8 +20,8 @@ def split() -> ImageSplit:
     return ImageSplit(images, torch.arange(NUM_IMAGES), "toy/train")
 
 
-def batches(split: ImageSplit, seed: int = 0, phase: str = "regularise") -> Batches:
-    return Batches(split, MEAN, STD, 8, seed, phase, CropFlip(split.images))
+def batches(split: ImageSplit, seed: int = 0, phase: str = "regularise") -> ImageBatches:
+    return ImageBatches(split, MEAN, STD, 8, seed, phase, CropFlip(split.images))
 
 
 def reference(image: Tensor, top: int, left: int, is_mirrored: int) -> Tensor:
@@ -31,7 +31,7 @@ def reference(image: Tensor, top: int, left: int, is_mirrored: int) -> Tensor:
     return per_image.normalize(mirrored.float() / 255, list(MEAN), list(STD))
 
 
-def epoch(stream: Batches, number: int) -> tuple[Tensor, Tensor]:
+def epoch(stream: ImageBatches, number: int) -> tuple[Tensor, Tensor]:
     parts = [stream.batch(number, step) for step in range(stream.steps_per_epoch)]
     images, labels = zip(*parts, strict=True)
     return torch.cat(images), torch.cat(labels)
@@ -79,7 +79,7 @@ def test_draws_change_with_the_epoch(split: ImageSplit) -> None:
 
 
 def test_cropping_leaves_the_order_of_the_images_as_it_is_without(split: ImageSplit) -> None:
-    plain = Batches(split, MEAN, STD, 8, 0, "regularise")
+    plain = ImageBatches(split, MEAN, STD, 8, 0, "regularise")
     assert torch.equal(epoch(batches(split), 5)[1], epoch(plain, 5)[1])
 
 

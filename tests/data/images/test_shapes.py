@@ -1,10 +1,10 @@
-"""The drawn figures are the same everywhere, balanced, and give their class away by shape alone."""
+"""The drawn shapes are the same everywhere, balanced, and give their class away by shape alone."""
 
 import hashlib
 
 import numpy as np
 
-from sparsity.data.images.shapes import FIGURES, draw_shapes
+from sparsity.data.images.shapes import SHAPES, draw_shapes
 
 
 def test_each_class_has_as_many_images() -> None:
@@ -33,7 +33,7 @@ def test_no_image_comes_twice() -> None:
 
 def test_every_figure_is_its_own_mirror_image() -> None:
     across, down = np.meshgrid(np.arange(-12, 13), np.arange(-12, 13))
-    for figure in FIGURES:
-        inside = figure(across, down, np.array(10))
+    for shape in SHAPES:
+        inside = shape(across, down, np.array(10))
         assert inside.any()
-        assert np.array_equal(inside, figure(-across, down, np.array(10)))
+        assert np.array_equal(inside, shape(-across, down, np.array(10)))

@@ -1,4 +1,4 @@
-"""Which figures tell how fast we are? Three kinds of step, two ratios, an evaluation, a prune and a checkpoint."""
+"""Which measurements tell how fast we are? Three kinds of step, two ratios, an evaluation, a prune and a checkpoint."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -17,14 +17,14 @@ from sparsity.benchmark.equality import (
 )
 from sparsity.benchmark.straightforward import PREFETCH_FACTOR, StraightforwardRecipe, pil_batches
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
-from sparsity.data.images.pool import PoolData
+from sparsity.data.images.noise import NoiseData
 from sparsity.hardware import machine
 from sparsity.run.phase import Phase
 from sparsity.run.workspace import Workspace
 from sparsity.training.loop import Trainer
 from sparsity.weights.checkpoints import save_checkpoint
 
-Figure = dict[str, Any]
+Measurement = dict[str, Any]
 
 NUM_STEPS_PER_BLOCK = 5
 NUM_REPEATS = 5  # of what is not a step
@@ -35,8 +35,8 @@ TARGETS = {"plain": 1.04, "straightforward": 0.35}  # of our step with relevance
 WHY_NO_RECIPE = "the straightforward recipe loads images from memory, and these stand for streamed ones: it is left out"
 
 
-def step_figures(work: Workspace, num_rounds: int) -> Iterator[Figure]:
-    """All figures of one experiment on images, the equality of the two recipes first.
+def step_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurement]:
+    """All measurements of one experiment on images, the equality of the two recipes first.
 
     Data that are streamed in a run have no straightforward recipe here; then ours and plain training alone are timed.
 
@@ -44,19 +44,19 @@ def step_figures(work: Workspace, num_rounds: int) -> Iterator[Figure]:
         ValueError: if our step and the straightforward recipe's do not compute the same update, or have no twin.
     """
     yield environment(work)
-    if isinstance(work.data, PoolData):
-        yield {"figure": "note", "sentence": WHY_NO_RECIPE}
+    if isinstance(work.data, NoiseData):
+        yield {"measured": "note", "sentence": WHY_NO_RECIPE}
         yield from timed(work, regularised(work), {}, num_rounds)
         return
-    yield {"figure": "same inputs", "max_abs_difference": check_same_inputs(work)}
-    yield {"figure": "same update", "max_abs_difference": check_same_update(work), "dtype": "float64"}
+    yield {"measured": "same inputs", "max_abs_difference": check_same_inputs(work)}
+    yield {"measured": "same update", "max_abs_difference": check_same_update(work), "dtype": "float64"}
     ours, recipe = pruned_pair(work)
     num_workers = faster_num_workers(work, recipe)
-    yield {"figure": "straightforward workers", "num_workers": num_workers}
+    yield {"measured": "straightforward workers", "num_workers": num_workers}
     yield from timed(work, ours, {"straightforward": research_loop(work, recipe, num_workers)}, num_rounds)
 
 
-def timed(work: Workspace, ours: Phase, others: dict[str, Contestant], num_rounds: int) -> Iterator[Figure]:
+def timed(work: Workspace, ours: Phase, others: dict[str, Contestant], num_rounds: int) -> Iterator[Measurement]:
     """Our step with the relevance in turns with the plain one, then with each of `others`; then what is not a step.
 
     One opponent at a time: the workers of a data loader, or the cache that another leaves, would weigh on one of three.
@@ -66,18 +66,18 @@ def timed(work: Workspace, ours: Phase, others: dict[str, Contestant], num_round
         contestants = {"relevance": relevance, name: other}
         seconds = time_in_turns(contestants, num_rounds, NUM_STEPS_PER_BLOCK, work.device)
         if name == "plain":
-            yield {"figure": "relevance step", **spread(seconds["relevance"], "seconds"), "rounds": num_rounds}
+            yield {"measured": "relevance step", **spread(seconds["relevance"], "seconds"), "rounds": num_rounds}
             rates = [batch_size / value for value in seconds["relevance"]]
-            yield {"figure": "training", **spread(rates, "images_per_second")}
-        yield {"figure": f"{name} step", **spread(seconds[name], "seconds"), "rounds": num_rounds}
+            yield {"measured": "training", **spread(rates, "images_per_second")}
+        yield {"measured": f"{name} step", **spread(seconds[name], "seconds"), "rounds": num_rounds}
         yield ratio(name, seconds)
-    yield from other_figures(work, ours)
+    yield from other_measurements(work, ours)
 
 
-def environment(work: Workspace) -> Figure:
-    """Where and on what the figures are taken."""
+def environment(work: Workspace) -> Measurement:
+    """Where and on what the measurements are made."""
     return {
-        "figure": "environment",
+        "measured": "environment",
         "experiment": work.settings.experiment,
         "data": work.data.name,
         "device": machine.describe(work.device, work.settings.machine.precision),
@@ -122,27 +122,27 @@ def faster_num_workers(work: Workspace, recipe: StraightforwardRecipe) -> int:
     return min(seconds, key=lambda num_workers: seconds[num_workers])
 
 
-def ratio(name: str, seconds: dict[str, list[float]]) -> Figure:
+def ratio(name: str, seconds: dict[str, list[float]]) -> Measurement:
     """Relevance over an opponent: median and quartiles within each round, and what the median should be at most."""
-    figure = spread([a / b for a, b in zip(seconds["relevance"], seconds[name], strict=True)], "ratio")
+    measured = spread([a / b for a, b in zip(seconds["relevance"], seconds[name], strict=True)], "ratio")
     return {
-        "figure": f"relevance / {name}",
-        **figure,
+        "measured": f"relevance / {name}",
+        **measured,
         "at_most": TARGETS[name],
-        "met": figure["ratio"] <= TARGETS[name],
+        "met": measured["ratio"] <= TARGETS[name],
     }
 
 
-def other_figures(work: Workspace, ours: Phase) -> Iterator[Figure]:
+def other_measurements(work: Workspace, ours: Phase) -> Iterator[Measurement]:
     """An evaluation, a prune of the whole network, a checkpoint on the disk of temporary files."""
     path = work.directory / "last.pt"
     yield evaluation(work, ours)
-    yield {"figure": "prune", **spread(repeated(work, ours.pruner.prune), "seconds")}
+    yield {"measured": "prune", **spread(repeated(work, ours.pruner.prune), "seconds")}
     seconds = repeated(work, lambda: save_checkpoint(path, checkpoint(ours), keep_previous=True))
-    yield {"figure": "checkpoint", **spread(seconds, "seconds"), "size_bytes": path.stat().st_size}
+    yield {"measured": "checkpoint", **spread(seconds, "seconds"), "size_bytes": path.stat().st_size}
 
 
-def evaluation(work: Workspace, ours: Phase) -> Figure:
+def evaluation(work: Workspace, ours: Phase) -> Measurement:
     """One pass over the images, evaluated as a run does it: captured, where the data lie on a GPU.
 
     Over the test images (10,000), or those that gate (5,000) where data are streamed and the test takes long.
@@ -154,7 +154,7 @@ def evaluation(work: Workspace, ours: Phase) -> Figure:
     seconds = repeated(work, evaluate)
     rate = spread([len(split) / value for value in seconds], "images_per_second")["images_per_second"]
     milliseconds = spread([1000 * value for value in seconds], "milliseconds")
-    return {"figure": "evaluation", **milliseconds, "images": len(split), "images_per_second": rate}
+    return {"measured": "evaluation", **milliseconds, "images": len(split), "images_per_second": rate}
 
 
 def checkpoint(phase: Phase) -> dict[str, Any]:

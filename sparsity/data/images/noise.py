@@ -31,7 +31,7 @@ class PoolSplit:
 
 
 @dataclass(frozen=True, eq=False)
-class PoolData:
+class NoiseData:
     """A data set of noise: images uint8 (P, 3, size, size) with labels int64 (P,), again and again."""
 
     name: str
@@ -75,7 +75,7 @@ class PoolBatches:
 
     is_resident = False
 
-    def __init__(self, pool: PoolData, batch_size: int) -> None:
+    def __init__(self, pool: NoiseData, batch_size: int) -> None:
         self._pool, self._batch_size = pool, batch_size
         self._normalise = Normalise(MEAN, STD, pool.images.device)
 
@@ -93,12 +93,12 @@ class PoolBatches:
         return self._normalise(images), labels
 
 
-def noise_pool(size: int, num_classes: int, num_train: int, num_val: int, num_test: int) -> PoolData:
+def noise_pool(size: int, num_classes: int, num_train: int, num_val: int, num_test: int) -> NoiseData:
     """Noise of `size` x `size` pixels in colour, with labels in turn; always the same."""
     words = np.random.PCG64(_SEED).random_raw(-(-NUM_IMAGES * 3 * size * size // 8))
     pixels = words.astype("<u8").view(np.uint8)[: NUM_IMAGES * 3 * size * size]
     name = f"generated-3x{size}x{size}"
-    return PoolData(
+    return NoiseData(
         name=name,
         train=PoolSplit(num_train, f"{name}/train"),
         val=PoolSplit(num_val, f"{name}/heldout-{num_val}"),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sparsity.report.decoding import decode, decode_document
+from sparsity.report.parsing import decode, decode_document
 
 
 @dataclass(frozen=True)
