@@ -40,6 +40,9 @@ def test_a_tied_weight_is_counted_and_pruned_once() -> None:
 
 def test_a_tied_tensor_may_be_counted_as_often_as_torch_lists_it() -> None:
     model, twin = Tied(), Tied()
+    with torch.no_grad():  # so that no cut falls between the two listings of one weight: 4 and 3 of them go, and a bias
+        model.embedding.weight.copy_(torch.arange(1.0, 21.0).view(5, 4))
+        model.head.bias.copy_(torch.tensor([0.5, 7.5, 30.0, 40.0, 50.0]))
     twin.load_state_dict(model.state_dict())
     settings, protocol = pruners.pruner("dense"), ProtocolSettings(count_tied_as_listed=True)
     method = Pruner(model, settings, config.build_method(settings), 0.2, STEPS, protocol=protocol)
