@@ -1,4 +1,4 @@
-"""What stands on a command line, and may it stand there? Words such as `baseline=file`, `gate.bound=98` and `~gate`.
+"""The words of a command line, such as `baseline=file`, `gate.bound=98` and `~gate`, and which may stand there.
 
 Free of Hydra, which reads the same words: what it does not refuse, although it would change a run without a word.
 """

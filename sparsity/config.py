@@ -1,4 +1,4 @@
-"""What did the user ask for? Hydra's tree checked against the typed settings, and an experiment built from them.
+"""Hydra's tree checked against the typed settings, and an experiment built from them.
 
 The only file that knows Hydra and OmegaConf. Nothing here imports torch before `build`, so a run that is already done
 answers at once.

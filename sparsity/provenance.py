@@ -1,4 +1,4 @@
-"""Which run is this, and what made it? Fingerprints, run directories and manifests; free of torch.
+"""Which run this is and what made it: fingerprints, run directories and manifests; free of torch.
 
 A run's identity is its scientific settings, with the content of the file it starts from, and its seed. Device, workers,
 tracking and paths stay out of it, and so does every setting or argument that has its default value: a new one leaves

@@ -1,4 +1,4 @@
-"""What does a run leave behind? The schema of `summary.json`, `layers.csv`, `curve.jsonl` and `card.json`.
+"""The schema of what a run leaves behind: `summary.json`, `layers.csv`, `curve.jsonl` and `card.json`.
 
 Runs write these classes, reports read them, and nothing else passes between the two. Sparsities are fractions in
 [0, 1]; metrics stand in their own unit, 0-100 (accuracy in percent, BLEU). A field that early records lack has a

@@ -1,4 +1,4 @@
-"""Does this GPU compute what a run needs, and do its CUDA graphs compute the same as no graphs?
+"""The checks of a GPU: it computes what a run needs, and with CUDA graphs the same as without.
 
     python -m sparsity.selfcheck [--experiments lenet5_mnist,...]
 

@@ -1,4 +1,4 @@
-"""Which numbers and names may vary? The typed settings of every room, and the ranges they are held to.
+"""The typed settings of every room, and the ranges that they are held to.
 
 Free of torch and of Hydra: the planner, the status page and the schema of `conf/` read these classes in milliseconds.
 A default stands here once; a YAML file holds only what differs from it.

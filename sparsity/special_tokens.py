@@ -1,4 +1,4 @@
-"""Which ids mean no text? One numbering for data and networks, which do not import each other."""
+"""The ids of tokens that are no text: one numbering for data and networks, which do not import each other."""
 
 BASE_TOKENS = ("<bos>", "<pad>", "<eos>")  # in the order of their ids
 BOS_ID, PAD_ID, EOS_ID = range(len(BASE_TOKENS))

@@ -1,4 +1,4 @@
-"""Which runs belong to one sweep? Each leaves its name in the sweep's folder before it starts; free of torch.
+"""The runs of a sweep: each leaves its name in the sweep's folder before it starts; free of torch.
 
 A run is known by its settings and may belong to several sweeps, or be done before a sweep asks for it: so a sweep names
 its runs, and not the other way round. A job that cannot become a run, as its settings are wrong, leaves its words.

@@ -1,4 +1,4 @@
-"""How much longer does a step take beside busy programs? In pairs, quiet and busy, for each way in which threads wait.
+"""The step beside busy programs, in pairs, quiet and busy, for each way in which threads may wait.
 
 GNU's OpenMP reads how its threads are to wait when it is loaded: each way has a process of its own, that steps when it
 is told to. All have the same number of threads, so that all must come to the same weights, bit by bit.

@@ -1,4 +1,4 @@
-"""Do our step and the straightforward recipe compute the same update? Only then may their times be compared."""
+"""Holds our step and the straightforward recipe to compute the same update: only then may their times be compared."""
 
 from dataclasses import replace
 

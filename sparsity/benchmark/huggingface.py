@@ -1,4 +1,4 @@
-"""What does the same model cost in Hugging Face's own hands? A step of its Trainer, as a yardstick for ours.
+"""The same model in Hugging Face's own hands, a step of its Trainer, as a yardstick for ours.
 
 The Trainer wants `accelerate`, which this project does not need. Where that is not there, a loop written by hand takes
 its place: the model's own loss, `backward` for each micro-batch, one step of the same optimiser.

@@ -1,4 +1,4 @@
-"""How many images a second does the loader deliver, with nothing to train? It must exceed what the network consumes."""
+"""The loader alone, images a second with nothing to train: it must exceed what the network consumes."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which measurements tell how fast we are? Three kinds of step, two ratios, an evaluation, a prune and a checkpoint."""
+"""The measurements of an experiment on images: three kinds of step, two ratios, evaluation, prune, checkpoint."""
 
 import time
 from collections.abc import Callable, Iterator

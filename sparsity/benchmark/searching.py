@@ -1,4 +1,4 @@
-"""How fast is our beam search against `generate`? The same network, sentences and batches, by turns.
+"""Our beam search against `generate`: the same network, sentences and batches, by turns.
 
 Times mean something only for a network whose sentences end. This one is taught for a moment to count: the source says
 how far by one token repeated, the target is the numbers up to there, as many as a real target has tokens.

@@ -1,4 +1,4 @@
-"""What would straightforward research code do? Eq. 5 without any of our care for speed, as a yardstick.
+"""A straightforward research recipe, eq. 5 without any of our care for speed, as a yardstick.
 
 Per-image PIL transforms in a DataLoader, contiguous layout, for-loop optimiser, two backward passes, a penalty one
 tensor at a time, and torch's own pruning hooks.

@@ -1,4 +1,4 @@
-"""How fast are we on text? Our training step and our beam search, each in turns with Hugging Face's own.
+"""The measurements of an experiment on text: our training step and our beam search in turns with Hugging Face's.
 
 Ours carries the relevance, the masks and the probe of the experiment; theirs is the dense model. Same weights, same
 micro-batches padded the same, same accumulation, same precision; before anything is timed, both must give the same

@@ -1,4 +1,4 @@
-"""How long does it take, on a machine that may be busy? Contestants take turns, and ratios are taken within a round."""
+"""Times on a machine that may be busy: contestants take turns, and ratios are taken within a round."""
 
 import time
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Which images does a run on CIFAR-10 use, and how are they normalised? The published ones, or drawn shapes."""
+"""Builder of CIFAR-10, the published images or drawn shapes, and how they are normalised."""
 
 from dataclasses import replace
 

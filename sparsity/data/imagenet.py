@@ -1,4 +1,4 @@
-"""Which of ImageNet's images train, gate and test? Folders as they are unpacked, and what was held out of what.
+"""Builder of ImageNet: folders as they are unpacked, and what of them trains, gates and tests.
 
 The published weights have seen all training images, so nothing is held out of those: the validation images gate and
 test. Their division is a fixed draw; the authors gate on the first of them, a tenth of the classes, and test on all.

@@ -1,4 +1,4 @@
-"""How many examples does each split of each data set hold? Facts for the planner, readable without torch.
+"""How many examples each split of each data set holds: facts for the planner, readable without torch.
 
 Three sources feed the same builders: `real` (the published files), `embedded` (scikit-learn's handwritten digits,
 enlarged, or drawn shapes, for `scale=smoke`) and `generated` (random images of the real shape and number, for

@@ -1,4 +1,4 @@
-"""Which pairs of texts does a run train, validate and test on? Builders of WMT14 En-De and Taskmaster-1.
+"""Builders of WMT14 En-De and Taskmaster-1: the pairs of texts that a run trains, validates and tests on.
 
 Five sources feed them: `real` (Stanford's release; Taskmaster-1's self-dialogs), `hub` (the hub's `wmt14`), `standin`
 (smaller real corpora of a local mirror, under their own names), `embedded` (a toy language, for `scale=smoke`) and
@@ -83,7 +83,7 @@ def wmt14(
         data_dir: where files and cache stand.
         baseline: source of the baseline; no split depends on it.
         vocabulary_size: tokens of the vocabulary, special ones included.
-        max_tokens: sources and targets are cut to their first so many tokens.
+        max_tokens: the most tokens of a source or a target; longer ones keep their head.
         batch_by: `sentences` or `tokens`.
         length_multiple, widths, padding_counts, bos_twice: see Layout.
         two_vocabularies: one for each language, over the same ids.
@@ -126,7 +126,7 @@ def taskmaster1(
 
     Args:
         source: `real`, `standin`, `embedded` or `generated`.
-        max_tokens: targets are cut to their first so many tokens, contexts to their last.
+        max_tokens: the most tokens of a text; longer targets keep their head, longer contexts their tail.
         speakers_by_position: see `dialogues.pairs`.
         data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths, padding_counts, bos_twice: as for
             `wmt14`.

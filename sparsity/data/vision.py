@@ -1,4 +1,4 @@
-"""Which images does a run train, validate and test on? A data set as published, split, on the device.
+"""Builders of MNIST and Fashion-MNIST: a data set as published, split, on the device.
 
 A builder (`mnist`, `fashion_mnist`; `cifar10` has a file of its own) loads a whole data set as uint8;
 `ImageData.to(device)` moves it once; `batches` gathers and normalises by index there. Nothing touches single images in

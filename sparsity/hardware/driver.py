@@ -1,4 +1,4 @@
-"""Is there a CUDA GPU that this torch can use, and if not, why, and what helps? One answer, for scale and device alike.
+"""The one answer whether this torch can use a CUDA GPU and, if not, why and what helps: for scale and device alike.
 
 The driver is asked itself, which takes no import of torch; torch is asked where the driver reports a GPU.
 """

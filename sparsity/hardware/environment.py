@@ -1,4 +1,4 @@
-"""What must stand in the environment before torch is imported? How threads wait, and where compiled code is kept.
+"""What must stand in the environment before torch is imported: how threads wait, where compiled code is kept.
 
 `sparsity/__init__.py` sees to it, so that every script, every child and every library user has the same.
 """

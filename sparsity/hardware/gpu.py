@@ -1,4 +1,4 @@
-"""May this GPU be trusted with a run? What `sparsity.selfcheck` finds in a process of its own, once a kind of run.
+"""Whether this GPU may be trusted with a run: what `sparsity.selfcheck` found in a process of its own.
 
 A CUDA graph that fails can take its process with it, so the checks are made in another one: first as the run would be,
 with its steps captured, and if that fails, in a fresh process without graphs.

@@ -1,4 +1,4 @@
-"""Where does it run? The device, the threads and the random state: the only place where torch is set globally."""
+"""The device, the threads and the random state: the only place where torch is set globally."""
 
 import ctypes
 import functools

@@ -1,4 +1,4 @@
-"""Which LeNet-5? The Caffe variant 20-50-500-10, the only one with the paper's 431,080 parameters."""
+"""LeNet-5, the Caffe variant 20-50-500-10, the only one with the paper's 431,080 parameters."""
 
 import torch.nn.functional as F
 from torch import Tensor, nn

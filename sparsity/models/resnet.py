@@ -1,4 +1,4 @@
-"""Which ResNet? The CIFAR variant of He et al. with parameter-free shortcuts, the one with the paper's 464,154 weights.
+"""ResNet for CIFAR by He et al. with parameter-free shortcuts, the one with the paper's 464,154 weights.
 
 Layers carry the names that the literature's checkpoints use (conv1, bn1, layer1.0.conv1, ..., linear).
 """

@@ -1,4 +1,4 @@
-"""Which Transformer? An encoder-decoder of transformers' BART classes, built from numbers and never from the hub."""
+"""The Transformer: an encoder-decoder of transformers' BART classes, built from numbers, never from the hub."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which VGG? torchvision's VGG-16, whose 138,357,544 parameters are the paper's; narrower ones of the same build.
+"""torchvision's VGG-16, whose 138,357,544 parameters are the paper's, and narrower ones of the same build.
 
 Parameters carry torchvision's names, so that its published weights load without renaming.
 """

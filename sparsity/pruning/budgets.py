@@ -1,4 +1,4 @@
-"""How much of each tensor is kept? A budget spreads a sparsity over the network; `selection` then picks the weights.
+"""How much of each tensor is kept: a budget spreads a sparsity over the network, `selection` picks the weights.
 
 global: no budget, the tensors compete. uniform: the same sparsity in each (Zhu & Gupta 2017). column: the same in each
 output column, a filter or a neuron (Gomez et al. 2019). erk: density in proportion to sum(shape) / prod(shape), the

@@ -1,4 +1,4 @@
-"""What is kept? One mask per parameter, True = kept, and the weights that it prunes are exactly zero.
+"""Masks of a network, one per parameter, True = kept; the weights that they prune are exactly zero.
 
 Masks only shrink, unless a method lets weights return: then it alone says what a pruned weight is in the forward pass.
 """

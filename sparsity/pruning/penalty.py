@@ -1,4 +1,4 @@
-"""How are weights pushed down? A penalty as an in-place edit of the gradient: one backward pass, no host round trip.
+"""Penalties as in-place edits of the gradient: one backward pass, no host round trip.
 
 The gradient of a penalty at lambda = 1 is its *pull*. Handed to the ordinary optimiser, lambda times the pull goes
 through momentum and Adam's moments (coupled, as the authors do); decoupled it moves the weights directly.

@@ -1,4 +1,4 @@
-"""When is a prune allowed and how far does it go, and how strongly does the penalty pull meanwhile?
+"""Triggers, which say when to prune and how far, and the decay of lambda between two prunes.
 
 A trigger is asked before the first step and at each evaluation: the gate of the paper, LOBSTER's plateau, the cubic
 schedule of Zhu & Gupta, or one shot.

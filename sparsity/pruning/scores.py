@@ -1,4 +1,4 @@
-"""How irrelevant is a weight? Functions of weights and gradients."""
+"""Irrelevance and magnitude: functions of weights and gradients."""
 
 import math
 from collections.abc import Callable, Sequence

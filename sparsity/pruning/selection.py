@@ -1,4 +1,4 @@
-"""Which weights go? The smallest scores, globally, per tensor or per output column: an exact count, ties by position.
+"""The weights that go, those of smallest score, globally, per tensor or per output column; ties by position.
 
 The threshold is found by a radix search on the bits of the scores: those of non-negative floats, read as integers,
 stand in the order of the floats. Each pass counts one digit of 16 bits over all tensors and narrows the search to the

@@ -1,4 +1,4 @@
-"""How sparse is it, and how irrelevant are the weights? Sparsities, and the distribution of the irrelevance."""
+"""Sparsities, and the distribution of the irrelevance over the weights still kept."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What is the BLEU of a result by each definition, and on each form of the test set?"""
+"""The BLEU of a result by each definition, and on each form of the test set."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What is a page made of? Headings, prose, tables and figures, before it is known whether markdown or HTML comes out.
+"""What a page is made of, headings, prose, tables and figures, before it becomes markdown or HTML.
 
 Text inside blocks is markdown: `code`, **bold** and [links](paper) mean the same in both renderings.
 """

@@ -1,4 +1,4 @@
-"""How is a value written in a table? Percent, units and rounding happen here and nowhere else."""
+"""Values as they are written in tables: percent, units and rounding happen here and nowhere else."""
 
 from collections.abc import Sequence
 

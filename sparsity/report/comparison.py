@@ -1,4 +1,4 @@
-"""Does our number match the paper's? One verdict per printed number, from means over seeds and tolerances set before.
+"""Our numbers held against the paper's: one verdict each, from means over seeds and tolerances set before.
 
 A metric is never judged without the sparsity it stands at: fewer weights at a lower metric, or more weights at a higher
 one, is another point of the same trade, not a better result.

@@ -1,4 +1,4 @@
-"""Which runs belong together, and what are they called?
+"""Runs that belong together, seeds of one configuration, and what they are called.
 
 Runs of one configuration differ by their seed only.
 """

@@ -1,4 +1,4 @@
-"""Does the paper's penalty differ from its controls? Relevance against L2, L1 and magnitude at equal settings.
+"""Relevance against its controls L2, L1 and magnitude at equal settings.
 
 LOBSTER stands beside them at its own settings: it has no gate, so only metrics at the paper's sparsity are compared.
 

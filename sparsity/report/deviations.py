@@ -1,4 +1,4 @@
-"""Which deviations concern an experiment? The headings of `results/deviations.md` name experiments, or mean all."""
+"""The deviations that concern an experiment: headings of `results/deviations.md` name experiments, or mean all."""
 
 import re
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Which figures has an experiment, and a single run? Each is drawn where there is something to show."""
+"""The figures of an experiment and of a single run, each drawn where there is something to show."""
 
 from collections.abc import Sequence
 from pathlib import Path

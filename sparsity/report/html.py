@@ -1,4 +1,4 @@
-"""How does a page read in a browser? One file with its style and its figures inside, and no script.
+"""A page for a browser: one file with its style and its figures inside, and no script.
 
 Blocks that hold markdown are turned into HTML by markdown-it; raw HTML in them is shown as text, not obeyed.
 """

@@ -1,4 +1,4 @@
-"""Which layers form a column of the paper's tables? One rule per model, all of them here.
+"""The layers that form a column of the paper's tables: one rule per model, all of them here.
 
 A rule is an ordered list of (column, how the parameter's name starts, * for any characters); the first match counts.
 """

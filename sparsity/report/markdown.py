@@ -1,4 +1,4 @@
-"""How does a page read as markdown? For GitHub, where `results/README.md` is shown."""
+"""A page as markdown, for GitHub, where `results/README.md` is shown."""
 
 from collections.abc import Sequence
 

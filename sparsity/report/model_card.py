@@ -1,4 +1,4 @@
-"""What does the Hub show of a published network? Its model card: a head that machines read, and what a user needs.
+"""The Hub's model card of a published network: a head that machines read, and what a user needs.
 
 A card stands beside the networks of one seed; the spread is that of all seeds of its configuration.
 """

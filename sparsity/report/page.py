@@ -1,4 +1,4 @@
-"""What does the comparison with the paper say? One list of blocks, from the committed summaries alone.
+"""The comparison with the paper: one list of blocks, from the committed summaries alone.
 
 It is written as `results/README.md` and as `results/index.html`, with its figures under `results/figures`.
 """

@@ -1,4 +1,4 @@
-"""What does the paper claim? The files `results/paper/*.yaml`, one per experiment, as frozen dataclasses.
+"""The paper's claims: the files `results/paper/*.yaml`, one per experiment, as frozen dataclasses.
 
 Curves of a figure stand beside the file of their experiment, in `<experiment>_curves.csv`.
 """

@@ -1,4 +1,4 @@
-"""Does a parsed JSON or YAML document have the shape we were promised? Plain values in, frozen dataclasses out.
+"""Parsed JSON or YAML held to the shape that was promised: plain values in, frozen dataclasses out.
 
 The dataclass is the schema: a field without a default must be there, a value must have the annotated type, and keys
 that the dataclass does not name are left alone, so that a later version may add some.

@@ -1,4 +1,4 @@
-"""Which results are kept with the code? The small records of finished full-size runs, copied from `results/runs`.
+"""The results that are kept with the code: small records of finished full-size runs, copied from `results/runs`.
 
 So are their networks, if they are small; a larger one stays in its run's directory.
 """

@@ -1,4 +1,4 @@
-"""Are the records of a run whole, and do they agree? Its `summary.json`, `layers.csv`, `curve.jsonl` and card, read."""
+"""The records of a run, read and held to be whole and to agree: `summary.json`, `layers.csv`, curve and card."""
 
 import csv
 import json

@@ -1,4 +1,4 @@
-"""How do results get into README.md? Its table stands between two marker comments and is written by `make report`."""
+"""README.md's table of results, which stands between two marker comments and is written by `make report`."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which rows of the paper's tables can be scored again? Networks that other authors published, as verify.py found them.
+"""Rows of the paper's tables that were scored again: networks that other authors published, as verify.py found them.
 
 Their files are theirs to publish; what is committed is a record of one scoring under `results/rescored`.
 """

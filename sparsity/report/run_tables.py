@@ -1,4 +1,4 @@
-"""How was a result made? The way to the sparsity that a configuration reached, and the command of each run."""
+"""How a result was made: the way to the sparsity that a configuration reached, and the command of each run."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""How large is the network on disk? Dense and pruned, plain and through each compressor, the paper's beside ours.
+"""Sizes on disk, dense and pruned, plain and through each compressor, the paper's beside ours.
 
 Two files of the pruned network are measured: its pruned weights as true zeros, and as zeros that kept their signs.
 """

@@ -1,4 +1,4 @@
-"""How do seeds spread, and do two methods differ? Mean, spread, 95 % interval; a paired comparison over seeds."""
+"""Mean, spread and 95 % interval over seeds, and the paired comparison of two methods."""
 
 import statistics
 from collections.abc import Sequence

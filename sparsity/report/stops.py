@@ -1,4 +1,4 @@
-"""What stopped the pruning of a run, the bound or the end of the epochs? And what was the metric at a sparsity?
+"""What stopped the pruning of a run, the bound or the end of the epochs, and the metric at a sparsity.
 
 A run whose last offered evaluation still pruned would have gone on: its last sparsity says how early and how often the
 gate was missed, not how far the method can go.

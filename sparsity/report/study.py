@@ -1,4 +1,4 @@
-"""Does relevance differ from L2? The section on what the paper leaves open, from the runs of scripts/study.py.
+"""The section on what the paper leaves open, whether relevance differs from L2, from the runs of scripts/study.py.
 
 Its runs are those of any experiment in which a relevance run and a control share all settings but the method.
 """

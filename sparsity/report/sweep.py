@@ -1,4 +1,4 @@
-"""Which setting of a sweep is best? Its runs side by side, ordered by validation, never by test."""
+"""The settings of a sweep side by side, ordered by validation, never by test."""
 
 from collections.abc import Sequence
 from pathlib import Path

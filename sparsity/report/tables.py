@@ -1,4 +1,4 @@
-"""Where do we stand against the paper? The overview, each printed number against ours, and all methods side by side."""
+"""Where we stand against the paper: the overview, each printed number against ours, all methods side by side."""
 
 from collections.abc import Sequence
 

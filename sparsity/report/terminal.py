@@ -1,4 +1,4 @@
-"""What came out just now? A plain table of finished runs, for a terminal."""
+"""A plain table of the runs that finished just now, for a terminal."""
 
 from collections.abc import Iterable
 from pathlib import Path

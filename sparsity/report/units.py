@@ -1,4 +1,4 @@
-"""What do the sparsities in one table of the paper count? Their units, and what each row's own columns imply."""
+"""What the sparsities in one table of the paper count: their units, and what each row's own columns imply."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

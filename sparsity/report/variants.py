@@ -1,4 +1,4 @@
-"""Which runs may be held against the paper? Marks, and the settings that make a variant, in words.
+"""The runs that may be held against the paper: marks, and the settings that make a variant, in words.
 
 A run with a mark (small scale, shortened, other data, unsound protocol, uncommitted code) keeps its row without a
 verdict; so does a variant.

@@ -1,4 +1,4 @@
-"""Do a network and a data set fit each other? Two images go through it before anything is trained.
+"""Holds a network and a data set to fit each other: two images go through it before anything is trained.
 
 And is there anything to train, to gate and to test on?
 """

@@ -1,4 +1,4 @@
-"""What happens at an evaluation of the regularised phase? The trigger is asked, and weights are pruned or not."""
+"""What happens at an evaluation of the regularised phase: the trigger is asked, and weights are pruned or not."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Many runs of the train script: which, as scripts ask for them, and how some at a time, none of which stops another.
+"""Many runs of the train script: which, as scripts ask for them, and some at a time, none stopping another.
 
 Free of all that a bare machine may lack.
 """

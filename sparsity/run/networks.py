@@ -1,4 +1,4 @@
-"""Which networks does a finished run hand on? One compact file per row of its summary, and a card of what is in them.
+"""The networks that a finished run hands on: a compact file per row of its summary, and a card of what is in them.
 
 The files are those of `sparsity.weights.export`, with a header that says of which run and row they are; the card holds
 what only torch can measure, so that reports need not read tensors.

@@ -1,4 +1,4 @@
-"""What is written down at the end? The only doors from runs to reports.
+"""What is written down at the end: the only doors from runs to reports.
 
 summary.json, layers.csv, curve.jsonl, and the network of each row with the card of what is in it.
 """

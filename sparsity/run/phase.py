@@ -1,4 +1,4 @@
-"""How is one phase run so that a crash loses nothing? Resume, best and last state, and the rows of the log.
+"""One phase, run so that a crash loses nothing: resume, best and last state, and the rows of the log.
 
 The same class carries all three phases; what a phase does at an evaluation (prune, stop) is a controller handed in.
 """

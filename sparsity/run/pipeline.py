@@ -1,4 +1,4 @@
-"""What does the paper do? Baseline, then regularise and prune, then fine-tune without the penalty.
+"""The paper's algorithm: baseline, then regularise and prune, then fine-tune without the penalty.
 
 `run` is the algorithm of the paper's section 4 on one page; what it calls stands in a file of its own: how a phase
 survives a crash in `phase`, what happens at an evaluation in `gating`, what is written down in `outcome`.

@@ -1,4 +1,4 @@
-"""Can the run reach the paper's sparsity, and how long is it? Arithmetic on the settings, free of torch."""
+"""How long a run is and which sparsity it can reach: arithmetic on the settings, free of torch."""
 
 import math
 from dataclasses import dataclass, fields, replace

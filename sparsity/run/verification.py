@@ -1,4 +1,4 @@
-"""Do the committed networks bear out what was written down of them? Counted again, compared, scored again on test data.
+"""Committed networks held against what was written down of them: counted again, compared, scored again.
 
 Counts and texts have to agree exactly. A metric may differ by what `MOST_EXAMPLES` of the test set weigh: another
 processor rounds otherwise, and an example at the edge between two answers falls to the other side.

@@ -1,4 +1,4 @@
-"""What does a run hold while it runs? Directory, device, data and writers, and a phase put together from them."""
+"""What a run holds while it runs, directory, device, data and writers, and the phases put together from them."""
 
 import logging
 import resource

@@ -1,4 +1,4 @@
-"""How do runs that were tracked offline get to Weights & Biases? Sent as they are, or replayed from the record.
+"""Runs that were tracked offline, sent to Weights & Biases as they are, or replayed from the record.
 
 W&B's own offline file is sent where it is whole. A replay of metrics.jsonl takes its place where it is damaged, and
 where a run was cut off and resumed: then there are several files, with rows that the record has taken back. A replay

@@ -1,4 +1,4 @@
-"""Who is told what happens? A JSONL file, which is the record; W&B, a mirror of it; and the terminal.
+"""Those who are told what happens: a JSONL file, which is the record; W&B, a mirror of it; and the terminal.
 
 Each writer receives rows of plain values under the names of the log: `train/loss`, `val/accuracy`, `penalty/lambda`,
 `sparsity/total`, `sparsity/layer/<parameter>`, `irrelevance/layer/<parameter>/...`. Rows carry `phase`, `step` (in the
@@ -56,7 +56,7 @@ class JsonlWriter:
 
     Args:
         path: of the file, created with its folder.
-        every_steps: keep one per-step row in so many.
+        every_steps: of the rows of single steps one in this number is kept.
     """
 
     def __init__(self, path: Path, every_steps: int) -> None:

@@ -1,4 +1,4 @@
-"""Which text does the model give? Batched beam search, the same text as Hugging Face's `generate`.
+"""Batched beam search, which gives the same text as Hugging Face's `generate`.
 
 The rules are those of `generate(num_beams=K, length_penalty=p, max_length=L, early_stopping=False)`:
 

@@ -1,4 +1,4 @@
-"""How good is a text? BLEU of a whole corpus, by sacrebleu, with the signature that says how it was computed."""
+"""BLEU of a whole corpus by sacrebleu, with the signature that says how it was computed."""
 
 import re
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How is a step executed? Precision, fusion and CUDA graphs: they change speed and rounding, never the algorithm."""
+"""How a step is executed, precision, fusion and CUDA graphs: they change speed and rounding, never the algorithm."""
 
 import functools
 import gc

@@ -1,4 +1,4 @@
-"""Where may a method touch training? Small, optional protocols that the loop owns and `pruning` implements.
+"""Where a method may touch training: small, optional protocols that the loop owns and `pruning` implements.
 
 The order of a step is fixed: effective weights, forward, objectives, backward, observers, gradient edits, optimiser,
 after-steps. Every extension keeps its state in tensors changed in place and draws noise from torch's own generators, so

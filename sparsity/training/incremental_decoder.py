@@ -1,4 +1,4 @@
-"""What does the decoder say after one more token? A BART decoder run token by token, with keys and values kept.
+"""A BART decoder run token by token, with keys and values kept.
 
 The network is Hugging Face's; what differs from its own `forward` with a cache is where the time goes: keys and values
 of the encoder's output are computed once per sentence and read by all of its beams (never copied per beam, never

@@ -1,4 +1,4 @@
-"""How does a network learn? One loop for every phase: it steps, and yields at each evaluation.
+"""The training loop, one for every phase: it steps, and yields at each evaluation.
 
 The caller decides at the yield what to do with the weights (prune them, save them) and goes on; the loop has never
 heard of pruning. Between two yields the host asks the device for nothing but one copy of the recorded rows.

@@ -1,4 +1,4 @@
-"""Which learning rate at which step? Pure functions of progress, as a factor of the base rate."""
+"""Learning rates over a phase: pure functions of progress, as a factor of the base rate."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Which optimiser? torch's fused Adam and SGD, with the rate and a stop switch as tensors on the device."""
+"""torch's fused Adam and SGD, with the rate and a stop switch as tensors on the device."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""What happened in each step? A buffer of rows on the device, copied to the host at logging cadence only."""
+"""A buffer of the rows of each step, on the device, copied to the host at logging cadence only."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""How many sentences may be searched at once, so that a network that never ends one fits a GPU of 24 GB?
+"""How many sentences may be searched at once, so that a network that never ends one fits a GPU of 24 GB.
 
 A pruned or untrained network may write every hypothesis to the full length L. Each of a sentence's K beams then holds
 

@@ -1,4 +1,4 @@
-"""What is learnt? A task turns batches into a loss and an evaluation set into metrics."""
+"""Tasks, which turn batches into a loss and an evaluation set into metrics."""
 
 from collections.abc import Iterable
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable

@@ -1,4 +1,4 @@
-"""What is the loss of a sequence model, without holding all its scores at once?
+"""The loss of a sequence model, without holding all its scores at once.
 
 With 32,000 tokens the scores of a batch are its largest tensor by far, held three times over by plain autograd (scores,
 log-probabilities, gradient). Here the projection and the cross-entropy go chunk by chunk, and each chunk's gradient is

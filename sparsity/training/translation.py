@@ -1,4 +1,4 @@
-"""What is learnt from pairs of texts? Token cross-entropy in training, BLEU of generated text at each evaluation."""
+"""The task on pairs of texts: token cross-entropy in training, BLEU of generated text at each evaluation."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol

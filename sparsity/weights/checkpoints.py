@@ -1,4 +1,4 @@
-"""What survives a crash? Files of tensors and plain values, written whole or not at all, verified when read."""
+"""Files of tensors and plain values, written whole or not at all, verified when read."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""How large is a network on disk? Its saved weights, plain and through gzip and bzip2 (the paper's Tables 10 and 12).
+"""The size of a network on disk: saved weights, plain and through gzip and bzip2 (the paper's Tables 10 and 12).
 
 What is measured is a file of weights alone, no mask beside them, tied tensors once. Pruned weights are true zeros in
 the one file and zeros of the sign that they were pruned with in the other: that is what a mask leaves which multiplies

@@ -1,4 +1,4 @@
-"""How is a pruned network handed on? A compact file of its kept weights for any network, a folder for Hugging Face's.
+"""Pruned networks handed on: a compact file of the kept weights for any network, a folder for Hugging Face's.
 
 The compact file is a safetensors file. A tensor that has enough zeros is stored as `<name>::kept`, its weights that are
 left, and `<name>::mask`, one bit per weight (`sparsity.pruning.masks.pack_bits`); others are stored as they are, tied

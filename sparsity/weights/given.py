@@ -1,4 +1,4 @@
-"""How is a trained network read that was saved elsewhere? Files in the forms that people have, fitted to a model.
+"""Reads trained networks that were saved elsewhere, in the forms that people have, fitted to a model.
 
 torch's two formats, safetensors, and the compact file of `sparsity.weights.export`; weights by themselves or under one
 of the names in `KEYS`; names with the prefix of a wrapper; pairs that torch.nn.utils.prune leaves. Nothing is unpickled

@@ -1,4 +1,4 @@
-"""What does each source provide, before a protocol splits it? Published files, embedded digits, generated images.
+"""Images in memory by source, before a protocol splits them: published files, embedded digits, generated noise.
 
 Everything drawn here comes from the raw 64-bit stream of numpy's PCG64, which numpy guarantees to be the same on every
 platform and in every version (the methods of `Generator` and torch's samplers carry no such promise). Seeds are

@@ -1,4 +1,4 @@
-"""How is a batch cropped and mirrored at random without touching single images? By arithmetic on the pixels' indices.
+"""Random crops and mirror images of a whole batch at once, by arithmetic on the pixels' indices.
 
 The images are padded once and each pixel is packed into one 32-bit word; the random draws of a whole epoch are copied
 to the device at its start. A batch is then one gather of words, whatever its crops.

@@ -1,4 +1,4 @@
-"""How do images that lie on a device become batches? Gathered by index there, cropped where wanted, normalised."""
+"""Batches of images that lie on the device: gathered by index there, cropped where wanted, normalised."""
 
 import functools
 import hashlib

@@ -1,4 +1,4 @@
-"""Which part of an image is trained on? RandomResizedCrop and flip, drawn from (seed, kind, epoch, index) alone.
+"""RandomResizedCrop and flip of a training image, drawn from (seed, kind, epoch, index) alone.
 
 The draws are numpy's raw PCG64 stream: each epoch has one, and each image its own stretch of it, which is reached
 without drawing what goes before. So a resumed run sees the same crops, whatever the number of workers.

@@ -1,4 +1,4 @@
-"""How does a file become an image of the network's size? Decoded and cropped by Pillow, on the CPU.
+"""A JPEG file made an image of the network's size: decoded and cropped by Pillow, on the CPU.
 
 Torchvision's own reference, and so its published weights, use Pillow too. It releases Python's lock while it decodes
 and resizes, so that threads share the work of all cores, without a copy between processes.

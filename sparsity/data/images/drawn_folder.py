@@ -1,4 +1,4 @@
-"""What stands in for ImageNet's folders where nothing can be had? Shapes drawn as JPEG files in the same layout.
+"""A stand-in for ImageNet's folders where nothing can be had: shapes drawn as JPEG files in the same layout.
 
 So the smoke run goes the way of the real one: it lists folders, and reads, decodes and crops files.
 """

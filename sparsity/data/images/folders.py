@@ -1,4 +1,4 @@
-"""Which images lie in a folder, and of which class are they? ImageNet's two layouts, listed once and then remembered.
+"""The images of ImageNet's two folder layouts and their classes, listed once and then remembered.
 
 Class numbers are the places of the WNIDs in alphabetical order, as torchvision's ImageFolder gives them and as its
 published weights expect them. Images are ordered by (WNID, file name) in both layouts. Names that begin with a dot are

@@ -1,4 +1,4 @@
-"""What does an idx file (the format of MNIST and Fashion-MNIST) hold?
+"""Reads idx files, the format of MNIST and Fashion-MNIST.
 
 Layout, by its author's page: two zero bytes, one byte for the element type (8 = unsigned byte, the only one read here),
 one byte for the number of dimensions, each dimension as a big-endian 32-bit integer, then the elements, last index

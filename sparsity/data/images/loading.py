@@ -1,4 +1,4 @@
-"""Who reads the images? A pool of threads that load batches ahead, and say which images are damaged.
+"""A pool of threads that read and load batches ahead, and say which images are damaged.
 
 A batch is uint8 (B, 3, size, size) and labels int64 (B,) on the CPU, in memory that a GPU fetches by itself where there
 is one. Pixels are normalised on the device.

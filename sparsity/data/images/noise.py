@@ -1,4 +1,4 @@
-"""What feeds a rehearsal at ImageNet's size? A few hundred images of noise that stand for all 1.28 million.
+"""A few hundred images of noise that stand for ImageNet's 1.28 million in a rehearsal.
 
 They lie on the device, so that nothing is read or decoded: what is timed is the training step, not the loader. Steps
 are executed as those of the real data set are: not captured, since those cannot be.

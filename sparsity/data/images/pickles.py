@@ -1,4 +1,4 @@
-"""What does a batch file of CIFAR-10 (its "python version") hold, read without running what a pickle may contain?
+"""Reads the batch files of CIFAR-10 (its "python version") without running what a pickle may contain.
 
 Layout, by the publisher's page (https://www.cs.toronto.edu/~kriz/cifar.html): a dictionary with `data`, bytes
 (N, 3072), a row being the red, the green and the blue plane of 32 rows of 32 pixels, and `labels`, N numbers of 0 to 9.

@@ -1,4 +1,4 @@
-"""How does a data set that is too large for the device reach it in time? Batch by batch, loaded ahead of the training.
+"""Data too large for the device, brought there batch by batch, loaded ahead of the training.
 
 What a batch holds depends on (seed, kind, epoch, step) alone: neither on the number of threads, nor on where in the
 epoch the first batch is asked for, so that a resumed run decodes nothing of what went before.

@@ -1,4 +1,4 @@
-"""How do files come out of a published .tar.gz? Each verified by a checksum of its own, and only where none stands."""
+"""Files out of a published .tar.gz, each verified by a checksum of its own and written only where none stands."""
 
 import shutil
 import tarfile

@@ -1,4 +1,4 @@
-"""Which files make up each published data set, where do they stand, and what are their checksums?
+"""The files of each published data set: where they stand, and their checksums.
 
 Addresses and md5s of the published files are torchvision's (torchvision.datasets.MNIST, FashionMNIST and CIFAR10,
 0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those. The sha256 of Taskmaster-1's

@@ -1,4 +1,4 @@
-"""Which trained networks are published, and what have they seen?"""
+"""Trained networks that others published, and the data that they have seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""How does a published file get here, whole and verified? One fetcher for all data sets and checkpoints.
+"""One fetcher for all published files: here, whole and verified.
 
 Mirrors are tried in order: the local folder named by the environment variable SPARSITY_DATA_MIRROR, then the
 publisher's own addresses. What arrives is checked against the published md5 before it gets its name, so that nothing

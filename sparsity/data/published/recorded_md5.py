@@ -1,4 +1,4 @@
-"""What holds a file whose checksum nobody publishes to be the same tomorrow? The md5 of its first copy, beside it."""
+"""The md5 of the first copy of a file whose checksum nobody publishes, to which later copies are held."""
 
 import json
 import logging

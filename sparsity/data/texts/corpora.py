@@ -1,4 +1,4 @@
-"""Which texts does each source give? Pairs by part, the text for the vocabulary, and how to write a target plainly.
+"""Texts by source: pairs by part, the text for the vocabulary, and how a target is written plainly.
 
 A corpus is read anew at every iteration, line by line, so that millions of pairs need no memory.
 """

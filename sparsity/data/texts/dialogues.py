@@ -1,4 +1,4 @@
-"""How do the dialogues of Taskmaster become pairs? The context up to a user turn, and the assistant's next turn."""
+"""Pairs from Taskmaster's dialogues: the context up to a user turn, and the assistant's next turn."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""What stands in for tokenised text when only speed and memory matter? Random ids in texts of realistic lengths."""
+"""Random token ids in texts of realistic lengths, for when only speed and memory matter."""
 
 import numpy as np
 from numpy.typing import NDArray

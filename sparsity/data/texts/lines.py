@@ -1,4 +1,4 @@
-"""How is a file of texts read, line by line, and what is said of one that is no text?"""
+"""Reads a file of texts line by line, and says of one that is no text what is wrong."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass

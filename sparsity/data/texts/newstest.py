@@ -1,4 +1,4 @@
-"""Which of the 3,003 sentences of newstest2014 En-De make the filtered test set of 2,737?
+"""The places of the 2,737 sentences of newstest2014 En-De's filtered test set among its 3,003.
 
 WMT released the test set of 2014 twice: filtered, on which its systems were judged, and in full afterwards. Stanford's
 release, and with it most papers of the time, has the filtered one. It lacks whole documents: these lines.

@@ -1,4 +1,4 @@
-"""How is released text turned back into what a reader would write? References and hypotheses alike, before scoring."""
+"""Released text turned back into what a reader would write, references and hypotheses alike, before scoring."""
 
 import html
 import re

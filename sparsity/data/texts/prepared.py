@@ -1,4 +1,4 @@
-"""How does a corpus become token arrays, once? Vocabulary, tokenisation, references; later starts only map files.
+"""A corpus as token arrays, made once: vocabulary, tokenisation, references; later starts only map files.
 
 HuggingFace datasets holds the texts in Arrow files and tokenises them by several processes in bounded memory; the ids
 then go into flat arrays (`token_arrays`), which training reads. A folder of the cache is named after the content of

@@ -1,4 +1,4 @@
-"""Which sentences make up which batch of an epoch? Length-bucketed, in an order that seed, phase and epoch decide.
+"""The batches of an epoch of sentences: bucketed by length, in an order that seed, phase and epoch decide.
 
 Padding costs time, so a batch holds sentences of similar length; the batches themselves come in random order, so that
 neither an epoch nor the micro-batches of a step run from short to long.

@@ -1,4 +1,4 @@
-"""What does a batch of text pairs look like, in training and in evaluation?
+"""Batches of text pairs, in training and in evaluation.
 
 Shape suffixes: B sentences, S source positions, T target positions, L positions of a hypothesis.
 """

@@ -1,4 +1,4 @@
-"""How do millions of tokenised texts lie in memory? One flat array of token ids and the offsets of the texts in it.
+"""Millions of tokenised texts in memory: one flat array of token ids, and the offsets of the texts in it.
 
 Both are plain .npy files, mapped into memory: nothing is read before it is needed, a gigabyte of tokens costs no
 resident memory, and rows are gathered by numpy without a loop over texts.

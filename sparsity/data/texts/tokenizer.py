@@ -1,4 +1,4 @@
-"""How does text become token ids and text again? Byte-level BPE, trained on the training text only.
+"""Text as token ids and back: byte-level BPE, trained on the training text only.
 
 Byte-level: every text can be written, decoding gives back exactly what was encoded, and no `<unk>` is needed.
 """

@@ -1,4 +1,4 @@
-"""What can a tiny network learn to translate and to answer in seconds? A toy language and a toy shop, for smoke runs.
+"""A toy language and a toy shop, which a tiny network learns to translate and to answer in seconds: for smoke runs.
 
 Both are drawn from the raw stream of numpy's PCG64, so that they are the same on every platform. The translation needs
 what a real one needs: words that agree in gender, and a verb that moves to the end. The dialogues are in Taskmaster-1's

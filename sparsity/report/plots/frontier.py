@@ -1,4 +1,4 @@
-"""What does sparsity cost? The metric against sparsity, in the style of the paper's Figure 1."""
+"""What sparsity costs: the metric against sparsity, in the style of the paper's Figure 1."""
 
 from collections.abc import Sequence
 

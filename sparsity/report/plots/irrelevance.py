@@ -1,4 +1,4 @@
-"""Does the penalty differ from plain L2? It is weaker by 1 - I: over time where most, and layer by layer."""
+"""How much weaker than plain L2 the penalty is, by 1 - I: over time where most, and layer by layer."""
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor, log10

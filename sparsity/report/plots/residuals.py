@@ -1,4 +1,4 @@
-"""Which layers survive? The weights left in each group of layers, ours beside the paper's."""
+"""The weights left in each group of layers, ours beside the paper's."""
 
 from collections.abc import Mapping, Sequence
 

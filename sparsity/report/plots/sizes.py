@@ -1,4 +1,4 @@
-"""How much disk does pruning save? Sizes of the saved network, compressed or not, ours beside the paper's."""
+"""Sizes of the saved network, compressed or not, ours beside the paper's."""
 
 from collections.abc import Sequence
 

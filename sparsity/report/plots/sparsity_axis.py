@@ -1,4 +1,4 @@
-"""How is sparsity laid out on an axis? Evenly, or by the weights left, so that 99 % and 99.9 % stand apart."""
+"""Sparsity on an axis, evenly or by the weights left, so that 99 % and 99.9 % stand apart."""
 
 from collections.abc import Callable, Sequence
 from math import log10

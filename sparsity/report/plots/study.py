@@ -1,4 +1,4 @@
-"""Do methods differ at equal settings? The metric at equal sparsity, and how sparse each became, seed by seed."""
+"""Methods at equal settings: the metric at equal sparsity, and how sparse each became, seed by seed."""
 
 from collections.abc import Callable, Sequence
 

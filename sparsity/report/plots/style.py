@@ -1,4 +1,4 @@
-"""How does every figure look? Size, colours for light and dark, and the same bytes at each regeneration.
+"""How every figure looks: size, colours for light and dark, and the same bytes at each regeneration.
 
 A figure is drawn in the light colours. In its SVG each colour of the palette becomes a CSS variable with that colour as
 fallback, so that a page, or the style inside the file itself, can give the dark one.

@@ -1,4 +1,4 @@
-"""How does an SVG of matplotlib become part of a page? Small, the same each time, in the page's own colours."""
+"""An SVG of matplotlib made part of a page: small, the same each time, in the page's own colours."""
 
 import re
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""What happens during training? Validation metric and sparsity over the steps, and when weights were pruned."""
+"""What happened in training: validation metric and sparsity over the steps, and when weights were pruned."""
 
 from collections.abc import Sequence
 
