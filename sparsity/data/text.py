@@ -76,7 +76,7 @@ def wmt14(
     bos_twice: bool = False,
     two_vocabularies: bool = False,
 ) -> TextData:
-    """WMT14 En-De, or its twin.
+    """WMT14 En-De, or what stands in for it.
 
     Args:
         source: `real`, `hub`, `standin`, `embedded` or `generated`.

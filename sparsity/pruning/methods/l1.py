@@ -15,5 +15,5 @@ class L1(Penalty):
     is_positive = True
 
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """sign(w)."""
+        """The pull, sign(w)."""
         return list(torch._foreach_sign(weights))

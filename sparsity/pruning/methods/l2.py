@@ -16,5 +16,5 @@ class L2(Penalty):
     is_positive = True
 
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """A copy of w."""
+        """Half the pull, a copy of w."""
         return list(torch._foreach_mul(weights, 1.0))

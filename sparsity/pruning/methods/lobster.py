@@ -18,7 +18,7 @@ class Lobster(Penalty):
     rate_free = True
 
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """W max(0, 1 - |g|)."""
+        """The pull, w max(0, 1 - |g|)."""
         pull = [insensitivity(gradient) for gradient in gradients]
         torch._foreach_mul_(pull, weights)
         return pull

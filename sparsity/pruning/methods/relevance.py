@@ -30,7 +30,7 @@ class Relevance(Penalty):
         self.is_positive = irrelevance.form != "hyperbolic"
 
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
-        """I w."""
+        """Half the pull, I w."""
         pull = self._irrelevance(gradients, self._multipliers)
         torch._foreach_mul_(pull, weights)
         return pull
