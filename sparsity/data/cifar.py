@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from sparsity.data.images.arrays import Published, checksums, generated
+from sparsity.data.images.arrays import SourceImages, checksums, generated
 from sparsity.data.images.pickles import read_cifar_batch
 from sparsity.data.images.shapes import draw_shapes
 from sparsity.data.published.catalogue import fetch_dataset
@@ -40,7 +40,7 @@ def cifar10(source: str, augment: str, normalise: str, data_dir: str, baseline: 
     return replace(image_data("cifar10", published, source, baseline), augment=augment)
 
 
-def _published(source: str, data_dir: str) -> Published:
+def _published(source: str, data_dir: str) -> SourceImages:
     sizes = published_sizes("cifar10", source)
     if source == "real":
         return published_cifar10(data_dir)
@@ -49,7 +49,7 @@ def _published(source: str, data_dir: str) -> Published:
     return generated((3, 32, 32), sizes.train, sizes.test)
 
 
-def published_cifar10(data_dir: str) -> Published:
+def published_cifar10(data_dir: str) -> SourceImages:
     """The published CIFAR-10, fetched where it is missing; mean and std are those of its 50,000 training images.
 
     Raises:
@@ -58,7 +58,7 @@ def published_cifar10(data_dir: str) -> Published:
     batches = {role: read_cifar_batch(path) for role, path in fetch_dataset("cifar10", data_dir)}
     test_images, test_labels = batches.pop("test_batch")
     images, labels = (np.concatenate(parts) for parts in zip(*batches.values(), strict=True))
-    return Published(
+    return SourceImages(
         name="cifar10",
         train_images=images,
         train_labels=labels,
@@ -70,8 +70,8 @@ def published_cifar10(data_dir: str) -> Published:
     )
 
 
-def embedded_shapes(num_train: int, num_test: int) -> Published:
+def embedded_shapes(num_train: int, num_test: int) -> SourceImages:
     """Shapes drawn in colour on 32 x 32 pixels, which a small network learns in a minute."""
     images, labels = draw_shapes(32, num_train + num_test)
     parts = (images[:num_train], labels[:num_train], images[num_train:], labels[num_train:])
-    return Published("shapes", *parts, mean=(0.500,) * 3, std=(0.306,) * 3)
+    return SourceImages("shapes", *parts, mean=(0.500,) * 3, std=(0.306,) * 3)

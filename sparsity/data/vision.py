@@ -17,7 +17,7 @@ from torch import Tensor
 from sparsity.data.images.arrays import (
     HELD_OUT_SEED,
     NUM_CLASSES,
-    Published,
+    SourceImages,
     balanced_draw,
     embedded_digits,
     generated,
@@ -112,31 +112,31 @@ def fashion_mnist(source: str, data_dir: str) -> ImageData:
 
 def image_data(
     dataset: str,
-    published: Published,
+    found: SourceImages,
     source: str,
     baseline: str = "train",
     test_set_gates: bool = False,
     train_on_all: bool = False,
 ) -> ImageData:
-    """What `source` provides of `dataset`, split for a baseline of that kind; the last two are keys of the protocol.
+    """What was found of a data set in its source, split for a baseline of that kind; the last two are protocol keys.
 
     Raises:
         ValueError: an unknown source.
     """
     sizes = split_sizes(dataset, source, baseline, "", test_set_gates, train_on_all)
-    train = _split(published, "train", published.train_images, published.train_labels)
-    test = _split(published, published.test_name, published.test_images, published.test_labels)
+    train = _split(found, "train", found.train_images, found.train_labels)
+    test = _split(found, found.test_name, found.test_images, found.test_labels)
     num_held_out = published_sizes(dataset, source).held_out
     if baseline == "published":
         test, val = _held_out(test, num_held_out, f"{test.identity}-heldout-{num_held_out}")
     else:
-        rest, val = _held_out(train, num_held_out, f"{published.name}/heldout-{num_held_out}")
+        rest, val = _held_out(train, num_held_out, f"{found.name}/heldout-{num_held_out}")
         train, val = train if train_on_all else rest, test if test_set_gates else val
     assert sizes == SplitSizes(len(train), len(val), len(test))
-    return ImageData(published.name, train, val, test, published.mean, published.std, NUM_CLASSES, published.checksums)
+    return ImageData(found.name, train, val, test, found.mean, found.std, NUM_CLASSES, found.checksums)
 
 
-def _mnist_like(dataset: str, source: str, data_dir: str) -> Published:
+def _mnist_like(dataset: str, source: str, data_dir: str) -> SourceImages:
     sizes = published_sizes(dataset, source)
     if source == "real":
         return published_idx(dataset, data_dir, _MNIST_MEAN, _MNIST_STD)
@@ -157,5 +157,5 @@ def _part(split: ImageSplit, indices: NDArray[np.int64], identity: str) -> Image
     return ImageSplit(split.images[chosen], split.labels[chosen], identity)
 
 
-def _split(published: Published, part: str, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
-    return ImageSplit(torch.from_numpy(images), torch.from_numpy(labels), f"{published.name}/{part}")
+def _split(found: SourceImages, part: str, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> ImageSplit:
+    return ImageSplit(torch.from_numpy(images), torch.from_numpy(labels), f"{found.name}/{part}")

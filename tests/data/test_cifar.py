@@ -6,7 +6,7 @@ import torch
 
 from sparsity.data import cifar
 from sparsity.data.cifar import cifar10
-from sparsity.data.images.arrays import Published
+from sparsity.data.images.arrays import SourceImages
 from sparsity.data.vision import ImageData
 
 PARTS = ("train", "val", "test")
@@ -47,7 +47,7 @@ def test_the_names_of_the_splits_say_that_the_published_checkpoint_was_chosen_on
     class_of = np.arange(60_000) % 10
     blank = np.zeros((60_000, 3, 1, 1), dtype=np.uint8)
     parts = (blank[:50_000], class_of[:50_000], blank[50_000:], class_of[50_000:])
-    whole = Published("cifar10", *parts, mean=(0.0,) * 3, std=(1.0,) * 3)
+    whole = SourceImages("cifar10", *parts, mean=(0.0,) * 3, std=(1.0,) * 3)
     monkeypatch.setattr(cifar, "published_cifar10", lambda _: whole)
     data, name = built("real", "published"), "cifar10/test-which-chose-the-checkpoint"
     assert [data.val.identity, data.test.identity] == [f"{name}-heldout-5000", f"{name}-minus-heldout"]

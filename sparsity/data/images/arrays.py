@@ -21,7 +21,7 @@ _GENERATED_SEED = 28
 
 
 @dataclass(frozen=True, eq=False)
-class Published:
+class SourceImages:
     """Training and test examples as their source gives them: images uint8 (N, C, H, W), labels int64 (N,).
 
     Attributes:
@@ -59,14 +59,14 @@ def without(num_examples: int, drawn: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.setdiff1d(np.arange(num_examples), drawn, assume_unique=True)
 
 
-def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> Published:
+def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> SourceImages:
     """The published idx files of `dataset`, fetched where they are missing.
 
     Raises:
         DataError: a file could not be had, or is damaged.
     """
     paths = dict(fetch_dataset(dataset, data_dir))
-    return Published(
+    return SourceImages(
         name=dataset,
         train_images=read_idx(paths["train_images"], 3)[:, None],
         train_labels=read_idx(paths["train_labels"], 1).astype(np.int64),
@@ -78,7 +78,7 @@ def published_idx(dataset: str, data_dir: str, mean: float, std: float) -> Publi
     )
 
 
-def embedded_digits() -> Published:
+def embedded_digits() -> SourceImages:
     """1,797 real handwritten digits that scikit-learn carries (UCI, 8 x 8, 16 greys), enlarged to 28 x 28.
 
     The 300 test digits, 30 a class, are a fixed draw. Mean and std are those of the 1,200 that stay in training when
@@ -91,10 +91,12 @@ def embedded_digits() -> Published:
     labels = digits.target.astype(np.int64)
     test = balanced_draw(labels, _DIGITS_TEST_SIZE, _DIGITS_TEST_SEED)
     train = without(len(labels), test)
-    return Published("digits", images[train], labels[train], images[test], labels[test], mean=(0.3057,), std=(0.3251,))
+    return SourceImages(
+        "digits", images[train], labels[train], images[test], labels[test], mean=(0.3057,), std=(0.3251,)
+    )
 
 
-def generated(shape: tuple[int, int, int], num_train: int, num_test: int) -> Published:
+def generated(shape: tuple[int, int, int], num_train: int, num_test: int) -> SourceImages:
     """Random images of `shape` (C, H, W): one random mean image per class, plus noise: a network can learn them."""
     num_images, num_pixels = num_train + num_test, int(np.prod(shape))
     stream = np.random.PCG64(_GENERATED_SEED)
@@ -104,7 +106,7 @@ def generated(shape: tuple[int, int, int], num_train: int, num_test: int) -> Pub
     images >>= 1
     images += means[labels]
     channels, height, width = shape
-    return Published(
+    return SourceImages(
         name=f"generated-{channels}x{height}x{width}",
         train_images=images[:num_train],
         train_labels=labels[:num_train],
