@@ -7,6 +7,7 @@ from sparsity.records import Row, Summary
 from sparsity.report.cells import duration, number, plain_table
 from sparsity.report.comparison import Kind
 from sparsity.report.reading import load_summary
+from sparsity.report.variants import protocol_mark
 
 HEADER = [
     *("scale", "experiment", "data", "pruner", "seed", "from"),
@@ -33,7 +34,7 @@ def _line(summary: Summary, row: Row) -> list[str]:
         summary.scale,
         summary.experiment,
         summary.data_used,
-        summary.pruner,
+        summary.pruner + ("" if summary.protocol == "sound" else f" ({protocol_mark(summary)})"),
         str(summary.seed),
         row.start,
         number(summary.baseline.test, Kind.METRIC) or "-",

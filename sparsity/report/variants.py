@@ -43,7 +43,7 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
         f"model: {summary.model}": summary.model != paper.model,
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
         f"baseline: {_baseline(summary, paper)}": summary.baseline.source != paper.baseline,
-        _protocol(summary): summary.protocol != "sound",
+        protocol_mark(summary): summary.protocol != "sound",
         "uncommitted code": provenance.dirty or not provenance.commit,
     }
     return tuple(reason for reason, holds in reasons.items() if holds)
@@ -92,7 +92,7 @@ def _unprinted(summary: Summary, paper: PaperExperiment, printed: Container[tupl
     return words + (["until the paper's sparsity"] if ours[_STOP] is not None else [])
 
 
-def _protocol(summary: Summary) -> str:
+def protocol_mark(summary: Summary) -> str:
     """Whose protocol it is, or which of its keys are not sound."""
     if summary.protocol != "mixed":
         return f"{PROTOCOL}{summary.protocol}"

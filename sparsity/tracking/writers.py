@@ -269,13 +269,14 @@ class Mirrors:
 
 
 def headline(summary: Row) -> Row:
-    """The paper's row beside ours, flat: `ours/<start>/<value>` and `paper/<value>`."""
+    """The paper's row beside ours, flat: `ours/<start>/<value>` and `paper/<value>`, and whose protocol it is."""
     ours = {
         f"ours/{row['start']}/{name}": row[name]
         for row in summary["rows"]
         for name in ("val", "test", "sparsity", "kept")
     }
-    return ours | {f"paper/{name}": value for name, value in summary["paper"].items()}
+    paper = {f"paper/{name}": value for name, value in summary["paper"].items()}
+    return {"protocol": summary["protocol"]} | ours | paper
 
 
 def _tags(config: Row) -> list[str]:

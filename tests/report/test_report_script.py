@@ -25,6 +25,12 @@ def test_the_script_publishes_and_writes_the_page(mnist_alone: Path, add_finishe
     assert "relevance ab12cd34" in (mnist_alone / "README.md").read_text()
 
 
+def test_a_run_of_an_unsound_protocol_is_printed_with_it(results: Path, add_finished: AddRun) -> None:
+    add_finished(protocol="authors", rows=[row("last", test=97.5)])
+    done = report("--results", str(results), "--runs")
+    assert "  relevance (protocol: authors)  " in done.stdout
+
+
 def test_runs_of_one_scale_are_printed_as_a_plain_table(results: Path, add_finished: AddRun) -> None:
     add_finished(scale="smoke", data_source="embedded", data_name="digits", rows=[row("last", test=97.5)])
     add_finished(seed=3)

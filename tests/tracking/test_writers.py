@@ -202,6 +202,7 @@ def test_an_offline_run_read_back_holds_the_papers_row_beside_ours(mirrored: tup
     run, path = mirrored
     summary = wandb_file.summary(path)
     assert summary["paper/metric"] == 99.0
+    assert summary["protocol"] == run.summary["protocol"]
     assert summary["ours/last/test"] == run.summary["rows"][1]["test"]
     assert wandb_file.exit_code(path) == 0
 
