@@ -40,16 +40,17 @@ def test_a_tied_weight_is_counted_and_pruned_once() -> None:
 
 def test_a_tied_tensor_may_be_counted_as_often_as_torch_lists_it() -> None:
     model, twin = Tied(), Tied()
-    with torch.no_grad():  # so that no cut falls between the two listings of one weight: 4 and 3 of them go, and a bias
+    with torch.no_grad():  # so that no cut falls between the two listings of one weight: 9 go, then 5 and a bias
         model.embedding.weight.copy_(torch.arange(1.0, 21.0).view(5, 4))
-        model.head.bias.copy_(torch.tensor([0.5, 7.5, 30.0, 40.0, 50.0]))
+        model.head.bias.copy_(torch.tensor([12.5, 30.0, 40.0, 50.0, 60.0]))
     twin.load_state_dict(model.state_dict())
     settings, protocol = pruners.pruner("dense"), ProtocolSettings(count_tied_as_listed=True)
-    method = Pruner(model, settings, config.build_method(settings), 0.2, STEPS, protocol=protocol)
+    method = Pruner(model, settings, config.build_method(settings), 0.4, STEPS, protocol=protocol)
     listed = [(twin.embedding, "weight"), (twin.head, "weight"), (twin.head, "bias")]
-    for _ in range(2):
+    for num_pruned in (9, 15):  # counted once, 10 of the 25 would go first
         method.prune()
-        global_unstructured(listed, L1Unstructured, amount=0.2)  # of the weights that torch lists and that remain
+        global_unstructured(listed, L1Unstructured, amount=0.4)  # of the weights that torch lists and that remain
+        assert method.num_kept == 25 - num_pruned
     assert torch.equal(model.head.weight, twin.embedding.weight * twin.head.get_buffer("weight_mask"))
     assert torch.equal(model.head.bias, twin.head.bias)
     assert method.num_total == {"embedding.weight": 20, "head.bias": 5}
