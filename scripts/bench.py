@@ -32,6 +32,7 @@ from sparsity.data.imagenet import imagenet
 from sparsity.data.images.streaming import StreamedData
 from sparsity.files import run_script
 from sparsity.hardware import machine
+from sparsity.run.manifest import Manifest
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Workspace, on_machine
 from sparsity.settings import CHOICES, MachineSettings
@@ -168,7 +169,7 @@ def workspace(
         log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
         plan = make_plan(settings, len(data.train))
         try:
-            yield Workspace(built, on, data, directory, {}, {}, plan, log, Mirrors())
+            yield Workspace(built, on, data, directory, {}, Manifest(directory, "", ""), {}, plan, log, Mirrors())
         finally:
             log.finish(0)
 

@@ -39,7 +39,7 @@ SECONDS_TO_PACK = 25.0
 SECONDS_TO_STOP = 10.0
 SUMMARIES = (*RECORD_FILES, CARD, "manifest.json", "config.yaml")
 COMPLAINTS = ("error: ", "failed: ", "not run: ")  # of our own scripts
-DISPENSABLE = ("*.previous.pt", "before_prune_*.pt", "lock")
+DISPENSABLE = ("*.previous.pt", "before_cut.pt", "lock")
 
 
 @dataclass(frozen=True)

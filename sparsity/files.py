@@ -71,7 +71,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
             yield out
             out.flush()
             os.fsync(out.fileno())
-        written.replace(path)
+        put_in_place(written, path)
     except OSError as error:
         if error.errno is not None and error.filename in (None, str(written)):
             error.filename = str(path)
@@ -90,6 +90,16 @@ def write_text(path: Path, content: str) -> None:
     """Write a file whole or not at all, whoever else writes it at the same time."""
     with replaced(path) as file:
         file.write(content.encode())
+
+
+def put_in_place(written: Path, path: Path) -> None:
+    """Give a written file its name, so that it has it after a loss of power too."""
+    written.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def remove_temporaries(directory: Path) -> None:

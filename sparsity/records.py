@@ -148,8 +148,21 @@ class Cost:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Process:
+    """One of the processes that a run was trained by, from step `first_step` of the run on."""
+
+    first_step: int
+    commit: str | None
+    dirty: bool
+    device: str
+    precision: str
+    versions: dict[str, str | None]
+    started: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How the run can be repeated."""
+    """How the run can be repeated; where several processes trained it, `history` has them all, in their order."""
 
     commit: str | None
     dirty: bool
@@ -160,6 +173,7 @@ class Provenance:
     wall_seconds: float
     finished: str
     data_checksums: dict[str, str]
+    history: tuple[Process, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

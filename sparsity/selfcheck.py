@@ -22,6 +22,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map_only
 
 from sparsity import config
 from sparsity.hardware import driver, gpu
+from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Phase, load_network
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Experiment, Workspace, on_machine
@@ -99,7 +100,7 @@ def workspace(experiment: Experiment, device: torch.device, directory: Path) -> 
     log = JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps)
     log.finish(0)
     plan = make_plan(settings, len(data.train))
-    return Workspace(experiment, device, data, directory, {}, {}, plan, log, Mirrors())
+    return Workspace(experiment, device, data, directory, {}, Manifest(directory, "", ""), {}, plan, log, Mirrors())
 
 
 def without_graphs(work: Workspace) -> Workspace:

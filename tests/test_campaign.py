@@ -38,7 +38,7 @@ def brought_home(tmp_path: Path, part_bytes: int = 1 << 20, total_bytes: int = 1
 
 def test_a_run_under_way_comes_home_with_what_it_needs_to_go_on(tmp_path: Path) -> None:
     files = {"metrics.jsonl": 10, "checkpoints/regularise/last.pt": 10}
-    spare = {"checkpoints/regularise/last.previous.pt": 10, "checkpoints/regularise/before_prune_1.pt": 10}
+    spare = {"checkpoints/regularise/last.previous.pt": 10, "checkpoints/regularise/before_cut.pt": 10}
     leave(tmp_path / "here" / RUN, files | spare)
     assert brought_home(tmp_path) == {f"{RUN}/{name}" for name in (*files, "manifest.json")}
 

@@ -14,6 +14,7 @@ from sparsity import config
 from sparsity.pruning import masks
 from sparsity.pruning.summary import IrrelevanceProbe
 from sparsity.run import pipeline, workspace
+from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Interrupted
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Setup, Workspace
@@ -146,7 +147,7 @@ def test_neither_a_step_nor_an_evaluation_takes_anything_from_the_host(
     data = built.load(device)
     plan = make_plan(settings, len(data.train))
     with JsonlWriter(tmp_path / "metrics.jsonl", 1) as log:
-        work = Workspace(built, device, data, tmp_path, {}, {}, plan, log, Mirrors())
+        work = Workspace(built, device, data, tmp_path, {}, Manifest(tmp_path, "", ""), {}, plan, log, Mirrors())
         phase = work.phase("regularise", settings.regularise, 0, is_regularised=True)
         train_step, observed_step = phase.trainer.train_step, partial(phase.trainer.train_step, observe=True)
         for act in (train_step, observed_step, partial(work.evaluate, phase.model, data.val)):

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import stat
 import subprocess
 import sys
 import threading
@@ -65,12 +66,13 @@ def test_all_of_a_file_is_on_the_disk_before_it_takes_its_place(
     path, fsync, seen = tmp_path / "file.json", os.fsync, []
 
     def noting(descriptor: int) -> None:
-        seen.append((os.fstat(descriptor).st_size, path.exists()))
+        status = os.fstat(descriptor)
+        seen.append(("folder" if stat.S_ISDIR(status.st_mode) else status.st_size, path.exists()))
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", noting)
     write(path)
-    assert seen == [(path.stat().st_size, False)]
+    assert seen == [(path.stat().st_size, False), ("folder", True)], "the name, too, outlives a loss of power"
 
 
 def test_a_text_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,13 @@
 """The runs that may be held against the paper: marks, and the settings that make a variant, in words.
 
-A run with a mark (small scale, shortened, other data, unsound protocol, uncommitted code) keeps its row without a
-verdict; so does a variant.
+A run with a mark (small scale, shortened, other data, unsound protocol, uncommitted code, processes of several commits)
+keeps its row without a verdict; so does a variant.
 """
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
 from typing import Any
 
-from sparsity.records import AT_PAPER_SPARSITY, Summary
+from sparsity.records import AT_PAPER_SPARSITY, Provenance, Summary
 from sparsity.report.paper import PaperExperiment
 from sparsity.settings import Settings, leaves
 
@@ -44,9 +44,25 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
         f"baseline: {_baseline(summary, paper)}": summary.baseline.source != paper.baseline,
         protocol_mark(summary): summary.protocol != "sound",
-        "uncommitted code": provenance.dirty or not provenance.commit,
+        "uncommitted code": _is_uncommitted(provenance),
     }
-    return tuple(reason for reason, holds in reasons.items() if holds)
+    return (*(reason for reason, holds in reasons.items() if holds), *_mixtures(provenance))
+
+
+def _is_uncommitted(provenance: Provenance) -> bool:
+    """Whether any process ran code that no commit has."""
+    commits = [(provenance.commit, provenance.dirty), *((of.commit, of.dirty) for of in provenance.history)]
+    return any(dirty or not commit for commit, dirty in commits)
+
+
+def _mixtures(provenance: Provenance) -> Iterator[str]:
+    """What of the computation differed between the processes that trained a run, one after the other."""
+    commits = {process.commit for process in provenance.history}
+    precisions = {process.precision for process in provenance.history}
+    if len(commits) > 1:
+        yield f"{len(commits)} commits"
+    if len(precisions) > 1:
+        yield " and ".join(sorted(precisions))
 
 
 def _is_whole_up_to_the_papers_sparsity(summary: Summary, paper: PaperExperiment) -> bool:

@@ -3,19 +3,20 @@
 from typing import Any
 
 from sparsity.pruning.schedules import Decision, Trigger
-from sparsity.run.phase import Action, Phase, State
+from sparsity.run.kept_states import State
+from sparsity.run.phase import Action, Phase
 from sparsity.run.plan import reaches
 from sparsity.settings import Settings
 from sparsity.training.loop import Evaluation
 
-NUM_PRE_PRUNE_STATES = 2
+BEFORE_CUT = "before_cut"
 
 
 class GatedPruning:
     """The controller of the regularised phase (the paper's section 4, step 2).
 
-    Keeps, beside the phase's own checkpoints: the last two states before a prune, and the state that first reaches the
-    paper's sparsity: as it was cut, or, where the final phase starts before a cut, as the next evaluation finds it.
+    Keeps, beside the phase's own checkpoints, the state that first reaches the paper's sparsity: as it was cut, or,
+    where the final phase starts before a cut, as the next evaluation finds it; there also the one before the last.
 
     Args:
         phase: whose network is pruned.
@@ -35,7 +36,7 @@ class GatedPruning:
     def before_last_cut(self) -> str | None:
         """The name under which the state before the phase's last cut was kept, if its last evaluation made that cut."""
         is_last = bool(self.frontier) and self.frontier[-1]["step"] == self._phase.trainer.step
-        return f"before_prune_{len(self.frontier) % NUM_PRE_PRUNE_STATES}" if is_last else None
+        return BEFORE_CUT if is_last else None
 
     def begin(self) -> None:
         """Let the method see gradients before the first step, and prune if the trigger says so."""
@@ -108,7 +109,8 @@ class GatedPruning:
     def _prune(self, step: int, metric: float, count: int | None) -> None:
         pruner, number = self._phase.pruner, len(self.frontier) + 1
         before = pruner.sparsity
-        self._phase.keep(f"before_prune_{number % NUM_PRE_PRUNE_STATES}")
+        if self._starts_before_cut:
+            self._phase.keep(BEFORE_CUT)
         pruner.prune(count)
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})

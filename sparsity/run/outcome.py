@@ -4,6 +4,7 @@ summary.json, layers.csv, curve.jsonl, and the network of each row with the card
 """
 
 import csv
+import io
 import json
 from collections import defaultdict
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from sparsity import provenance
-from sparsity.files import write_json
+from sparsity.files import write_json, write_text
 from sparsity.pruning.summary import sparsity
 from sparsity.records import (
     SCHEMA,
@@ -134,15 +135,23 @@ def _cost(work: Workspace, regularised: Phase) -> Cost:
 
 def _provenance(work: Workspace, seconds: float) -> Provenance:
     finished, checksums = provenance.now(), work.data.checksums
-    return Provenance(**work.origin, wall_seconds=seconds, finished=finished, data_checksums=checksums)
+    processes = work.manifest.processes
+    return Provenance(
+        **work.manifest.origin,
+        wall_seconds=seconds,
+        finished=finished,
+        data_checksums=checksums,
+        history=processes if len(processes) > 1 else (),
+    )
 
 
 def _write_layers(path: Path, results: list[Result]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, [entry.name for entry in fields(Layer)])
-        writer.writeheader()
-        for layer in (layer for result in results for layer in _layers(result)):
-            writer.writerow(asdict(layer) | {"sparsity": f"{layer.sparsity:.6f}"})
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, [entry.name for entry in fields(Layer)])
+    writer.writeheader()
+    for layer in (layer for result in results for layer in _layers(result)):
+        writer.writerow(asdict(layer) | {"sparsity": f"{layer.sparsity:.6f}"})
+    write_text(path, text.getvalue())
 
 
 def _layers(result: Result) -> Iterator[Layer]:
@@ -153,7 +162,7 @@ def _layers(result: Result) -> Iterator[Layer]:
 def _write_curve(directory: Path, metric: str) -> None:
     """One line per evaluation of this run, thinned from the record."""
     lines = [json.dumps(asdict(_thinned(row, metric))) for row in _evaluations(directory)]
-    (directory / "curve.jsonl").write_text("\n".join(lines) + "\n")
+    write_text(directory / "curve.jsonl", "\n".join(lines) + "\n")
 
 
 def _evaluations(directory: Path) -> Iterator[dict[str, Any]]:

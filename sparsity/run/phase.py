@@ -4,9 +4,12 @@ The same class carries all three phases; what a phase does at an evaluation (pru
 """
 
 import logging
+import shutil
 import time
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from torch import nn
@@ -14,12 +17,14 @@ from torch import nn
 from sparsity.files import write_text
 from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.summary import layer_sparsities
+from sparsity.run.kept_states import KeptStates, State
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.loop import Evaluation, Trainer
 from sparsity.training.tasks import WritesText
-from sparsity.weights.checkpoints import load_checkpoint, load_newest, plain_weights, save_checkpoint
+from sparsity.weights.checkpoints import CheckpointError, load_checkpoint, load_newest, plain_weights, save_checkpoint
 
-State = dict[str, Any]
+FORMAT = 1
+"""Of checkpoints; those of the time before formats had a number are read as well."""
 
 logger = logging.getLogger(__name__)
 
@@ -106,6 +111,8 @@ class Phase:
         mirrors: who else is told.
         offset: steps of the phases before this one.
         checkpoint_every_seconds: between two checkpoints, so that small networks are not slowed down by the disk.
+        data_digests: split -> digest of its examples: a checkpoint goes on with the same data only.
+        began: told the step of the run from which this process trains.
     """
 
     def __init__(
@@ -119,12 +126,16 @@ class Phase:
         mirrors: Mirrors,
         offset: int,
         checkpoint_every_seconds: float,
+        data_digests: Mapping[str, str] = MappingProxyType({}),
+        began: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.name, self.trainer, self.pruner = name, trainer, pruner
         self.progress = Progress()
         self._directory, self._folder = directory, directory / "checkpoints" / name
         self._metric, self._log, self._mirrors = metric, log, mirrors
         self._offset, self._every_seconds = offset, checkpoint_every_seconds
+        self._kept, self._data_digests, self._began = KeptStates(self._folder), dict(data_digests), began
+        self._is_training = False
         self._saved_at = time.monotonic()
 
     @property
@@ -138,11 +149,13 @@ class Phase:
         Raises:
             Interrupted: after `interrupt_after` evaluations, if that is given.
             NonFiniteLossError: if the loss is not finite.
-            CheckpointError: if all checkpoints of the phase are damaged.
+            CheckpointError: if all checkpoints of the phase are damaged, or were made with other data.
         """
         self._resume(controller)
         if self.progress.stopped is not None:
             return self.progress
+        self._began(self._offset + self.trainer.step)
+        self._is_training = True
         started = time.monotonic() - self.progress.seconds
         for evaluation in self.trainer.run():
             self.pruner.refresh()
@@ -160,23 +173,24 @@ class Phase:
                 raise Interrupted(f"{self.name} was interrupted after {interrupt_after} evaluations")
         self.progress.stopped = self.progress.stopped or "epochs ended"
         self._save(controller)
+        self._is_training = False
         return self.progress
 
     def keep(self, name: str, **record: Any) -> None:
         """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
-        save_checkpoint(self._folder / f"{name}.pt", self._network() | record)
+        self._kept.keep(name, self._network() | record, is_settled=not self._is_training)
 
     def keep_again(self, name: str, kept: str) -> None:
         """Save the state that was kept under `kept` under `name` too."""
-        save_checkpoint(self._folder / f"{name}.pt", self.load(kept))
+        self._kept.keep(name, self.load(kept), is_settled=not self._is_training)
 
     def has(self, name: str) -> bool:
         """Whether a state was kept under `name`."""
-        return (self._folder / f"{name}.pt").is_file()
+        return self._kept.has(name)
 
     def load(self, name: str) -> State:
         """A kept state: weights and masks."""
-        return load_checkpoint(self._folder / f"{name}.pt")
+        return self._kept.load(name)
 
     def restore(self, state: State) -> None:
         """Put kept weights and masks into the network."""
@@ -221,7 +235,11 @@ class Phase:
     def _save(self, controller: Controller, only_if_due: bool = False) -> None:
         if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:
             return
+        kept = self._kept.aside
         state = {
+            "format": FORMAT,
+            "data": self._data_digests,
+            "kept": kept,
             "weights": self.model.state_dict(),
             "masks": self.pruner.masks.state_dict(),
             "trainer": self.trainer.state_dict(),
@@ -230,6 +248,7 @@ class Phase:
             "log_position": self._log.position(),
         }
         save_checkpoint(self._folder / "last.pt", state, keep_previous=True)
+        self._kept.settle(kept)
         self._saved_at = time.monotonic()
 
     def _resume(self, controller: Controller) -> None:
@@ -237,15 +256,44 @@ class Phase:
         if problem is not None:
             logger.warning("warning: %s", problem)
         if state is None:
+            self._kept.clear()
+            if self._log.cut_phase(self.name):
+                self._forget_later()
             controller.begin()
             self._save(controller)  # so that a crash before the next checkpoint cuts the record back to here
             return
+        self._check(state)
+        self._kept.settle(state.get("kept", self._kept.aside))
         self.restore(state)
         self.trainer.load_state_dict(state["trainer"])
         controller.load_state_dict(state["judge"])
-        self.progress = Progress(**state["progress"])
+        known = {field.name for field in fields(Progress)}
+        self.progress = Progress(**{name: value for name, value in state["progress"].items() if name in known})
         if self.progress.stopped is None:
             self._log.cut(state["log_position"])
+
+    def _forget_later(self) -> None:
+        """Remove the checkpoints of phases that followed the one that starts anew: the record has lost them too."""
+        length = self._log.position()
+        for path in list((self._directory / "checkpoints").rglob("last.pt")):
+            if path.parent != self._folder and load_checkpoint(path)["log_position"] > length:
+                logger.warning("warning: %s starts anew, and so does what followed it, %s.", self.name, path.parent)
+                shutil.rmtree(path.parent)
+
+    def _check(self, state: State) -> None:
+        """Hold a checkpoint to be of a form that is known here, and of the data that are here."""
+        path = self._folder / "last.pt"
+        if state.get("format", 0) > FORMAT:
+            raise CheckpointError(f"{path} is of format {state['format']}, which a later version writes: take that.")
+        before = state.get("data")
+        if before is None and self._data_digests:
+            logger.warning("warning: %s does not say of which data it is; those of now are recorded in it.", path)
+        changed = [split for split, digest in self._data_digests.items() if (before or {}).get(split, digest) != digest]
+        if changed:
+            raise CheckpointError(
+                f"The data changed since {path} was written: {' and '.join(changed)} are other examples now; put back "
+                "what was there, or start anew with force=true."
+            )
 
     def _network(self) -> State:
         """Weights and masks for keeping; a mask leaves -0.0 where it zeroes a negative weight."""

@@ -17,8 +17,9 @@ from sparsity.pruning.schedules import build_trigger
 from sparsity.pruning.summary import sparsity
 from sparsity.records import Baseline, Row, Summary
 from sparsity.run.gating import GatedPruning
+from sparsity.run.kept_states import State
 from sparsity.run.outcome import Result, write_outcome
-from sparsity.run.phase import Interrupted, Phase, State, Watch
+from sparsity.run.phase import Interrupted, Phase, Watch
 from sparsity.run.plan import plan_phase
 from sparsity.run.workspace import Experiment, Workspace, opened
 from sparsity.settings import STARTS, leaf_name
@@ -183,9 +184,9 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Result:
     offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps
     phase = work.phase(f"finetune/{start}", settings.finetune, offset)
     phase.restore(regularised.load("last_network" if start == "last" else start))
-    if plan.finetune.num_steps == 0:
-        phase.keep("best")
     progress = phase.run(Watch())
+    if not phase.has("best"):  # a final phase of no steps
+        phase.keep("best")
     phase.restore(phase.load("best"))
     val = work.score(phase.model, work.data.val)
     return _result(work, phase, start, val, progress.best_epoch + 1, progress.seconds)

@@ -116,8 +116,8 @@ def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
     """What a run's checkpoints take on disk when it ends, those of a baseline that it trains included.
 
     A network is kept with its mask and the signs of what was pruned as bits. Each phase holds the two newest states to
-    resume from and its best network; the regularised one also its last, the one at the paper's sparsity and the two
-    before the latest prunes.
+    resume from and its best network; the regularised one also its last, the one at the paper's sparsity and, where the
+    final phase starts before a cut, the one before the latest.
     """
     network = 4 * num_weights + num_weights // 4
 
@@ -126,7 +126,7 @@ def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
         return 2 * (network + 4 * num_weights * moments) + num_networks * network
 
     starts = settings.finetune.start_from
-    num_kept = 2 + ("paper_sparsity" in starts) + 2 * settings.pruner.prunes
+    num_kept = 2 + ("paper_sparsity" in starts) + (settings.pruner.prunes and settings.protocol.start_before_cut)
     baseline = phase_bytes(settings.baseline, 2) if settings.baseline.source == "train" else 0
     return baseline + phase_bytes(settings.regularise, num_kept) + len(starts) * phase_bytes(settings.finetune, 1)
 

@@ -15,13 +15,14 @@ import yaml
 from torch import Tensor, nn
 
 from sparsity import provenance
-from sparsity.files import locked, remove_temporaries, write_json, write_text
+from sparsity.files import locked, remove_temporaries, write_text
 from sparsity.hardware import gpu, machine
 from sparsity.pruning.method import Method, Steps
 from sparsity.pruning.methods.dense import Dense
 from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.scores import Score
 from sparsity.run.compatibility import check_fit, check_splits
+from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Phase
 from sparsity.run.plan import RunPlan, make_plan, plan_phase
 from sparsity.settings import PhaseSettings, Settings, leaf_name
@@ -32,6 +33,15 @@ from sparsity.training.loop import Batches, Trainer
 from sparsity.training.tasks import AnyTask
 
 logger = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Digested(Protocol):
+    """A split that knows a digest of its examples, by which other examples under the same name are noticed."""
+
+    def digest(self) -> str:
+        """Another one for other examples, or for the same in another order."""
+        ...
 
 
 class Split(Protocol):
@@ -195,12 +205,14 @@ class Setup:
 class Workspace(Setup):
     """One run under way; it stops after `interrupt_after` evaluations of the regularised phase, if that is given.
 
-    `identity` is which run it is; `origin` the code, the command and the device; both as the run was opened.
+    `identity` is which run it is, as it was opened; `manifest` tells which processes worked on it; `data_digests` are
+    those of the splits that know one.
     """
 
     directory: Path
     identity: dict[str, Any]
-    origin: dict[str, Any]
+    manifest: Manifest
+    data_digests: dict[str, str]
     plan: RunPlan
     log: JsonlWriter
     mirrors: Mirrors
@@ -256,6 +268,8 @@ class Workspace(Setup):
             mirrors=self.mirrors,
             offset=offset,
             checkpoint_every_seconds=self.settings.machine.checkpoint_every_seconds,
+            data_digests=self.data_digests,
+            began=self.manifest.began,
         )
 
 
@@ -307,16 +321,13 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
         experiment, device = on_machine(experiment, _precision_before(settings, directory))
         settings = experiment.settings
         precision = settings.machine.precision
-        origin = provenance.origin() | {"device": machine.describe(device, precision)}
-        manifest = origin | {"precision": precision, "status": "running"}
+        manifest = Manifest(directory, machine.describe(device, precision), precision)
         write_text(directory / "config.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
-        write_json(directory / "manifest.json", manifest)
         mirrors, exit_code = Mirrors(), 1
         try:
             if device.type == "cuda":
                 finding = gpu.checked(settings, directory, machine.describe(device))
-                manifest["selfcheck"] = finding.describe()
-                write_json(directory / "manifest.json", manifest)
+                manifest.update(selfcheck=finding.describe())
                 experiment = _executable(experiment, finding)
             data = experiment.load(device)
             for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
@@ -325,9 +336,8 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
             _announce(plan, data)
             _open_mirrors(mirrors, settings, plan, directory)
             with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
-                yield Workspace(
-                    experiment, device, data, directory, identity, origin, plan, log, mirrors, interrupt_after
-                )
+                held = (directory, identity, manifest, _digests(data))
+                yield Workspace(experiment, device, data, *held, plan, log, mirrors, interrupt_after)
             ending, exit_code = {"status": "done"}, 0
         except BaseException as error:
             ending = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
@@ -336,7 +346,12 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
             mirrors.finish(exit_code)
             # a disk that is full must not hide the error that says so
             with nullcontext() if exit_code == 0 else suppress(OSError):
-                write_json(directory / "manifest.json", manifest | ending | {"ended": provenance.now()})
+                manifest.update(**ending, ended=provenance.now())
+
+
+def _digests(data: Data) -> dict[str, str]:
+    splits = {"train": data.train, "val": data.val, "test": data.test}
+    return {part: split.digest() for part, split in splits.items() if isinstance(split, Digested)}
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -89,6 +89,18 @@ class JsonlWriter:
             )
         self._file.truncate(position)
 
+    def cut_phase(self, name: str) -> bool:
+        """Forget a phase and all that came after it, as it starts anew; whether there was anything to forget."""
+        self.position()
+        begin = 0
+        with self._path.open("rb") as lines:
+            for line in lines:
+                if json.loads(line)["phase"] == name:
+                    self._file.truncate(begin)
+                    return True
+                begin += len(line)
+        return False
+
     def write_steps(self, rows: list[Row]) -> None:
         """Append the rows that `every_steps` keeps."""
         self._append({"kind": "step", **row} for row in rows if row["step"] % self._every_steps == 0)

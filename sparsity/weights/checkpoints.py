@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity.files import temporary
+from sparsity.files import put_in_place, temporary
 
 _OBJECT = re.compile(r"GLOBAL (\S*\w) ")  # how torch names what it refuses to build; of a file cut short, in part
 
@@ -44,7 +44,7 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = Fal
         ) from error
     if keep_previous and path.exists():
         os.replace(path, previous_path(path))
-    os.replace(written, path)
+    put_in_place(written, path)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:

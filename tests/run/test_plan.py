@@ -12,6 +12,7 @@ from sparsity.settings import (
     GateSettings,
     OptimizerSettings,
     PhaseSettings,
+    ProtocolSettings,
     PrunerSettings,
     ScheduleSettings,
     Settings,
@@ -235,6 +236,6 @@ def test_a_trained_baseline_takes_two_states_to_resume_from_and_two_networks() -
     assert disk(SGD, baseline=trained) - disk(SGD) == 4 * NETWORK_BYTES + 2 * 4 * NUM_WEIGHTS
 
 
-def test_a_method_that_prunes_keeps_two_networks_more() -> None:
-    dense = pruner("dense", 0.0, prunes=False)
-    assert disk(SGD) - disk(SGD, pruner=dense) == 2 * NETWORK_BYTES
+def test_a_final_phase_that_starts_before_a_cut_takes_one_network_more() -> None:
+    before_cut = ProtocolSettings(start_before_cut=True)
+    assert disk(SGD, protocol=before_cut) - disk(SGD) == NETWORK_BYTES

@@ -179,7 +179,7 @@ def test_the_content_is_on_the_disk_before_it_takes_the_place_of_the_old_one(
     monkeypatch.setattr(os, "fsync", noted("fsync", os.fsync))
     monkeypatch.setattr(os, "replace", noted("rename", os.replace))
     save_checkpoint(tmp_path / "last.pt", STATE)
-    assert order == ["fsync", "rename"]
+    assert order == ["fsync", "rename", "fsync"]  # of the file, then of its folder
 
 
 def test_kept_weights_are_copies_without_minus_zeros_that_stay_tied() -> None:

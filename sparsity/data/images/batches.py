@@ -22,6 +22,13 @@ class ImageSplit:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def digest(self) -> str:
+        """Of the pixels and the labels, in their order."""
+        content = hashlib.sha256()
+        for tensor in (self.images, self.labels):
+            content.update(tensor.cpu().contiguous().numpy().data)
+        return content.hexdigest()
+
     def to(self, device: torch.device | str) -> "ImageSplit":
         """The same split on `device`."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))

@@ -4,6 +4,7 @@ A batch is uint8 (B, 3, size, size) and labels int64 (B,) on the CPU, in memory 
 is one. Pixels are normalised on the device.
 """
 
+import hashlib
 import logging
 import os
 import threading
@@ -19,12 +20,16 @@ from torch import Tensor
 from sparsity.data.images.crops import Crop
 from sparsity.data.images.decoding import DamagedImageError, central, cropped, decode
 from sparsity.data.published.download import DataError
+from sparsity.files import sha256
 
 NUM_BATCHES_AHEAD = 4
 
 Batch = tuple[Tensor, Tensor]
 ChooseCrop = Callable[[int, int, int], Crop]  # of an image's index, height and width in pixels
 _log = logging.getLogger(__name__)
+
+
+NUM_SIZES, NUM_CONTENTS = 100_000, 64  # files looked at by a digest: seconds at the size of ImageNet
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +43,20 @@ class FolderSplit:
 
     def __len__(self) -> int:
         return len(self.files)
+
+    def digest(self) -> str:
+        """Of names and labels, of the sizes of at most NUM_SIZES files, and of the contents of NUM_CONTENTS."""
+        content = hashlib.sha256("\n".join(self.files).encode())
+        content.update(self.labels.numpy().data)
+        for path in self._spread(NUM_SIZES):
+            content.update(f"{path.stat().st_size if path.is_file() else None} ".encode())
+        for path in self._spread(NUM_CONTENTS):
+            content.update(sha256(path).encode() if path.is_file() else b"")
+        return content.hexdigest()
+
+    def _spread(self, number: int) -> list[Path]:
+        """At most `number` of the files, evenly spread over all."""
+        return [self.root / name for name in self.files[:: -(-len(self.files) // number) or 1]]
 
 
 class DamageLimit:

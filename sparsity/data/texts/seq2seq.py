@@ -3,6 +3,7 @@
 Shape suffixes: B sentences, S source positions, T target positions, L positions of a hypothesis.
 """
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -81,6 +82,14 @@ class TextSplit:
 
     def __len__(self) -> int:
         return len(self.sources)
+
+    def digest(self) -> str:
+        """Of the tokens and the references, in their order."""
+        content = hashlib.sha256("\n".join(self.references).encode())
+        for texts in (self.sources, self.targets):
+            content.update(np.ascontiguousarray(texts.offsets).data)
+            content.update(np.ascontiguousarray(texts.flat).data)
+        return content.hexdigest()
 
 
 def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, device: torch.device) -> Seq2SeqBatch:

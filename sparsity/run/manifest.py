@@ -1,0 +1,48 @@
+"""manifest.json of a run: the process that works on it, those that did before, and how the last one ended."""
+
+from pathlib import Path
+from typing import Any
+
+from sparsity import provenance
+from sparsity.files import write_json
+from sparsity.records import Process
+
+
+class Manifest:
+    """What is known of the processes of a run, written at each change.
+
+    Args:
+        directory: of the run.
+        device: what this process computes on, described.
+        precision: of its products.
+    """
+
+    def __init__(self, directory: Path, device: str, precision: str) -> None:
+        self._path = directory / "manifest.json"
+        earlier = provenance.read_manifest(directory)
+        history = [*earlier.get("history", []), *([_as_process(earlier)] if "first_step" in earlier else [])]
+        self.origin = provenance.origin() | {"device": device}
+        self._content = self.origin | {"precision": precision, "status": "running", "history": history}
+        self.update()
+
+    def update(self, **entries: Any) -> None:
+        """Add entries and write."""
+        self._content |= entries
+        write_json(self._path, self._content)
+
+    def began(self, step: int) -> None:
+        """This process trains from `step` of the run on; those that had come further have lost it to a resume."""
+        if "first_step" not in self._content:
+            self.update(first_step=step, history=[of for of in self._content["history"] if of["first_step"] < step])
+
+    @property
+    def processes(self) -> tuple[Process, ...]:
+        """All that trained what the run has become, in their order, this one last."""
+        own = [_as_process(self._content)] if "first_step" in self._content else []
+        return tuple(Process(**entries) for entries in (*self._content["history"], *own))
+
+
+def _as_process(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What history keeps of a manifest."""
+    kept = ("first_step", "commit", "dirty", "device", "precision", "versions", "started")
+    return {name: manifest[name] for name in kept}
