@@ -1,9 +1,9 @@
 """How a result was made: the way to the sparsity that a configuration reached, and the command of each run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sparsity.records import AT_PAPER_SPARSITY, Network
+from sparsity.records import AT_PAPER_SPARSITY, Network, Process, Provenance
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import code, duration, number, spread
 from sparsity.report.comparison import Kind
@@ -68,11 +68,16 @@ def _run_row(ours: Configuration, run: Run) -> list[str]:
         f"{summary.regularise.num_prunes} in {summary.regularise.num_evaluations} evaluations",
         _last_prune(run),
         stopped_by(run),
-        code((provenance.commit or "none")[:10]) + (" with changes" if provenance.dirty else ""),
-        provenance.device,
+        _each(provenance, lambda of: code((of.commit or "none")[:10]) + (" with changes" if of.dirty else "")),
+        _each(provenance, lambda of: of.device),
         duration(provenance.wall_seconds),
         code(provenance.command),
     ]
+
+
+def _each(provenance: Provenance, say: Callable[[Provenance | Process], str]) -> str:
+    """What is said of the processes that trained a run, once where they agree."""
+    return ", ".join(dict.fromkeys(map(say, provenance.history or (provenance,))))
 
 
 def networks_table(configurations: Sequence[Configuration], page: Path) -> Table | None:
