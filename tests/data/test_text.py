@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -282,7 +283,9 @@ def test_the_hubs_pairs_are_read_by_language(tmp_path: Path, monkeypatch: pytest
 
     rows = [{"translation": {"en": " one ", "de": "eins"}}]
     parts = {split: datasets.Dataset.from_list(rows) for split in ("train", "validation", "test")}
-    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: parts)
+    asked: dict[str, str] = {}
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **how: asked.update(how) or parts)
     corpus: Corpus = corpora.hub_wmt14(str(tmp_path))
+    assert re.fullmatch("[0-9a-f]{40}", asked["revision"]), "what the hub shows today may be other pairs"
     assert [list(corpus.parts[part]) for part in ("train", corpus.val, corpus.test)] == [[("one", "eins")]] * 3
     assert corpus.name == "wmt14-hub"

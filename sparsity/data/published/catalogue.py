@@ -1,10 +1,11 @@
 """The files of each published data set: where they stand, and their checksums.
 
 Addresses and md5s of the published files are torchvision's (torchvision.datasets.MNIST, FashionMNIST and CIFAR10,
-0.29); sizes and the md5s of the unzipped bytes were taken from files that matched those. The sha256 of Taskmaster-1's
-dialogues is the one that ParlAI holds them to. Nobody publishes checksums of its lists of ids and of Stanford's WMT14:
-their first copy that could be read is recorded. The two `mini` sets are stand-ins that only a local mirror provides;
-they are known by their checksums, so that nothing else is ever called by their names.
+0.29). Where it has plain http, the address is another over https, held to the same md5: Fashion-MNIST's own repository,
+and TensorFlow Datasets' copy of MNIST. Sizes and the md5s of the unzipped bytes were taken from files that matched
+those. The sha256 of Taskmaster-1's dialogues is the one that ParlAI holds them to. Nobody publishes checksums of its
+lists of ids and of Stanford's WMT14: their first copy that could be read is recorded. The two `mini` sets are stand-ins
+that only a local mirror provides; they are known by their checksums: nothing else is ever called by their names.
 """
 
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ def _taskmaster_files() -> dict[str, RemoteFile]:
 FILES: dict[str, dict[str, RemoteFile]] = {
     "mnist": _idx_files(
         "mnist",
-        ("https://ossci-datasets.s3.amazonaws.com/mnist", "http://yann.lecun.com/exdb/mnist"),
+        ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist"),
         {
             "train_images": ("f68b3c2dcbeaaa9fbdd348bbdeb94873", "6bbc9ace898e44ae57da46a324031adb", 9_912_422),
             "train_labels": ("d53e105ee54ea40749a09fcbcd1e9432", "a25bea736e30d166cdddb491f175f624", 28_881),
@@ -69,7 +70,7 @@ FILES: dict[str, dict[str, RemoteFile]] = {
     ),
     "fashion_mnist": _idx_files(
         "fashion-mnist",
-        ("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com",),
+        ("https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion",),
         {
             "train_images": ("8d4fb7e6c68d591d4c3dfef9ec88bf0d", "f4a8712d7a061bf5bd6d2ca38dc4d50a", 26_421_880),
             "train_labels": ("25c81989df183df01b3e8a0aad5dffbe", "9018921c3c673c538a1fc5bad174d6f9", 29_515),

@@ -26,6 +26,7 @@ from sparsity.data.texts.plain_text import detokenised, unchanged
 from sparsity.data.texts.toy_language import NUM_DIALOGUES, NUM_SENTENCES, dialogues, sentences
 
 LANGUAGES = ("en", "de")
+HUB_REVISION = "b199e406369ec1b7634206d3ded5ba45de2fe696"  # of the hub's wmt/wmt14, whose files are as of April 2024
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,8 @@ def hub_wmt14(data_dir: str) -> Corpus:
     import datasets
 
     try:
-        loaded = datasets.load_dataset("wmt14", "de-en", cache_dir=str(Path(data_dir) / "cache" / "hub"))
+        cache = str(Path(data_dir) / "cache" / "hub")
+        loaded = datasets.load_dataset("wmt/wmt14", "de-en", revision=HUB_REVISION, cache_dir=cache)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise DataError(f"The hub's wmt14 could not be had ({reason}): use dataset.source=real.") from error
