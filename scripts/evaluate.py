@@ -7,11 +7,11 @@ sparsity), never for choosing: the run's own choice, by validation alone, stands
 import argparse
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsity import config
+from sparsity import command_line, config
 from sparsity.files import run_script, visible
 
 TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; the networks among them are kept under other names
@@ -21,8 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run directory, which holds manifest.json and checkpoints/")
+    command_line.add_trust(parser)
+    given = parser.parse_args(arguments)
     try:
-        for line in score(parser.parse_args(arguments).run):
+        for line in score(given.run, given.trust):
             print(json.dumps(line), flush=True)
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -30,13 +32,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def score(directory: Path) -> Iterator[dict[str, Any]]:
+def score(directory: Path, trusted: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The figures of each kept network of a run, by the name of its checkpoint.
 
     Raises:
-        ValueError: if the directory holds no run, or a checkpoint is damaged.
+        ValueError: if the directory holds no run, or one that names a constructor of a module that is neither this
+            package's nor `trusted`, or a checkpoint is damaged.
     """
-    settings = config.from_run(directory)
+    settings = config.from_run(directory, trusted)
     found = visible(directory.glob("checkpoints/**/*.pt"), directory)
     paths = [path for path in found if path.name not in TRAINING_STATES]
     from sparsity.run.workspace import set_up

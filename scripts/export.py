@@ -9,10 +9,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from sparsity import config
+from sparsity import command_line, config
 from sparsity.files import run_script, visible
 from sparsity.records import NETWORKS
 from sparsity.report.reading import load_summary
+from sparsity.settings import Settings
 
 TOKENIZER = "tokenizer.json"
 
@@ -23,9 +24,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="a run directory, which holds config.yaml and checkpoints/")
     parser.add_argument("--to", type=Path, help="the directory to write, new or empty")
     parser.add_argument("--checkpoint", default="finetune/last/best", help="which kept network (default: %(default)s)")
+    command_line.add_trust(parser)
     given = parser.parse_args(arguments)
     try:
-        written = leave(given.run) if given.to is None else export(given.run, given.checkpoint, given.to)
+        settings = config.from_run(given.run, given.trust)
+        if given.to is None:
+            written = leave(given.run, settings)
+        else:
+            written = export(given.run, settings, given.checkpoint, given.to)
         for path in sorted(path for path in written.rglob("*") if path.is_file()):
             print(f"{path.stat().st_size:>13,} bytes  {path.relative_to(written)}")
     except ValueError as error:
@@ -34,13 +40,12 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def leave(run: Path) -> Path:
-    """The folder with the network of each row of a finished run, written anew.
+def leave(run: Path, settings: Settings) -> Path:
+    """The folder with the network of each row of a finished run of these settings, written anew.
 
     Raises:
-        ValueError: if there is no such run, it is not finished or a checkpoint is missing.
+        ValueError: if it is not finished or a checkpoint is missing.
     """
-    settings = config.from_run(run)
     summary = load_summary(run)
     from sparsity.run.networks import leave_networks
 
@@ -48,13 +53,12 @@ def leave(run: Path) -> Path:
     return run / NETWORKS
 
 
-def export(run: Path, checkpoint: str, directory: Path) -> Path:
-    """The directory, with all forms of a kept network of a run.
+def export(run: Path, settings: Settings, checkpoint: str, directory: Path) -> Path:
+    """The directory, with all forms of a kept network of a run of these settings.
 
     Raises:
-        ValueError: if there is no such run or checkpoint, or the directory holds files.
+        ValueError: if there is no such checkpoint, or the directory holds files.
     """
-    settings = config.from_run(run)
     if directory.exists() and visible(directory.iterdir(), directory):
         raise ValueError(f"{directory} is not empty; name a new directory.")
     from sparsity.weights.checkpoints import load_checkpoint

@@ -16,14 +16,14 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sparsity import config, provenance
+from sparsity import command_line, config, provenance
 from sparsity.files import check_folder, run_script, sha256, write_json
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.reading import Run
 from sparsity.report.rescored import FOLDER
 from sparsity.report.tables import Section, own_results
-from sparsity.settings import leaf_name
+from sparsity.settings import check_folder_name, leaf_name
 
 if TYPE_CHECKING:
     from sparsity.run.workspace import Setup  # imports torch: only once there is work
@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--experiment", help="with FILE: whose network and test data (default: as the file says)")
     parser.add_argument("--row", help="with FILE: record it as this row of the paper's table, as printed there")
     parser.add_argument("--all", action="store_true", help="every committed network, not the headline runs' alone")
+    command_line.add_trust(parser)
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
     given = parser.parse_intermixed_args(arguments)
     try:
@@ -50,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
                 print(f"recorded in {place}")
             return 0
         check_folder(given.results, "the results folder of a checkout")
-        problems = list(verify(given.results, given.all))
+        problems = list(verify(given.results, given.all, given.trust))
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -76,7 +77,9 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     named = experiment or header.get("experiment")
     if named is None:
         raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
+    check_folder_name("experiment", str(named))  # which a header says in the words of whoever wrote it
     scale = header.get("scale", "paper")
+    check_folder_name("scale", str(scale))
     words = [f"experiment={named}", f"scale={scale}", "baseline=none", "tracking=none", *overrides]
     setup = set_up(config.build(config.compose(words)))
     model = setup.new_model()
@@ -98,18 +101,19 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     }
 
 
-def verify(results: Path, every: bool) -> Iterator[str]:
+def verify(results: Path, every: bool, trusted: Sequence[str] = ()) -> Iterator[str]:
     """Each contradiction, in words; prints a line per network as it goes.
 
     Raises:
-        ValueError: if there is no network to verify, or a file cannot be read.
+        ValueError: if there is no network to verify, a file cannot be read, or a record names a constructor of a module
+            that is neither this package's nor `trusted`.
     """
     sections = load_sections(results)
     found = [ours for ours in chosen(sections, every) if any(run.networks for run in ours.runs)]
     if not found:
         raise ValueError(f"No run under {results} has a network yet; those of full-size runs come with `make report`.")
     for ours in found:
-        yield from of_configuration(ours)
+        yield from of_configuration(ours, trusted)
     yield from (f"{path} is not what the records give: run `make report`" for path in stale(results, sections))
 
 
@@ -118,11 +122,13 @@ def chosen(sections: Sequence[Section], every: bool) -> list[Configuration]:
     return [each for paper, ours in sections for each in (ours if every else own_results(paper, ours))]
 
 
-def of_configuration(ours: Configuration) -> Iterator[str]:
+def of_configuration(ours: Configuration, trusted: Sequence[str]) -> Iterator[str]:
     """Contradictions of the seeds of one configuration, which share their data."""
+    settings = config.compose(scored_again(ours.runs))
+    config.check_constructors(settings, ours.runs[0].directory / "summary.json", trusted)
     from sparsity.run.workspace import set_up
 
-    setup = set_up(config.build(config.compose(scored_again(ours.runs))))
+    setup = set_up(config.build(settings))
     for run in ours.runs:
         yield from of_run(setup, run)
 

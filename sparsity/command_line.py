@@ -3,6 +3,7 @@
 Free of Hydra, which reads the same words: what it does not refuse, although it would change a run without a word.
 """
 
+import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,17 @@ from sparsity.settings import Settings, leaves
 KINDS = ("baseline", "protocol", "pruner", "machine", "tracking", "finetune")
 """Groups of conf/ whose options are kinds. What one says wins over every experiment and scale, if it is typed; of a
 model, a dataset or a task the constructor is chosen, and the numbers are the experiment's."""
+
+
+def add_trust(parser: argparse.ArgumentParser) -> None:
+    """Let a command that reads somebody's records be told whose code they may name."""
+    parser.add_argument(
+        "--trust",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module beside this package whose constructors the record may name; may be given several times",
+    )
 
 
 def choices(words: Sequence[str], conf: Path) -> dict[str, str]:

@@ -40,6 +40,7 @@ NUM_CLOSEST = 3
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
 PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
+TARGET = re.compile(r"_target_: ([\w.]+)")
 PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
 
 
@@ -151,11 +152,15 @@ def settled(cfg: DictConfig, words: Sequence[str] = ()) -> Settings:
     return settings
 
 
-def from_run(directory: Path) -> Settings:
+def from_run(directory: Path, trusted: Sequence[str] | None = ()) -> Settings:
     """The settings that a run recorded in its config.yaml.
 
+    Args:
+        directory: of the run, which may come from anybody.
+        trusted: modules beside this package whose constructors it may name; None: all, as it was written just now.
+
     Raises:
-        ValueError: if there is no such file, or it does not fit.
+        ValueError: if there is no such file, it does not fit, or names a constructor of another module.
     """
     path = directory / "config.yaml"
     if not path.is_file():
@@ -169,7 +174,28 @@ def from_run(directory: Path) -> Settings:
         raise ValueError(f"{path} says protocol.name={name}, whose flaws had no keys then: run protocol={name} again.")
     if OmegaConf.select(tree, "pruner.penalty.kind") is not None:
         _name_method(tree, _taken(tree, "pruner.penalty.kind"), _taken(tree, "pruner.penalty.custom"))
-    return settled(tree)
+    settings = settled(tree)
+    if trusted is not None:
+        check_constructors(settings, path, trusted)
+    return settings
+
+
+def check_constructors(settings: Settings, source: Path, trusted: Sequence[str]) -> None:
+    """Refuse settings that a file names and that would run other code than this package's constructors.
+
+    Raises:
+        ValueError: naming the file, the constructor and the way to allow it.
+    """
+    own = {address for file in CONF.rglob("*.yaml") for address in TARGET.findall(file.read_text())}
+    pruner = settings.pruner
+    for node in (settings.model, settings.dataset, settings.task, pruner.method, pruner.score):
+        address = str(node.get("_target_", ""))
+        module = address.rpartition(".")[0]
+        if address and address not in own and not any(f"{module}.".startswith(f"{name}.") for name in trusted):
+            raise ValueError(
+                f"{source} names {address}, which is none of this package's constructors and was not run: if you know "
+                f"that code, add --trust {module or address}."
+            )
 
 
 def _name_method(tree: DictConfig, kind: str, custom: DictConfig) -> None:

@@ -254,8 +254,8 @@ def generated(settings: Settings) -> Settings:
 
 
 def check_run(directory: Path, eagerly: bool) -> None:
-    """Check what the run in `directory` will be made of."""
-    check(*on_machine(config.build(generated(config.from_run(directory)))), eagerly)
+    """Check what the run in `directory` will be made of, as the process that opened it has just written down."""
+    check(*on_machine(config.build(generated(config.from_run(directory, trusted=None)))), eagerly)
 
 
 def check_experiment(name: str) -> gpu.Finding:

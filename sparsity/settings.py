@@ -17,6 +17,10 @@ DATA_KEYS = (
     "international_bleu",
 )
 
+# Settings that are part of the name of a folder.
+FOLDERS = ("experiment", "pruner.name", "sweep_name")
+MOST_IN_A_NAME = 100
+
 # What a textual setting may say, by its dotted path ("*" matches one level).
 CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
@@ -334,7 +338,8 @@ def check(settings: Settings) -> None:
     Raises:
         ValueError: naming the first setting outside, what was got and what is allowed.
     """
-    for path, value in leaves(settings):
+    values = dict(leaves(settings))
+    for path, value in values.items():
         _check_choice(path, value)
         _check_range(path, value)
     if settings.baseline.source == "file" and not settings.baseline.path:
@@ -343,15 +348,26 @@ def check(settings: Settings) -> None:
         )
     if settings.baseline.source == "train" and settings.baseline.num_epochs == 0:
         raise ValueError("baseline.num_epochs=0 trains no baseline: give at least 1, or take baseline=none.")
-    if not re.fullmatch(r"[\w.-]*\w", settings.sweep_name):
-        raise ValueError(
-            f"sweep_name={settings.sweep_name} names a folder: give letters, digits, dots and hyphens only."
-        )
+    for path in FOLDERS:
+        check_folder_name(path, values[path])
     _check_starts(settings.finetune.start_from)
     _check_schedule(settings)
     for name in ("baseline", "regularise", "finetune"):
         _check_micro_batches(name, getattr(settings, name))
         _check_betas(name, getattr(settings, name).optimizer.betas)
+
+
+def check_folder_name(path: str, name: str) -> None:
+    """Hold a name that becomes a folder of `results_dir` to stay in it.
+
+    Raises:
+        ValueError: if it does not, or is longer than a file system takes with what else stands in the folder's name.
+    """
+    if not re.fullmatch(rf"[\w.-]{{0,{MOST_IN_A_NAME - 1}}}\w", name, re.ASCII):
+        raise ValueError(
+            f"{path}={name} names a folder: give letters, digits, dots and hyphens only, at most {MOST_IN_A_NAME}, and "
+            "no dot or hyphen at the end."
+        )
 
 
 def _check_micro_batches(name: str, phase: PhaseSettings) -> None:

@@ -121,8 +121,21 @@ def test_a_setting_out_of_range_is_refused_in_one_sentence(settings: Settings, s
         check(settings)
 
 
+@pytest.mark.parametrize("name", ["", "..", "../out", "/tmp/out", "a/b", "a\\b", "a b", "a:b", "a.", "è", "x" * 101])
+@pytest.mark.parametrize("path", ["experiment", "pruner.name", "sweep_name"])
+def test_a_name_stays_in_the_results_folder(path: str, name: str) -> None:
+    settings = Settings(pruner=PrunerSettings(name=name)) if path == "pruner.name" else Settings(**{path: name})
+    sentence = (
+        f"{path}={name} names a folder: give letters, digits, dots and hyphens only, at most 100, and no dot or hyphen "
+        "at the end."
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(sentence)}$"):
+        check(settings)
+
+
 RIGHT = [
     Settings(),
+    Settings(experiment="..mine_2-b", sweep_name="x" * 100),
     Settings(gate=GateSettings(bound=100.0, plateau_epochs=10, target_sparsity=1.0)),
     Settings(schedule=ScheduleSettings(fraction=1.0)),
     Settings(baseline=BaselineSettings(source="file", path="model.pt")),

@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -130,7 +131,7 @@ def test_the_script_says_each_network_and_fails_on_a_contradiction(
     ours = SimpleNamespace(runs=[run])
     monkeypatch.setattr(verify, "chosen", lambda sections, every: [ours])
     monkeypatch.setattr(verify, "stale", lambda results, sections: [])
-    monkeypatch.setattr(verify, "of_configuration", lambda ours: verify.of_run(setup, ours.runs[0]))
+    monkeypatch.setattr(verify, "of_configuration", lambda ours, trusted: verify.of_run(setup, ours.runs[0]))
     arguments = ["--results", str(run.directory)]
     assert verify.main(arguments) == 0
     printed = capsys.readouterr().out.splitlines()
@@ -206,3 +207,31 @@ def test_a_row_of_the_papers_table_is_recorded_for_the_page(run: Run, tmp_path: 
     assert record.sparsity == pytest.approx(row.sparsity)
     assert record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert load_rescored(tmp_path, "lenet5_fashion_mnist") == []
+
+
+def test_a_constructor_that_a_record_names_is_not_run_unless_its_module_is_trusted(
+    run: Run, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def change(summary: Any) -> None:
+        summary["provenance"]["command"] = shlex.join(["python", "scripts/train.py", *TINY])
+
+    edit(run.directory / "summary.json", change)
+    ours = SimpleNamespace(runs=[load_run(run.directory)])
+    monkeypatch.setattr(verify, "chosen", lambda sections, every: [ours])
+    monkeypatch.setattr(verify, "stale", lambda results, sections: [])
+    assert verify.main(["--results", str(run.directory)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {run.directory}/summary.json names tests.tiny_runs.TinyNet, which is none of this package's "
+        "constructors and was not run: if you know that code, add --trust tests.tiny_runs.\n"
+    )
+    assert verify.main(["--results", str(run.directory), "--trust", "tests.tiny_runs"]) == 0
+
+
+@pytest.mark.parametrize("experiment", ["../../mine", "lenet5_mnist,+x=1", "a b"])
+def test_a_header_names_an_experiment_and_nothing_else(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], experiment: str
+) -> None:
+    network = run.directory / run.networks[0].file
+    save_sparse(tmp_path / "a.safetensors", load_sparse(network), load_header(network) | {"experiment": experiment})
+    assert verify.main([str(tmp_path / "a.safetensors")]) == 1
+    assert f"experiment={experiment} names a folder" in capsys.readouterr().err

@@ -17,6 +17,8 @@ from sparsity.weights.export import load_sparse, save_huggingface, save_sparse
 from tests.tiny_runs import TinyRun
 from tests.training.tiny_bart import BOS, EOS, PAD, copier, sources, tiny_bart
 
+TRUST = ("--trust", "tests.tiny_runs")
+
 
 def pruned_bart(share: float = 0.9) -> BartForConditionalGeneration:
     """A BART whose weights are zeros to that share; tied ones stay tied."""
@@ -117,7 +119,7 @@ def test_the_tokenizer_of_the_folder_writes_what_the_network_was_trained_on(tmp_
 def test_the_script_exports_a_run_and_shows_the_sizes(
     tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert script.main([str(tiny_run.directory), "--to", str(tmp_path / "out")]) == 0
+    assert script.main([*TRUST, str(tiny_run.directory), "--to", str(tmp_path / "out")]) == 0
     kept = load_checkpoint(tiny_run.directory / "checkpoints" / "finetune" / "last" / "best.pt")["weights"]
     loaded = load_sparse(tmp_path / "out" / "sparse.safetensors")
     assert all(same_bits(loaded[name], kept[name]) for name in kept)
@@ -132,21 +134,21 @@ def test_unless_told_otherwise_the_script_exports_the_network_of_the_last_row(
     for path in run.glob("checkpoints/**/*.pt"):
         if path != run / "checkpoints" / "finetune" / "last" / "best.pt":
             path.unlink()
-    assert script.main([str(run), "--to", str(tmp_path / "out")]) == 0
+    assert script.main([*TRUST, str(run), "--to", str(tmp_path / "out")]) == 0
 
 
 def test_the_script_writes_into_no_directory_that_holds_files(
     tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "mine.txt").write_text("mine")
-    assert script.main([str(tiny_run.directory), "--to", str(tmp_path)]) == 1
+    assert script.main([*TRUST, str(tiny_run.directory), "--to", str(tmp_path)]) == 1
     assert capsys.readouterr().err == f"error: {tmp_path} is not empty; name a new directory.\n"
 
 
 def test_the_script_leaves_the_networks_that_a_run_of_earlier_code_lacks(tiny_run: TinyRun, tmp_path: Path) -> None:
     copy = tmp_path.joinpath(*tiny_run.directory.parts[-3:])
     shutil.copytree(tiny_run.directory, copy, ignore=shutil.ignore_patterns("networks", "card.json"))
-    assert script.main([str(copy)]) == 0
+    assert script.main([*TRUST, str(copy)]) == 0
     for name in ("card.json", "networks/last.safetensors", "networks/paper_sparsity.safetensors"):
         assert (copy / name).read_bytes() == (tiny_run.directory / name).read_bytes()
 
@@ -154,6 +156,13 @@ def test_the_script_leaves_the_networks_that_a_run_of_earlier_code_lacks(tiny_ru
 def test_the_script_names_a_checkpoint_that_is_missing(
     tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = [str(tiny_run.directory), "--to", str(tmp_path / "out"), "--checkpoint", "finetune/nowhere/best"]
+    arguments = [
+        *TRUST,
+        str(tiny_run.directory),
+        "--to",
+        str(tmp_path / "out"),
+        "--checkpoint",
+        "finetune/nowhere/best",
+    ]
     assert script.main(arguments) == 1
     assert "There is no checkpoint at" in capsys.readouterr().err
