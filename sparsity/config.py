@@ -357,9 +357,7 @@ def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
         directory = provenance.run_directory(settled(cfg, overrides()))
         if provenance.state_of(directory)[0] != "missing":
             return
-    words = shlex.join(
-        word for word in overrides() if not word.startswith(("data_dir=", "results_dir=", "sweep_name="))
-    )
+    words = shlex.join(provenance.repeatable(word for word in overrides() if not word.startswith("sweep_name=")))
     with suppress(OSError):  # a disk that is full must not hide the error itself
         sweeps.refuse(Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(words, one_sentence(error), directory))
 

@@ -16,6 +16,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,7 +37,11 @@ _OF_BASELINE = (
     *("model", "dataset", "task", "baseline.", "metric"),
     *(f"protocol.{key}" for key in (*DATA_KEYS, "cosine_per_micro_batch", "baseline_evaluate_every_steps")),
 )
-_PLACES = ("data_dir=", "results_dir=")
+_PLACES = ("data_dir", "results_dir", "hydra.run.dir", "hydra.sweep.dir")
+# The folders of a path that leads away from here; what comes last in it is no match.
+_FOLDERS = re.compile(
+    r"""(?<![\w.:/}])(?:~\w*|\$\w+|\$\{[^}]*\}|(?:\.\./)*\.\.)?/(?:[^/,'"\[\]{}]+/)*(?=[^/,'"\[\]{}])"""
+)
 _PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
 
 
@@ -128,6 +134,37 @@ def origin() -> dict[str, Any]:
     }
 
 
+def without_folders(value: Any) -> Any:
+    """A value of settings, or a word of a command, in which only the last part is left of a path that leads away.
+
+    Records are shown to others, whom it does not concern where somebody keeps what, and under which name.
+    """
+    if isinstance(value, dict):
+        return {key: without_folders(of) for key, of in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_folders(of) for of in value]
+    return _FOLDERS.sub("", value) if isinstance(value, str) else value
+
+
+def shown(settings: Settings) -> dict[str, Any]:
+    """The settings as a tree for others: of the file to start from its name, and no places of this machine."""
+    tree = without_folders(asdict(settings))
+    path = settings.baseline.path
+    tree["baseline"]["path"] = path and Path(path).name
+    return {key: value for key, value in tree.items() if key not in _PLACES}
+
+
+def repeatable(words: Iterable[str]) -> Iterator[str]:
+    """The words of a command line as another machine may repeat them: without the folders of this one."""
+    for word in words:
+        key, equals, value = word.partition("=")
+        if key.lstrip("+") == "baseline.path":
+            quote = value[:1] if value[:1] in ("'", '"') else ""
+            yield f"{key}={quote}{Path(value.strip(quote or None)).name}{quote}"
+        elif key.lstrip("+") not in _PLACES:
+            yield f"{without_folders(key)}{equals}{without_folders(value)}"
+
+
 def now() -> str:
     """The time in UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -141,8 +178,9 @@ def _changed(settings: Settings) -> dict[str, Any]:
     """Dotted path -> value of every setting that differs from its default; of a file to start from, its sha256."""
     defaults = dict(leaves(Settings()))
     changed = in_old_words({path: value for path, value in leaves(settings) if value != defaults[path]})
+    path = changed.pop("baseline.path", None)
     if settings.baseline.source == "file":
-        changed["baseline.sha256"] = _sha256(Path(changed.pop("baseline.path")))
+        changed["baseline.sha256"] = _sha256(Path(path))
     return changed
 
 
@@ -170,9 +208,8 @@ def _code() -> dict[str, Any]:
 
 
 def _command(words: list[str]) -> str:
-    """The command line as another machine may repeat it: without the folders of this one."""
-    script = os.path.relpath(words[0]) if words[0] else ""
-    return shlex.join(["python", script, *(word for word in words[1:] if not word.startswith(_PLACES))])
+    script = without_folders(os.path.relpath(words[0])) if words[0] else ""
+    return shlex.join(["python", script, *repeatable(words[1:])])
 
 
 def _git(here: Path, *arguments: str) -> str | None:

@@ -86,7 +86,7 @@ def _summary(
         dataset=leaf_name(settings.dataset).lower(),
         data_source=settings.dataset.get("source", "real"),  # a data set of one source has no key for it
         data_name=work.data.name,
-        data_settings=settings.dataset,
+        data_settings=provenance.without_folders(settings.dataset),
         pruner=settings.pruner.name,
         protocol=settings.protocol_name,
         departures=tuple(settings.departures),
@@ -94,7 +94,7 @@ def _summary(
         shortened=settings.is_shortened,
         seed=settings.seed,
         fingerprint=provenance.digest(work.identity),
-        settings=work.identity,
+        settings=provenance.without_folders(work.identity),
         metric=settings.metric,
         splits={part: getattr(work.data, part).identity for part in ("train", "val", "test")},
         baseline=baseline,

@@ -389,4 +389,4 @@ def _open_mirrors(mirrors: Mirrors, settings: Settings, plan: RunPlan, directory
     mirrors.open("the terminal", lambda: ConsoleWriter(plan.num_steps, settings.metric, plan.prunes_needed))
     if settings.tracking.mode == "none":
         return
-    mirrors.open("W&B", lambda: WandbWriter(settings.tracking, directory, asdict(settings)))
+    mirrors.open("W&B", lambda: WandbWriter(settings.tracking, directory, provenance.shown(settings)))

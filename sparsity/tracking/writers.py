@@ -148,7 +148,8 @@ class WandbWriter:
             id=identity,
             resume="allow" if mode == "online" else None,
             config=config,
-            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True),
+            # metadata are the host's name, the program's place and the user's folders
+            settings=wandb.Settings(silent=True, console="off", x_disable_stats=True, x_disable_meta=True, host="-"),
         )
         self._run.define_metric(AXIS)
         self._run.define_metric("*", step_metric=AXIS)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +214,16 @@ def test_an_offline_run_is_grouped_by_experiment_and_pruner_and_tagged_with_its_
     (run,) = [record.run for record in wandb_file.records(mirrored[1]) if record.WhichOneof("record_type") == "run"]
     assert (run.run_group, run.job_type) == ("tiny", "relevance")
     assert {"tiny", "relevance", "seed0", "sweep-unnamed"} <= set(run.tags)
+
+
+def test_an_offline_run_says_nothing_of_the_machine_and_its_folders(mirrored: tuple[TinyRun, Path]) -> None:
+    """`debug.log` beside it stays here."""
+    run, path = mirrored
+    (opened,) = [record.run for record in wandb_file.records(path) if record.WhichOneof("record_type") == "run"]
+    assert opened.host == "-"
+    sent = [path, *(file for file in path.parent.joinpath("files").rglob("*") if file.is_file())]
+    for word in (str(run.directory.parents[3]), str(Path.cwd()), sys.executable, sys.argv[0]):
+        assert not [file.name for file in sent if word.encode() in file.read_bytes()], word
 
 
 def test_an_offline_run_brings_its_figures_and_a_table_against_the_paper(mirrored: tuple[TinyRun, Path]) -> None:
