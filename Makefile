@@ -80,7 +80,7 @@ report: $(STAMP) ## write results/README.md and index.html: ours against the pap
 verify: $(STAMP) ## score the committed networks again and hold every record against them
 	$(ENV_PYTHON) scripts/verify.py $(if $(filter 1,$(ALL)),--all)
 
-sync: $(STAMP) ## send runs that W&B has only offline (after wandb login)
+sync: $(STAMP) ## send what W&B does not hold of our runs (after wandb login)
 	$(ENV_PYTHON) scripts/sync.py
 
 bench: $(STAMP) ## time a training step against plain and straightforward ones

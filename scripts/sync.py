@@ -1,4 +1,4 @@
-"""Send the runs that Weights & Biases has only offline; needs a login (`wandb login`)."""
+"""Send what Weights & Biases does not hold of our runs; needs a login (`wandb login`)."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     directories = unsent(results)
     if not directories:
-        print("Nothing to send: no finished or interrupted run has an offline file that was not sent.")
+        print("Nothing to send: W&B holds every finished or interrupted run that it was to mirror.")
         return 0
     if wandb_mode("online") != "online":
         return 1

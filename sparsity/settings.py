@@ -63,6 +63,7 @@ RANGES: dict[str, tuple[float | None, float | None]] = {
     "machine.num_workers": (0, None),
     "machine.checkpoint_every_seconds": (0.0, None),
     "tracking.every_steps": (1, None),
+    "tracking.limit_seconds": (1.0, None),
     "protocol.baseline_evaluate_every_steps": (1, None),
     "*.num_epochs": (0, None),
     "*.max_steps": (1, None),
@@ -265,12 +266,16 @@ class MachineSettings:
 
 @dataclass
 class TrackingSettings:
-    """The mirror of the record: online with a W&B login, else offline; never part of a run's identity."""
+    """The mirror of the record: online with a W&B login, else offline; never part of a run's identity.
+
+    limit_seconds: how long one request of W&B may take, and how long the end of a run waits for W&B in all.
+    """
 
     mode: str = "auto"
     project: str = "sparsity"
     entity: str | None = None
     every_steps: int = 1
+    limit_seconds: float = 60.0
 
 
 @dataclass

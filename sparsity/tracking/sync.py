@@ -1,8 +1,9 @@
-"""Runs that were tracked offline, sent to Weights & Biases as they are, or replayed from the record.
+"""Runs that W&B does not hold whole, sent as they are or caught up with from the record.
 
-W&B's own offline file is sent where it is whole. A replay of metrics.jsonl takes its place where it is damaged, and
-where a run was cut off and resumed: then there are several files, with rows that the record has taken back. A replay
-holds the run's own phases; a baseline that it shares with other runs stands in the run that trained it.
+W&B's own offline file is sent where it is whole and alone. Else, as for a run that was online when W&B could not be
+reached, that was cut off and resumed, or whose file is damaged, a writer is opened as a resumed run opens it: it sends
+the rows of metrics.jsonl that are not there. These are the run's own phases; a baseline that it shares with other runs
+stands in the run that trained it.
 """
 
 import json
@@ -10,7 +11,6 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,47 +19,40 @@ import yaml
 from sparsity import provenance
 from sparsity.files import visible
 from sparsity.settings import TrackingSettings
-from sparsity.tracking.writers import WandbWriter
+from sparsity.tracking.writers import ARRIVED, FOLDER, WandbWriter
 
-REPLAYED = "replayed"  # a file beside W&B's own, that says so
-_FILES = "offline-run-*"
+LIMIT_SECONDS = 600.0  # for one run: who sends waits for nothing else
 _HEADER_BYTES, _BLOCK_BYTES = 7, 32 * 1024
 _RECORD = struct.Struct("<IHB")  # checksum, length, type
 
 
 def unsent(results: Path) -> list[Path]:
-    """Run directories with offline files that were not sent, and in which no process is at work."""
-    directories = [path for path in provenance.seed_folders(results / "runs") if _offline(path)]
+    """Directories of runs that were mirrored, did not arrive whole, and in which no process is at work."""
+    directories = [path for path in provenance.seed_folders(results / "runs") if (path / FOLDER).is_dir()]
     return [path for path in directories if not _is_sent(path) and provenance.state_of(path)[0] != "running"]
 
 
-def send(directory: Path, mode: str = "online") -> str:
+def send(directory: Path) -> str:
     """Send one run and say how.
-
-    Args:
-        directory: of the run.
-        mode: of W&B for a replay; `offline` writes a new offline file (tests).
 
     Raises:
         ValueError: if W&B refuses the run; the message is W&B's.
+        ConnectionError: if W&B does not take all of it; the next time goes on from there.
     """
-    folders = _offline(directory)
-    if len(folders) == 1 and all(is_whole(path) for path in visible(folders[0].glob("*.wandb"), folders[0])):
+    folders = _folders(directory)
+    if len(folders) == 1 and _is_offline(folders[0]) and all(map(is_whole, _files(folders[0]))):
         _send_file(folders[0])
         return "sent"
-    replay(directory, mode)
-    (directory / "wandb" / REPLAYED).touch()
-    return "replayed from metrics.jsonl"
+    catch_up(directory)
+    return "caught up from metrics.jsonl"
 
 
-def replay(directory: Path, mode: str) -> None:
-    """Tell W&B anew what the record of a run holds."""
+def catch_up(directory: Path) -> None:
+    """Tell W&B what the record of a run holds and W&B does not."""
     config = yaml.safe_load((directory / "config.yaml").read_text())
-    settings = replace(TrackingSettings(**config["tracking"]), mode=mode)
+    settings = replace(TrackingSettings(**config["tracking"]), mode="online", limit_seconds=LIMIT_SECONDS)
     writer, summary = WandbWriter(settings, directory, config), directory / "summary.json"
     try:
-        for row in _rows(directory / "metrics.jsonl"):
-            writer.write_steps([row]) if row.pop("kind") == "step" else writer.write_evaluation(row)
         if summary.is_file():
             writer.write_summary(json.loads(summary.read_text()))
     finally:
@@ -84,23 +77,24 @@ def is_whole(path: Path) -> bool:
     return len(data) > _HEADER_BYTES
 
 
-def _rows(path: Path) -> Iterator[dict[str, object]]:
-    """The record's rows; a last line that was being written when the machine stopped is left out."""
-    for line in path.read_text().splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            return
+def _folders(directory: Path) -> list[Path]:
+    """One for each time that the run was opened."""
+    return sorted((directory / FOLDER).glob("*run-*"))
 
 
-def _offline(directory: Path) -> list[Path]:
-    return sorted((directory / "wandb").glob(_FILES))
+def _is_offline(folder: Path) -> bool:
+    return folder.name.startswith("offline-")
+
+
+def _files(folder: Path) -> list[Path]:
+    return visible(folder.glob("*.wandb"), folder)
 
 
 def _is_sent(directory: Path) -> bool:
-    if (directory / "wandb" / REPLAYED).exists():
+    if (directory / FOLDER / ARRIVED).exists():
         return True
-    return all(any(folder.glob("*.wandb.synced")) for folder in _offline(directory))
+    folders = _folders(directory)
+    return bool(folders) and all(_is_offline(path) and any(path.glob("*.wandb.synced")) for path in folders)
 
 
 def _send_file(folder: Path) -> None:

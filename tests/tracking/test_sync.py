@@ -1,4 +1,4 @@
-"""Offline runs reach W&B: as they are where the file is whole, else replayed from the record."""
+"""Offline runs reach W&B: as they are where the file is whole, else caught up with from the record."""
 
 import shutil
 import subprocess
@@ -11,8 +11,9 @@ from scripts import sync as script
 from sparsity.files import locked
 from sparsity.settings import TrackingSettings
 from sparsity.tracking import sync
+from sparsity.tracking.writers import ARRIVED, FOLDER, rows_of
 from tests import tiny_runs
-from tests.tracking import wandb_file
+from tests.tracking.ingest import Ingest
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +21,6 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A results folder with one run and its offline file."""
     results = tmp_path_factory.mktemp("offline")
     tiny_runs.tiny_run(results, tracking=TrackingSettings(mode="offline"))
-    wandb_file.wait_until_written(only(results)[1])
     return results
 
 
@@ -81,42 +81,36 @@ def test_a_refusal_is_wandbs_own_word_in_one_line(results: Path, monkeypatch: py
         sync.send(only(results)[0])
 
 
-def test_a_damaged_file_is_replaced_by_a_replay_of_the_record(results: Path) -> None:
+@pytest.mark.parametrize("hurt", ["damaged", "twice"])
+def test_a_damaged_file_and_files_that_overlap_are_replaced_by_the_record(
+    results: Path, service: Ingest, hurt: str
+) -> None:
     directory, path = only(results)
-    before = wandb_file.history(path)
-    damage(path)
-    assert sync.send(directory, mode="offline") == "replayed from metrics.jsonl"
-    (new,) = set(directory.glob("wandb/offline-run-*/*.wandb")) - {path}
-    wandb_file.wait_until_written(new)
+    if hurt == "damaged":
+        damage(path)
+    else:
+        shutil.copytree(path.parent, path.parent.with_name("offline-run-20990101_000000-again"))
+    assert sync.send(directory) == "caught up from metrics.jsonl"
 
     def evaluations(rows: list[dict[str, object]]) -> list[tuple[object, ...]]:
         found = [row for row in rows if "prune/done" in row]
         return [(row["global_step"], row["val/accuracy"], row["sparsity/total"]) for row in found]
 
-    assert evaluations(wandb_file.history(new)) == evaluations(before)
-    assert wandb_file.summary(new)["paper/metric"] == 99.0
-    assert wandb_file.exit_code(new) == 0
+    (rows,) = service.rows.values()
+    assert evaluations(rows) == evaluations(list(rows_of(directory / "metrics.jsonl"))) != []
+    assert list(service.exit_codes.values()) == [0]
+    assert next(iter(service.summaries.values()))["paper/metric"] == 99.0
+    assert sync.unsent(results) == []
 
 
-def test_a_run_that_was_resumed_is_replayed_because_its_files_overlap(
-    results: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    directory, path = only(results)
-    shutil.copytree(path.parent, path.parent.with_name("offline-run-20990101_000000-again"))
-    replayed: list[Path] = []
-    monkeypatch.setattr(sync, "replay", lambda run, mode: replayed.append(run))
-    assert sync.send(directory) == "replayed from metrics.jsonl"
-    assert replayed == [directory]
-
-
-def test_what_was_sent_or_replayed_is_not_sent_again(results: Path) -> None:
+def test_what_was_sent_or_has_arrived_is_not_sent_again(results: Path) -> None:
     directory, path = only(results)
     assert sync.unsent(results) == [directory]
     synced = path.with_name(f"{path.name}.synced")
     synced.touch()
     assert sync.unsent(results) == []
     synced.unlink()
-    (directory / "wandb" / sync.REPLAYED).touch()
+    (directory / FOLDER / ARRIVED).touch()
     assert sync.unsent(results) == []
 
 
@@ -127,12 +121,9 @@ def test_a_run_under_way_is_left_alone(results: Path) -> None:
         assert sync.unsent(results) == []
 
 
-def test_a_last_line_that_was_cut_off_is_left_out_of_a_replay(results: Path) -> None:
-    directory, path = only(results)
-    damage(path)
-    with (directory / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "eval')
-    assert sync.send(directory, mode="offline") == "replayed from metrics.jsonl"
+def test_a_last_line_that_was_cut_off_is_no_row(tmp_path: Path) -> None:
+    (tmp_path / "metrics.jsonl").write_text('{"step": 1}\n{"kind": "eval')
+    assert list(rows_of(tmp_path / "metrics.jsonl")) == [{"step": 1}]
 
 
 def test_without_offline_runs_there_is_nothing_to_send(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

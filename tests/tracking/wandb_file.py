@@ -6,7 +6,6 @@ type (1: whole, 2: first part, 3: middle, 4: last) and that many bytes of a prot
 
 import json
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,6 @@ from typing import Any
 HEADER_BYTES, BLOCK_BYTES = 7, 32 * 1024
 RECORD_HEADER = struct.Struct("<IHB")
 WHOLE, FIRST, MIDDLE, LAST = 1, 2, 3, 4
-
-
-def wait_until_written(path: Path, seconds: float = 60.0) -> Path:
-    """The same path, once the file says how its run ended: W&B goes on writing after `finish` has returned."""
-    end = time.monotonic() + seconds
-    while exit_code(path) is None:
-        assert time.monotonic() < end, f"{path} is still without its end after {seconds} s"
-        time.sleep(0.05)
-    return path
 
 
 def records(path: Path) -> Iterator[Any]:

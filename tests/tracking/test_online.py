@@ -1,0 +1,187 @@
+"""Online, W&B holds what the record holds, each row once, and never holds a run up."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsity import provenance
+from sparsity.run import pipeline
+from sparsity.run.phase import Interrupted, Phase
+from sparsity.settings import TrackingSettings
+from sparsity.tracking import sync
+from sparsity.tracking.writers import rows_of
+from tests import tiny_runs
+from tests.tiny_runs import TINY_OVERRIDES
+from tests.tracking.ingest import Ingest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+LIMIT_SECONDS = 6.0  # of an outage; must be enough to open a run on a busy machine
+AT_THE_END = 2  # rows of the table and of the figures
+
+
+@pytest.fixture(autouse=True)
+def no_process_is_left() -> Iterator[None]:
+    yield
+    assert running_services() == ""
+
+
+def running_services() -> str:
+    command = ["pgrep", "-P", str(os.getpid()), "wandb-core"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def online(limit_seconds: float = 60.0) -> TrackingSettings:
+    return TrackingSettings(mode="online", limit_seconds=limit_seconds)
+
+
+def series(rows: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    """What identifies a row of the record, in order."""
+    keys = ("global_step", "phase", "train/loss", "val/accuracy", "prune/reason")
+    return [tuple(row.get(key) for key in keys) for row in rows if "phase" in row]
+
+
+def recorded(results: Path) -> list[dict[str, Any]]:
+    (directory,) = provenance.seed_folders(results / "runs")
+    return list(rows_of(directory / "metrics.jsonl"))
+
+
+def arrived(service: Ingest) -> list[dict[str, Any]]:
+    (rows,) = service.rows.values()
+    return rows
+
+
+def test_a_whole_run_arrives_row_by_row_and_nothing_is_left_to_send(service: Ingest, tmp_path: Path) -> None:
+    tiny_runs.tiny_run(tmp_path, tracking=online())
+    rows = recorded(tmp_path)
+    assert series(arrived(service)) == series(rows)
+    assert len(arrived(service)) == len(rows) + AT_THE_END
+    assert list(service.exit_codes.values()) == [0]
+    assert sync.unsent(tmp_path) == []
+
+
+def test_a_resumed_run_arrives_as_one_that_was_never_interrupted(service: Ingest, tmp_path: Path) -> None:
+    experiment = tiny_runs.tiny_experiment(tmp_path, tracking=online())
+    with pytest.raises(Interrupted):
+        pipeline.run(experiment, interrupt_after=5)
+    assert list(service.exit_codes.values()) == [1]
+    pipeline.run(experiment)
+    assert series(arrived(service)) == series(recorded(tmp_path))
+    assert list(service.exit_codes.values()) == [0]
+    assert sync.unsent(tmp_path) == []
+
+
+def test_rows_that_an_interrupted_run_could_not_send_arrive_when_it_is_resumed(service: Ingest, tmp_path: Path) -> None:
+    experiment = tiny_runs.tiny_experiment(tmp_path, tracking=online())
+    with pytest.raises(Interrupted):
+        pipeline.run(experiment, interrupt_after=5)
+    del arrived(service)[4:]
+    pipeline.run(experiment)
+    assert series(arrived(service)) == series(recorded(tmp_path))
+
+
+def test_an_outage_in_mid_run_holds_the_end_up_for_no_longer_than_the_limit_and_sync_sends_the_rest(
+    service: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    end_of_run = outage_from_evaluation(5, service, monkeypatch)
+    tiny_runs.tiny_run(tmp_path, tracking=online(LIMIT_SECONDS))
+    assert time.monotonic() - end_of_run[-1] < LIMIT_SECONDS + 3
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert warning.startswith("warning: W&B failed, the run goes on without it: ")
+    assert warning.endswith("; `make sync` sends the rest later")
+    assert len(arrived(service)) < len(recorded(tmp_path))
+    (directory,) = sync.unsent(tmp_path)
+    service.is_out = False
+    assert sync.send(directory) == "caught up from metrics.jsonl"
+    assert series(arrived(service)) == series(recorded(tmp_path))
+    assert list(service.exit_codes.values()) == [0]
+    assert sync.unsent(tmp_path) == []
+
+
+def outage_from_evaluation(number: int, service: Ingest, monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """W&B is out from then on, after it has opened the run; the times of all evaluations."""
+    report, times = Phase._report, []
+
+    def reporting(self: Phase, *what: Any) -> None:
+        report(self, *what)
+        times.append(time.monotonic())
+        if len(times) == number:
+            wait_for(lambda: bool(service.rows))
+            service.is_out = True
+
+    monkeypatch.setattr(Phase, "_report", reporting)
+    return times
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_an_outage_from_the_start_leaves_the_record_whole_and_sync_sends_it_all(
+    service: Ingest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.is_out = True
+    tiny_runs.tiny_run(tmp_path, tracking=online(1.0))
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+    assert service.rows == {}
+    (directory,) = sync.unsent(tmp_path)
+    service.is_out = False
+    sync.send(directory)
+    assert series(arrived(service)) == series(recorded(tmp_path))
+
+
+def test_rows_that_wandb_refuses_are_not_taken_for_sent(
+    service: Ingest, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service.refuses_rows = True
+    tiny_runs.tiny_run(tmp_path, tracking=online())
+    assert "the run goes on without it: it refused rows, see " in caplog.text
+    assert len(sync.unsent(tmp_path)) == 1
+
+
+def test_what_sync_cannot_send_is_still_unsent(
+    service: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.refuses_rows = True
+    tiny_runs.tiny_run(tmp_path, tracking=online())
+    (directory,) = sync.unsent(tmp_path)
+    with pytest.raises(ConnectionError, match="it refused rows"):
+        sync.send(directory)
+    assert sync.unsent(tmp_path) == [directory]
+
+
+def test_a_run_that_is_stopped_by_hand_leaves_no_service_behind(
+    service: Ingest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object) -> None:
+        service.is_out = True
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Phase, "_save", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_runs.tiny_run(tmp_path, tracking=online(1.0))
+    assert running_services() == ""
+
+
+@pytest.mark.slow  # a process of its own imports torch
+def test_a_process_ends_within_the_limit_when_wandb_is_out(service: Ingest, tmp_path: Path) -> None:
+    overrides = [override for override in TINY_OVERRIDES if override != "tracking=none"]
+    where = (f"results_dir={tmp_path}", "experiment=lenet5_mnist", "tracking=online")
+    command = [sys.executable, "scripts/train.py", *where, *overrides, f"tracking.limit_seconds={LIMIT_SECONDS}"]
+    process = subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    wait_for(lambda: bool(service.rows))
+    service.is_out = True
+    wait_for(lambda: any(tmp_path.glob("runs/*/*/seed0/summary.json")))
+    begin = time.monotonic()
+    output, _ = process.communicate(timeout=60)
+    assert time.monotonic() - begin < LIMIT_SECONDS + 10, output
+    assert process.returncode == 0 and output.count("`make sync` sends the rest later") == 1, output
