@@ -148,8 +148,13 @@ def without_folders(value: Any) -> Any:
 
 def shown(settings: Settings) -> dict[str, Any]:
     """The settings as a tree for others: of the file to start from its name, and no places of this machine."""
-    tree = without_folders(asdict(settings))
-    path = settings.baseline.path
+    return shown_tree(asdict(settings))
+
+
+def shown_tree(settings: dict[str, Any]) -> dict[str, Any]:
+    """The same of settings that are a tree, such as a config.yaml."""
+    tree: dict[str, Any] = without_folders(settings)
+    path = settings["baseline"]["path"]
     tree["baseline"]["path"] = path and Path(path).name
     return {key: value for key, value in tree.items() if key not in _PLACES}
 

@@ -49,7 +49,7 @@ def send(directory: Path) -> str:
 
 def catch_up(directory: Path) -> None:
     """Tell W&B what the record of a run holds and W&B does not."""
-    config = yaml.safe_load((directory / "config.yaml").read_text())
+    config = provenance.shown_tree(yaml.safe_load((directory / "config.yaml").read_text()))
     settings = replace(TrackingSettings(**config["tracking"]), mode="online", limit_seconds=LIMIT_SECONDS)
     writer, summary = WandbWriter(settings, directory, config), directory / "summary.json"
     try:

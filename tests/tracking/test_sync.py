@@ -100,6 +100,8 @@ def test_a_damaged_file_and_files_that_overlap_are_replaced_by_the_record(
     assert evaluations(rows) == evaluations(list(rows_of(directory / "metrics.jsonl"))) != []
     assert list(service.exit_codes.values()) == [0]
     assert next(iter(service.summaries.values()))["paper/metric"] == 99.0
+    assert "results_dir" in (directory / "config.yaml").read_text()
+    assert "results_dir" not in next(iter(service.configs.values()))
     assert sync.unsent(results) == []
 
 
