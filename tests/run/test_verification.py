@@ -28,7 +28,8 @@ TINY = (
     *(f"model._target_={TinyNet.__module__}.TinyNet", "~model.num_classes", "~model.conv_relu"),
     *(f"dataset._target_={TinyNet.__module__}.tiny_data", "~dataset.normalise", "machine=cpu"),
 )
-DNS = Path(os.environ.get("SPARSITY_DATA_MIRROR", "")) / "checkpoints/dns/lenet5-pruned.safetensors.gz"
+MIRROR = os.environ.get("SPARSITY_DATA_MIRROR", "")
+DNS = Path(MIRROR) / "checkpoints/dns/lenet5-pruned.safetensors.gz"
 
 
 @pytest.fixture
@@ -235,3 +236,10 @@ def test_a_header_names_an_experiment_and_nothing_else(
     save_sparse(tmp_path / "a.safetensors", load_sparse(network), load_header(network) | {"experiment": experiment})
     assert verify.main([str(tmp_path / "a.safetensors")]) == 1
     assert f"experiment={experiment} names a folder" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not MIRROR, reason="SPARSITY_DATA_MIRROR has no MNIST")
+def test_the_committed_networks_bear_out_their_records_and_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert verify.main([]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "all agree"
