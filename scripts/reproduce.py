@@ -5,7 +5,6 @@ python scripts/reproduce.py run --scale smoke --seeds 0,1 --pruners relevance,l2
 
 import argparse
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,7 @@ from sparsity.report.reading import find_runs, load_summary
 from sparsity.report.terminal import render_runs
 from sparsity.run.jobs import EXPERIMENTS, TRAIN, add_options
 from sparsity.run.plan import checkpoint_bytes, make_plan, uncut
+from sparsity.run.stopping import Children
 from sparsity.settings import Settings, leaf_name
 
 PAPER = Path(__file__).parents[1] / "results" / "paper"
@@ -103,9 +103,10 @@ def run(jobs: list[Job]) -> int:
     places: Queue[dict[str, str]] = Queue()
     for place in device_environments():
         places.put(place)
-    with ThreadPoolExecutor(places.qsize()) as pool:
+    children = Children()
+    with children.guarded(), ThreadPoolExecutor(places.qsize()) as pool:
         numbered = [(f"[{number}/{len(jobs)}]", job) for number, job in enumerate(jobs, 1) if job not in obstacles]
-        succeeded = list(pool.map(lambda pair: train(pair[0], pair[1], places), numbered))
+        succeeded = list(pool.map(lambda pair: train(pair[0], pair[1], places, children), numbered))
     failed = [job for (_, job), is_good in zip(numbered, succeeded, strict=True) if not is_good]
     print()
     print(render_runs(job.directory for job in jobs if provenance.is_done(job.directory)), flush=True)
@@ -130,16 +131,18 @@ def obstacle(job: Job) -> str | None:
     return f"it takes days without a CUDA GPU{here}; use a machine with one, SCALE=smoke, or MACHINE=cpu all the same."
 
 
-def train(number: str, job: Job, places: "Queue[dict[str, str]]") -> bool:
-    """Run one job on the next free device; whether it is done."""
+def train(number: str, job: Job, places: "Queue[dict[str, str]]", children: Children) -> bool:
+    """Run one job on the next free device; whether it is done. After a signal none begins."""
     place = places.get()
     try:
+        if children.request.number is not None:
+            return False
         print(f"{number} {job}", flush=True)
         if provenance.is_done(job.directory):
             print(f"already done: {job.directory}", flush=True)
             return True
         command = [sys.executable, str(TRAIN), *job.overrides]
-        return subprocess.run(command, env=os.environ | place).returncode == 0
+        return children.run(command, os.environ | place) == 0
     finally:
         places.put(place)
 

@@ -1,6 +1,7 @@
 """Train one experiment: python scripts/train.py experiment=lenet5_mnist pruner=relevance seed=0 scale=paper."""
 
 import logging
+import os
 import sys
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
 from sparsity.settings import Settings
 
+REQUEUED = "SLURM_RESTART_COUNT"  # set by Slurm in a job that it has put back into the queue
+
 
 def main(settings: Settings) -> float:
     """Run an experiment, resume it, or say that it is already done; what a sweep is to maximise."""
@@ -18,7 +21,7 @@ def main(settings: Settings) -> float:
     print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
     if config.is_multirun() or settings.sweep_name != sweeps.UNNAMED:
         sweeps.register(settings)
-    if settings.force:
+    if settings.force and REQUEUED not in os.environ:  # else a job would lose all each time it is put back
         files.clear(directory)
     if provenance.is_done(directory):
         print("already done; force=true runs it again")

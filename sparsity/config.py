@@ -9,6 +9,7 @@ import inspect
 import os
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -81,7 +82,8 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
         command_line.check_deletions(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
     except KeyboardInterrupt:
-        sys.exit("interrupted: the last checkpoint is kept; the same command goes on from there.")
+        print("interrupted: the last checkpoint is kept; the same command goes on from there.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except USER_ERRORS as error:
         if wants_traceback:
             raise

@@ -1,14 +1,14 @@
 """scripts/run_queue.py: what is committed is passed over, the rest is run in order, and the state is said."""
 
-import subprocess
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from scripts import run_queue
 from sparsity import config, provenance
 from sparsity.report.parsing import decode, load_yaml
+from sparsity.run.stopping import Children
 from tests.report.fake_results import REPOSITORY
 
 LIST = """
@@ -36,11 +36,11 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_is_not_committed_with_its_networks_is_run_in_order(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[list[str]] = []
 
-    def fake(command: list[str], check: bool) -> SimpleNamespace:
+    def fake(self: Children, command: list[str], environment: Any = None) -> int:
         calls.append(command[2:])
-        return SimpleNamespace(returncode=0)
+        return 0
 
-    monkeypatch.setattr(subprocess, "run", fake)
+    monkeypatch.setattr(Children, "run", fake)
     elsewhere = f"results_dir={path.parent / 'elsewhere'}"
     assert run_queue.main([str(path), elsewhere]) == 0
     common = ["scale=smoke", "tracking=none", "experiment=lenet5_mnist"]

@@ -1,7 +1,7 @@
 """scripts/study.py: every method at equal settings, seed by seed, and again from where it was stopped."""
 
-import subprocess
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -9,6 +9,7 @@ from scripts import study
 from sparsity import config
 from sparsity.provenance import identity
 from sparsity.report.configurations import Configuration
+from sparsity.run.stopping import Children
 
 
 def jobs(*arguments: str) -> list[tuple[str, ...]]:
@@ -40,11 +41,11 @@ def test_a_failed_run_stops_no_other_and_is_the_exit_status(
 ) -> None:
     calls: list[list[str]] = []
 
-    def fake(command: list[str], check: bool) -> SimpleNamespace:
+    def fake(self: Children, command: list[str], environment: Any = None) -> int:
         calls.append(command)
-        return SimpleNamespace(returncode=int(f"pruner={fails}" in command))
+        return int(f"pruner={fails}" in command)
 
-    monkeypatch.setattr(subprocess, "run", fake)
+    monkeypatch.setattr(Children, "run", fake)
     assert study.main(["--seeds", "0", "--processes", "2"]) == status
     assert len(calls) == 14
     assert ("failed, see its message above: experiment=" in capsys.readouterr().err) == bool(status)

@@ -4,11 +4,12 @@ Free of all that a bare machine may lack.
 """
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+from sparsity.run.stopping import Children
 
 TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 
@@ -46,13 +47,19 @@ def work_off(jobs: Sequence[Job], processes: int, before: Callable[[Job], None])
     Args:
         processes: how many at a time.
         before: called with each job as it begins.
+
+    Raises:
+        Stopped: after a signal, which the runs under way were handed, and once they have ended.
     """
 
-    def run(job: Job) -> int:
-        before(job)
-        return subprocess.run([sys.executable, str(TRAIN), *job], check=False).returncode
+    children = Children()
 
-    with ThreadPoolExecutor(processes) as pool:
+    def run(job: Job) -> int:
+        if children.request.number is None:
+            before(job)
+        return children.run([sys.executable, str(TRAIN), *job])
+
+    with children.guarded(), ThreadPoolExecutor(processes) as pool:
         statuses = list(pool.map(run, jobs))
     failed = [job for job, status in zip(jobs, statuses, strict=True) if status != 0]
     for job in failed:

@@ -5,6 +5,7 @@ The same class carries all three phases; what a phase does at an evaluation (pru
 
 import logging
 import shutil
+import signal
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -17,12 +18,14 @@ from torch import nn
 from sparsity.files import write_text
 from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.summary import layer_sparsities
+from sparsity.run import stopping
 from sparsity.run.kept_states import KeptStates, State
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.loop import Evaluation, Trainer
 from sparsity.training.tasks import WritesText
 from sparsity.weights.checkpoints import CheckpointError, load_checkpoint, load_newest, plain_weights, save_checkpoint
 
+LONGEST_WITHOUT_CHECKPOINT = 600.0  # seconds, also between two evaluations
 FORMAT = 1
 """Of checkpoints; those of the time before formats had a number are read as well."""
 
@@ -135,8 +138,9 @@ class Phase:
         self._metric, self._log, self._mirrors = metric, log, mirrors
         self._offset, self._every_seconds = offset, checkpoint_every_seconds
         self._kept, self._data_digests, self._began = KeptStates(self._folder), dict(data_digests), began
-        self._is_training = False
-        self._saved_at = time.monotonic()
+        self._longest_without = max(checkpoint_every_seconds, LONGEST_WITHOUT_CHECKPOINT)
+        self._is_training, self._request = False, stopping.Request()
+        self._saved_at = self._started = time.monotonic()
 
     @property
     def model(self) -> nn.Module:
@@ -148,6 +152,7 @@ class Phase:
 
         Raises:
             Interrupted: after `interrupt_after` evaluations, if that is given.
+            Stopped: after a signal, at the end of the step or evaluation in flight; everything is saved.
             NonFiniteLossError: if the loss is not finite.
             CheckpointError: if all checkpoints of the phase are damaged, or were made with other data.
         """
@@ -156,25 +161,50 @@ class Phase:
             return self.progress
         self._began(self._offset + self.trainer.step)
         self._is_training = True
-        started = time.monotonic() - self.progress.seconds
-        for evaluation in self.trainer.run():
+        self._started = time.monotonic() - self.progress.seconds
+        with stopping.watched() as self._request:
+            self._train(controller, interrupt_after)
+        self._is_training = False
+        return self.progress
+
+    def _train(self, controller: Controller, interrupt_after: int | None) -> None:
+        for evaluation in self.trainer.run(self._is_pause_due, lambda rows: self._pause(controller, rows)):
             self.pruner.refresh()
             self._keep_best(evaluation)
             action = controller.act(evaluation)
             self._report(evaluation, action)
             self.keep_text(str(evaluation.step))
-            self.progress.seconds = time.monotonic() - started
+            self.progress.seconds = time.monotonic() - self._started
             self.progress.stopped = action.stop
             if action.stop is not None:
                 break
             is_interrupted = self.progress.num_evaluations == interrupt_after
-            self._save(controller, only_if_due=not is_interrupted)
+            self._save(controller, only_if_due=not (is_interrupted or self._request.number))
+            self._end_if_asked()
             if is_interrupted:
                 raise Interrupted(f"{self.name} was interrupted after {interrupt_after} evaluations")
         self.progress.stopped = self.progress.stopped or "epochs ended"
         self._save(controller)
-        self._is_training = False
-        return self.progress
+
+    def _is_pause_due(self) -> bool:
+        """Whether a signal came, or the last checkpoint is too old for a phase between two evaluations."""
+        return self._request.number is not None or time.monotonic() - self._saved_at > self._longest_without
+
+    def _pause(self, controller: Controller, rows: list[dict[str, float]]) -> None:
+        """A checkpoint between two evaluations."""
+        for writer in (self._log, self._mirrors):
+            writer.write_steps(self._placed(rows))
+        self.progress.seconds = time.monotonic() - self._started
+        self._save(controller)
+        self._end_if_asked()
+
+    def _end_if_asked(self) -> None:
+        if self._request.number is not None:
+            name = signal.Signals(self._request.number).name
+            logger.warning(
+                "%s: %s stopped at step %s and saved it; the same command goes on.", name, self.name, self.trainer.step
+            )
+        self._request.raise_if_made()
 
     def keep(self, name: str, **record: Any) -> None:
         """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
@@ -207,10 +237,9 @@ class Phase:
             self.keep("best")
 
     def _report(self, evaluation: Evaluation, action: Action) -> None:
-        place = {"phase": self.name}
-        rows = [{**place, **row, "global_step": self._offset + int(row["step"])} for row in evaluation.rows]
+        rows = self._placed(evaluation.rows)
         row = {
-            **place,
+            "phase": self.name,
             "step": evaluation.step,
             "global_step": self._offset + evaluation.step,
             "epoch": evaluation.epoch,
@@ -225,6 +254,10 @@ class Phase:
         for writer in (self._log, self._mirrors):
             writer.write_steps(rows)
             writer.write_evaluation(row)
+
+    def _placed(self, rows: list[dict[str, float]]) -> list[dict[str, Any]]:
+        """Rows of steps with the phase and the step of the run."""
+        return [{"phase": self.name, **row, "global_step": self._offset + int(row["step"])} for row in rows]
 
     def keep_text(self, name: str) -> None:
         """What the last evaluation wrote, in hypotheses/<phase>-<name>.txt as sacrebleu reads it, if it did."""

@@ -25,6 +25,7 @@ from sparsity.run.compatibility import check_fit, check_splits
 from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Phase
 from sparsity.run.plan import RunPlan, make_plan, plan_phase
+from sparsity.run.stopping import Stopped
 from sparsity.settings import PhaseSettings, Settings, leaf_name
 from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
@@ -339,6 +340,9 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
                 held = (directory, identity, manifest, _digests(data))
                 yield Workspace(experiment, device, data, *held, plan, log, mirrors, interrupt_after)
             ending, exit_code = {"status": "done"}, 0
+        except (Stopped, KeyboardInterrupt) as error:
+            ending = {"status": "interrupted", "reason": getattr(error, "signal", "Ctrl-C")}
+            raise
         except BaseException as error:
             ending = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
             raise

@@ -138,8 +138,16 @@ class Trainer:
         if self.execution.compile == "all":
             task.called(model).compile()
 
-    def run(self) -> Iterator[Evaluation]:
+    def run(
+        self,
+        is_pause_due: Callable[[], bool] = lambda: False,
+        pause: Callable[[list[dict[str, float]]], None] = lambda rows: None,
+    ) -> Iterator[Evaluation]:
         """Train to the end of the phase, yielding after each evaluation; may be resumed after `load_state_dict`.
+
+        Args:
+            is_pause_due: asked between two evaluations, after each step.
+            pause: called then with the rows since the last pause or yield, all that a checkpoint needs being at rest.
 
         Raises:
             NonFiniteLossError: naming the first step whose loss was not finite.
@@ -157,6 +165,9 @@ class Trainer:
                 started = time.monotonic()
                 metrics = {name: float(value) for name, value in self.evaluate().items()}
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
+                rows = []
+            elif is_pause_due():
+                pause(rows + self.drain())
                 rows = []
 
     def evaluate(self) -> dict[str, Tensor]:

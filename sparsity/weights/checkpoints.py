@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity.files import put_in_place, temporary
+from sparsity.files import REMEDY, put_in_place, temporary
 
 _OBJECT = re.compile(r"GLOBAL (\S*\w) ")  # how torch names what it refuses to build; of a file cut short, in part
 
@@ -39,9 +39,9 @@ def save_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = Fal
             os.fsync(file.fileno())
     except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
         written.unlink(missing_ok=True)
-        raise OSError(
-            errno.EIO, f"cannot write the checkpoint {path}: {error}; free some space and run the same command again"
-        ) from error
+        is_allowed = not isinstance(error, PermissionError)
+        remedy = REMEDY if is_allowed else f"make {path.parent} writable and run the same command again"
+        raise OSError(errno.EIO, f"cannot write the checkpoint {path}: {error}; {remedy}") from error
     if keep_previous and path.exists():
         os.replace(path, previous_path(path))
     put_in_place(written, path)

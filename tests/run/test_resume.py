@@ -227,3 +227,14 @@ def test_of_many_runs_one_that_fails_does_not_stop_the_others(
     assert str(caught.value.code).startswith("error: batch_size is 41")
     assert "'regularise.batch_size=41'" in capsys.readouterr().err
     assert len(list(tmp_path.glob("runs/lenet5_mnist/*/*/summary.json"))) == 1
+
+
+def test_force_does_not_wipe_a_run_whose_job_was_put_back_into_the_queue(
+    run_script: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = (*TINY_OVERRIDES, f"results_dir={tmp_path}", "force=true")
+    run_script(*overrides)
+    (directory_of(tmp_path) / "left-over.txt").touch()
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    run_script(*overrides)
+    assert (directory_of(tmp_path) / "left-over.txt").exists()

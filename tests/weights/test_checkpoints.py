@@ -1,5 +1,6 @@
 """Does a checkpoint survive what happens to files: cuts, flipped bits, a full disk?"""
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +191,12 @@ def test_kept_weights_are_copies_without_minus_zeros_that_stay_tied() -> None:
     assert kept["a"] is kept["b"] and kept["a"] is not kept["c"] and kept["d"] is not kept["e"]
     assert kept["a"].tolist() == [0.0, 2.0] and not kept["a"].signbit().any()
     assert kept["a"].data_ptr() != tied.data_ptr()
+
+
+def test_what_is_not_allowed_is_no_matter_of_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(torch, "save", forbidden)
+    with pytest.raises(OSError, match=rf"Permission denied; make {tmp_path} writable and run the same command again$"):
+        save_checkpoint(tmp_path / "last.pt", STATE)
