@@ -21,9 +21,8 @@ def main(settings: Settings) -> float:
     print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
     if config.is_multirun() or settings.sweep_name != sweeps.UNNAMED:
         sweeps.register(settings)
-    if settings.force and REQUEUED not in os.environ:  # else a job would lose all each time it is put back
-        files.clear(directory)
-    if provenance.is_done(directory):
+    is_redone = settings.force and REQUEUED not in os.environ  # else a job would lose all each time it is put back
+    if provenance.is_done(directory) and not is_redone:
         print("already done; force=true runs it again")
         return objective(settings, directory)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
@@ -32,6 +31,8 @@ def main(settings: Settings) -> float:
     from sparsity.run import pipeline  # imports torch: only now, so that what is done answers at once
 
     experiment = config.build(settings)
+    if is_redone:
+        files.clear(directory)
     summary = pipeline.rehearse(experiment) if settings.scale == "rehearsal" else pipeline.run(experiment)
     print(render_runs([directory]))
     if settings.scale == "rehearsal" and summary.cost:

@@ -5,6 +5,7 @@ Free of Hydra, which reads the same words: what it does not refuse, although it 
 
 import argparse
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,19 @@ def check_deletions(words: Sequence[str], conf: Path) -> None:
         is_argument = f"{key.partition('.')[0]}._target_" in typed and "." in key
         if word.startswith("~") and not is_argument and not key.startswith("hydra"):
             raise ValueError(f"{word} would take away {key} {_instead(key, conf)}.")
+
+
+def check_options(words: Sequence[str], conf: Path) -> None:
+    """Refuse a list, a dictionary or a number for a group of conf/, of which one option is chosen by its name.
+
+    Raises:
+        ValueError: naming the group and its options.
+    """
+    for word in words:
+        key, _, value = word.lstrip("+").partition("=")
+        options = sorted(path.stem for path in (conf / key).glob("*.yaml")) if key else []
+        if options and re.match(r"[\[{\d.+-]|(true|false|null)$", value):
+            raise ValueError(f"{word} is no option of {key}: choose one of {', '.join(options)}, by its name.")
 
 
 def _instead(key: str, conf: Path) -> str:

@@ -16,7 +16,8 @@ from contextlib import suppress
 from dataclasses import asdict, fields
 from functools import reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -24,7 +25,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
 
 from sparsity import command_line, history, provenance, sweeps
@@ -41,6 +42,7 @@ NUM_CLOSEST = 3
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
 PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
+KINDS_OF_VALUES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
 TARGET = re.compile(r"_target_: ([\w.]+)")
 PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
 
@@ -80,6 +82,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
     sys.argv[1:] = history.respelt(sys.argv[1:])
     try:
         command_line.check_deletions(sys.argv[1:], CONF)
+        command_line.check_options(sys.argv[1:], CONF)
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
     except KeyboardInterrupt:
         print("interrupted: the last checkpoint is kept; the same command goes on from there.", file=sys.stderr)
@@ -107,6 +110,7 @@ def compose(overrides: list[str]) -> Settings:
     register()
     overrides = history.respelt(overrides)
     command_line.check_deletions(overrides, CONF)
+    command_line.check_options(overrides, CONF)
     try:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             return settled(hydra.compose("config", overrides=overrides), overrides)
@@ -140,6 +144,7 @@ def settled(cfg: DictConfig, words: Sequence[str] = ()) -> Settings:
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
     tree.pop("hydra", None)
+    _check_given(tree)
     _check_shapes(tree)
     _check_scale(tree)
     _keep_choices(tree, words)
@@ -257,7 +262,7 @@ def build(settings: Settings) -> "Experiment":
 
     Raises:
         ValueError: if `model`, `dataset`, `task` or a part of the pruner names something unknown, or has a wrong
-            argument.
+            argument, or `metric` is none by which the task may be judged.
     """
     from sparsity.run.workspace import Experiment
 
@@ -268,14 +273,25 @@ def build(settings: Settings) -> "Experiment":
         "baseline": baseline,
         "num_workers": settings.machine.num_workers,
     }
+    task = _leaf("task", settings.task, circumstances)()
+    _check_metric(settings, task)
     return Experiment(
         settings=settings,
         build_model=_leaf("model", settings.model),
         build_data=_leaf("dataset", settings.dataset, circumstances),
-        task=_leaf("task", settings.task, circumstances)(),
+        task=task,
         build_method=build_method(pruner),
         score=_leaf("pruner.score", pruner.score)() if pruner.score else None,
     )
+
+
+def _check_metric(settings: Settings, task: Any) -> None:
+    known = getattr(task, "metrics", ())
+    if settings.metric not in known:
+        raise ValueError(
+            f"metric={settings.metric} cannot gate: choose one of {', '.join(known) or 'none'}, the metrics of "
+            f"{leaf_name(settings.task)} of which more is better."
+        )
 
 
 def build_method(pruner: PrunerSettings) -> Callable[..., "Method"]:
@@ -315,6 +331,10 @@ def one_sentence(error: Exception) -> str:
         return _unknown_key(str(full_key or lines[0].split("'")[1]))
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
+    if lines[0].startswith("Error merging override "):
+        return (
+            f"{lines[0].removeprefix('Error merging override ')} is of another shape than the setting: see --cfg job."
+        )
     if lines[0].startswith("Ambiguous value"):
         return _ambiguous(lines[0].partition("'")[2].rstrip("'"))
     if isinstance(error, InterpolationKeyError):
@@ -386,6 +406,13 @@ def _leaves_of(node: Any, prefix: str) -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
+def _check_given(tree: dict[Any, Any]) -> None:
+    """Refuse `???`, by which OmegaConf marks a value that is still to come."""
+    for path, value in _leaves_of(tree, ""):
+        if value == MISSING or (isinstance(value, list) and MISSING in value):
+            raise ValueError(f"{path}={MISSING} stands for a value that is still to be given: write {path}=VALUE.")
+
+
 def _check_shapes(tree: dict[Any, Any]) -> None:
     """Hold groups to be groups and lists to be lists, in words that OmegaConf does not find."""
     for path, default in leaves(Settings()):
@@ -442,12 +469,42 @@ def _leaf(
         if key not in parameters or key in later:
             known = ", ".join(name for name in parameters if name not in later) or "none"
             raise ValueError(f"{group}.{key} is not a setting of {target.__name__}; its settings are {known}.")
+    for key, value in arguments.items():
+        _check_kind(f"{group}.{key}", value, parameters[key].annotation)
     arguments |= {key: value for key, value in (offered or {}).items() if key in parameters}
     for key, parameter in parameters.items():
         is_single = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
         if is_single and parameter.default is parameter.empty and key not in (*arguments, *later):
             raise ValueError(f"{group}.{key} is missing, and {target.__name__} needs it: write {group}.{key}=VALUE.")
     return lambda **late: target(**arguments, **{key: value for key, value in late.items() if key in parameters})
+
+
+def _check_kind(path: str, value: Any, annotation: Any) -> None:
+    """Hold an argument to the type that its constructor says, where that is one of YAML's."""
+    if not _is_of(value, annotation):
+        raise ValueError(f"{path}={value} is of another kind than the setting, which is {_kind(annotation)}.")
+
+
+def _kind(annotation: Any) -> str:
+    """A type of YAML's in words."""
+    if get_origin(annotation) is list:
+        return f"a list, of which each is {_kind(get_args(annotation)[0])}"
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(map(_kind, get_args(annotation)))
+    return KINDS_OF_VALUES[annotation]
+
+
+def _is_of(value: Any, annotation: Any) -> bool:
+    """Whether a value of YAML is of a type; of a type that YAML cannot say it is assumed."""
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in (Union, UnionType):
+        return any(_is_of(value, part) for part in parts)
+    if origin is list or annotation is list:
+        return isinstance(value, list) and all(_is_of(each, part) for part in parts for each in value)
+    if annotation not in KINDS_OF_VALUES:
+        return True
+    is_number = isinstance(value, (int, float) if annotation is float else int) and not isinstance(value, bool)
+    return is_number if annotation in (int, float) else isinstance(value, annotation)
 
 
 def _imported(group: str, node: Mapping[str, Any]) -> Any:

@@ -149,6 +149,33 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.method?"
             "data_dir=${HOME}/data",
             "data_dir: Interpolation key 'HOME' not found; ${...} names a setting, and the shell",
         ),
+        ("seed=???", "seed=??? stands for a value that is still to be given: write seed=VALUE."),
+        (
+            "model.num_classes=???",
+            "model.num_classes=??? stands for a value that is still to be given: write model.num",
+        ),
+        (
+            "finetune.start_from=[???]",
+            "finetune.start_from=??? stands for a value that is still to be given: write fine",
+        ),
+        (
+            "baseline=[1,2,3]",
+            "baseline=[1,2,3] is no option of baseline: choose one of file, none, published, train, by",
+        ),
+        (
+            "baseline=[train,none]",
+            "baseline=[train,none] is no option of baseline: choose one of file, none, published",
+        ),
+        (
+            "baseline={source: none}",
+            "baseline={source: none} is no option of baseline: choose one of file, none, publi",
+        ),
+        ("model=5", "model=5 is no option of model: choose one of lenet5, resnet32, transformer, vgg16, by its name."),
+        (
+            "experiment=[lenet5_mnist]",
+            "experiment=[lenet5_mnist] is no option of experiment: choose one of lenet5_fash",
+        ),
+        ("regularise.optimizer=[1]", "regularise.optimizer=[1] is of another shape than the setting: see --cfg job."),
         (
             "data_dir=a,b",
             "data_dir=a,b has a comma, which separates the runs of a sweep: add -m for one, write data_dir=[a,b]",
@@ -225,7 +252,7 @@ def test_a_launcher_or_sweeper_of_the_extra_is_said_to_need_it(plugin: str) -> N
         ("gate.bound", 101, "gate.bound=101 is out of range; it must be between -1 and 100."),
         ("gate.bound", float("nan"), "gate.bound=nan is out of range; it must be between -1 and 100."),
         ("schedule.fraction", -0.1, "schedule.fraction=-0.1 is out of range; it must be between 1e-06 and 1."),
-        ("machine.num_threads", 0, "machine.num_threads=0 is out of range; it must be at least 1."),
+        ("machine.num_threads", 0, "machine.num_threads=0 is out of range; it must be between 1 and 1024."),
         ("seed", "abc", "seed: Value 'abc' of type 'str' could not be converted to Integer."),
         ("baseline.source", "file", "baseline.path is missing: baseline=file needs the path of a checkpoint"),
         (
@@ -264,6 +291,27 @@ def test_a_wrong_value_is_refused_in_one_sentence(tree: DictConfig, key: str, va
             {"_target_": MNIST},
             "dataset.source is missing, and mnist needs it: write dataset.source=VALUE.",
         ),
+        (
+            "model",
+            {"_target_": LENET, "num_classes": "ten"},
+            "model.num_classes=ten is of another kind than the setting, which is a whole number.",
+        ),
+        (
+            "model",
+            {"_target_": LENET, "num_classes": True},
+            "model.num_classes=True is of another kind than the setting, which is a whole number.",
+        ),
+        (
+            "model",
+            {"_target_": "sparsity.models.vgg.vgg16", "layers": [64, 0.5]},
+            "model.layers=[64, 0.5] is of another kind than the setting, which is a list, of which each is a whole "
+            "number or a word or null.",
+        ),
+        (
+            "dataset",
+            {"_target_": MNIST, "source": 7},
+            "dataset.source=7 is of another kind than the setting, which is a word.",
+        ),
         ("model", {}, "model._target_ is missing: name the model's constructor, e.g. sparsity.models.lenet.LeNet5."),
     ],
 )
@@ -274,6 +322,27 @@ def test_a_wrong_argument_of_the_network_or_the_data_is_named(group: str, node: 
     with pytest.raises(ValueError) as caught:
         config.build(settings)
     assert str(caught.value).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "metric", "known"),
+    [
+        ("lenet5_mnist", "acuracy", "accuracy, the metrics of Classification"),
+        ("lenet5_mnist", "loss", "accuracy, the metrics of Classification"),
+        (
+            "transformer_wmt14",
+            "bleu_length_ratio",
+            "bleu, bleu_13a, bleu_intl, bleu_compound, the metrics of Translation",
+        ),
+    ],
+)
+def test_a_metric_that_is_unknown_or_of_which_less_is_better_cannot_gate(
+    experiment: str, metric: str, known: str
+) -> None:
+    settings = config.compose([f"experiment={experiment}", "scale=smoke", f"metric={metric}"])
+    with pytest.raises(ValueError) as caught:
+        config.build(settings)
+    assert str(caught.value) == f"metric={metric} cannot gate: choose one of {known} of which more is better."
 
 
 MAGNITUDE = pruner("magnitude")

@@ -53,6 +53,15 @@ def test_a_wrong_number_is_refused_before_anything_is_written(fails: Fails, tmp_
     assert not (tmp_path / "results").exists()
 
 
+def test_a_finished_run_outlives_a_wrong_command_that_is_to_redo_it(fails: Fails, tmp_path: Path) -> None:
+    settings = config.compose([*LENET, f"results_dir={tmp_path}/results", "metric=loss"])
+    summary = provenance.run_directory(settings) / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.write_text("{}")
+    assert fails(*LENET, "metric=loss", "force=true").startswith("metric=loss cannot gate")
+    assert summary.exists()
+
+
 def test_a_network_for_other_images_is_refused_before_anything_is_trained(fails: Fails) -> None:
     said = fails(*LENET, "model=resnet32")
     assert said.startswith("resnet32 cannot be trained on digits, images of 1 x 28 x 28 (")

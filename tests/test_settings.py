@@ -1,5 +1,6 @@
 """Is each setting held to its range, with one clear sentence where it is not?"""
 
+import math
 import re
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,8 @@ from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,
     GateSettings,
+    LrScheduleSettings,
+    MachineSettings,
     OptimizerSettings,
     PaperSettings,
     PenaltySettings,
@@ -26,6 +29,10 @@ TRIGGERS = "gate, plateau, cubic, one_shot"
 
 def with_penalty(**changes: Any) -> Settings:
     return Settings(pruner=PrunerSettings(penalty=PenaltySettings(**changes)))
+
+
+def with_optimizer(**changes: Any) -> Settings:
+    return Settings(regularise=PhaseSettings(optimizer=OptimizerSettings(**changes)))
 
 
 WRONG = [
@@ -47,24 +54,24 @@ WRONG = [
     ),
     (
         Settings(gate=GateSettings(plateau_epochs=9)),
-        "gate.plateau_epochs=9 is out of range; it must be at least 10.",
+        "gate.plateau_epochs=9 is out of range; it must be between 10 and 1000000000.",
     ),
     (
         Settings(gate=GateSettings(target_sparsity=99.71)),
         "gate.target_sparsity=99.71 is out of range; it must be between 0 and 1.",
     ),
-    (Settings(seed=-1), "seed=-1 is out of range; it must be at least 0."),
+    (Settings(seed=-1), "seed=-1 is out of range; it must be between 0 and 9223372036854775807."),
     (
         Settings(regularise=PhaseSettings(batch_size=0)),
-        "regularise.batch_size=0 is out of range; it must be at least 1.",
+        "regularise.batch_size=0 is out of range; it must be between 1 and 1000000000.",
     ),
     (
-        Settings(finetune=FinetuneSettings(optimizer=OptimizerSettings(momentum=1.5))),
-        "finetune.optimizer.momentum=1.5 is out of range; it must be between 0 and 1.",
+        Settings(finetune=FinetuneSettings(optimizer=OptimizerSettings(momentum=1.0))),
+        "finetune.optimizer.momentum=1 is out of range; it must be at least 0 and below 1.",
     ),
     (
         with_penalty(strength=float("nan")),
-        "pruner.penalty.strength=nan is out of range; it must be at least 0.",
+        "pruner.penalty.strength=nan is out of range; it must be between 0 and 1e+30.",
     ),
     (Settings(scale="big"), "scale=big is unknown; choose one of paper, rehearsal, smoke."),
     (
@@ -110,7 +117,58 @@ WRONG = [
             f"finetune.optimizer.betas=[{said}] must be two numbers, each at least 0 and below 1: "
             "write e.g. [0.9,0.999].",
         )
-        for betas, said in (([], ""), ([0.9], "0.9"), ([0.9, 1.0], "0.9,1"), ([0.9, 0.99, 0.999], "0.9,0.99,0.999"))
+        for betas, said in (([], ""), ([0.9], "0.9"), ([0.9, 0.99, 0.999], "0.9,0.99,0.999"))
+    ),
+    (
+        with_optimizer(betas=[0.9, 1.0]),
+        "regularise.optimizer.betas=1 is out of range; it must be at least 0 and below 1.",
+    ),
+    (with_optimizer(eps=0.0), "regularise.optimizer.eps=0 is out of range; it must be between 1e-30 and 1."),
+    (
+        with_optimizer(lr=math.inf),
+        "regularise.optimizer.lr=inf is out of range; it must be between 0 and 1e+30.",
+    ),
+    *(
+        (
+            Settings(regularise=PhaseSettings(lr_schedule=LrScheduleSettings("step", milestones))),
+            f"regularise.lr_schedule.milestones=[{said}] must be at most 100 fractions of the phase, between 0 and 1 "
+            "and each above the one before: write e.g. [0.5,0.75].",
+        )
+        for milestones, said in (
+            ([0.75, 0.5], "0.75,0.5"),
+            ([0.5, 0.5], "0.5,0.5"),
+            ([80.0, 120.0], "80,120"),
+            ([-0.1], "-0.1"),
+        )
+    ),
+    (
+        Settings(model={"share": math.nan}),
+        "model.share=nan is no number to compute with; give a finite one.",
+    ),
+    (
+        Settings(pruner=PrunerSettings(layer_sparsities={"fc1.weight": 1.5})),
+        "pruner.layer_sparsities.fc1.weight=1.5 is out of range; it must be between 0 and 1.",
+    ),
+    (
+        Settings(machine=MachineSettings(num_threads=10**400)),
+        "machine.num_threads=100000000000000000000000... is out of range; it must be between 1 and 1024.",
+    ),
+    (
+        Settings(model={"num_classes": 10**9}),
+        "model.num_classes=1000000000 is out of range; it must be between 2 and 100000.",
+    ),
+    (
+        Settings(dataset={"length_multiple": 0}),
+        "dataset.length_multiple=0 is out of range; it must be between 1 and 1024.",
+    ),
+    (
+        Settings(model={"vocabulary_size": 100}, dataset={"vocabulary_size": 200}),
+        "dataset.vocabulary_size=200 is more than the 100 tokens that the network knows: set model.vocabulary_size "
+        "alone, which the data then follow.",
+    ),
+    (
+        Settings(dataset={"widths": [64, 32]}),
+        "dataset.widths=[64, 32] must be whole numbers above 0, each above the one before: write e.g. [32,64,128].",
     ),
 ]
 

@@ -16,9 +16,12 @@ Whole = TypeVar("Whole", contravariant=True)
 
 
 class Task(Protocol[Network, Part, Whole]):
-    """One kind of learning problem: for which networks, in what batches, and as what it is handed a whole split."""
+    """One kind of learning problem: for which networks, in what batches, and as what it is handed a whole split.
 
-    metric: str
+    metrics: those of its `evaluate` that may gate and choose; more is better of each.
+    """
+
+    metrics: tuple[str, ...]
 
     def called(self, model: Network) -> nn.Module:
         """The part of the model that `forward` calls, and that torch.compile is therefore to fuse."""
@@ -47,7 +50,7 @@ class WritesText(Protocol):
 class Classification:
     """Single-label classification: cross-entropy, and accuracy in percent."""
 
-    metric = "accuracy"
+    metrics = ("accuracy",)
 
     def called(self, model: nn.Module) -> nn.Module:
         """All of it."""

@@ -97,7 +97,7 @@ class Translation:
             `DEFINITIONS` stand beside both.
     """
 
-    metric = "bleu"
+    metrics = ("bleu", *DEFINITIONS)
 
     def __init__(
         self,
