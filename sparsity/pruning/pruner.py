@@ -152,16 +152,30 @@ class Pruner:
         return masks
 
     def _scores(self) -> dict[str, Tensor]:
-        """Name -> scores of what is counted, by the score of the settings or else the method's."""
+        """Name -> scores of what is counted, by the score of the settings or else the method's.
+
+        Raises:
+            ValueError: if there is not one for each weight.
+        """
         weights, score = {name: p.detach() for name, p in self._counted.items()}, self._score
         scores = self.method.scores(weights) if score is None else {name: score(w) for name, w in weights.items()}
-        return {name: scores[name] for name in self._counted}
+        for name, weight in weights.items():
+            if scores[name].shape != weight.shape or scores[name].dtype != weight.dtype:
+                raise ValueError(
+                    f"The scores of {name} are {_described(scores[name])}, but its weights are {_described(weight)}: a "
+                    "score is of its weight's shape and type."
+                )
+        return {name: scores[name] for name in weights}
 
     @property
     def _budget(self) -> Budget:
         named: dict[str, Any] = {"uniform": budgets.uniform, "erk": budgets.erdos_renyi}
         budget: Budget = named.get(self._settings.budget) or budgets.given(self._settings.layer_sparsities)
         return budget
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} of {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _penalty(settings: PenaltySettings, protocol: ProtocolSettings) -> PenaltySettings:

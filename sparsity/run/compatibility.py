@@ -4,12 +4,15 @@ And is there anything to train, to gate and to test on?
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from sparsity.training.tasks import AnyTask
+
+MOST_WEIGHTS = 1 << 31  # the paper's largest network has a fifteenth of it
 
 
 @runtime_checkable
@@ -26,11 +29,17 @@ class Images(Protocol):
 
 
 def check_fit(build_model: Callable[[], nn.Module], task: AnyTask, data: Any, model_name: str) -> None:
-    """Refuse a network that cannot take the images of `data`, or has too few outputs for their classes.
+    """Refuse a network that cannot take the images of `data`, has too few outputs for their classes or no end.
 
     Raises:
         ValueError: saying which of them it is.
     """
+    num_weights = _num_weights(build_model)
+    if num_weights > MOST_WEIGHTS:
+        raise ValueError(
+            f"{model_name} would have {num_weights:,} weights, and more than {MOST_WEIGHTS:,} are not taken for meant: "
+            "choose smaller widths."
+        )
     if not isinstance(data, Images):
         return
     try:
@@ -58,6 +67,13 @@ def check_splits(data: Any) -> None:
     for part, use in uses.items():
         if not len(getattr(data, part)):
             raise ValueError(f"{data.name} holds nothing to {use}: its split {part} is empty; add examples.")
+
+
+def _num_weights(build_model: Callable[[], nn.Module]) -> int:
+    """Weights of the network, counted without making one; 0 where it cannot be made so."""
+    with suppress(Exception), torch.random.fork_rng(devices=()), torch.device("meta"):
+        return sum(weight.numel() for weight in build_model().parameters())
+    return 0
 
 
 def _scores(build_model: Callable[[], nn.Module], task: AnyTask, shape: tuple[int, ...]) -> Tensor:

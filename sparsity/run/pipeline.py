@@ -21,6 +21,7 @@ from sparsity.run.kept_states import State
 from sparsity.run.outcome import Result, write_outcome
 from sparsity.run.phase import Interrupted, Phase, Watch
 from sparsity.run.plan import plan_phase
+from sparsity.run.preparation import check_phases
 from sparsity.run.workspace import Experiment, Workspace, opened
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking.writers import JsonlWriter
@@ -42,6 +43,7 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
         What its summary.json says.
     """
     with opened(experiment, interrupt_after) as work:
+        check_phases(work)
         baseline, start = take_baseline(work)
         regularised, gated = regularise_and_prune(work, baseline, start)
         results = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]

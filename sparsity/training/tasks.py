@@ -50,7 +50,7 @@ class WritesText(Protocol):
 class Classification:
     """Single-label classification: cross-entropy, and accuracy in percent."""
 
-    metrics = ("accuracy",)
+    metrics: tuple[str, ...] = ("accuracy",)
 
     def called(self, model: nn.Module) -> nn.Module:
         """All of it."""

@@ -97,7 +97,7 @@ class Translation:
             `DEFINITIONS` stand beside both.
     """
 
-    metrics = ("bleu", *DEFINITIONS)
+    metrics: tuple[str, ...] = ("bleu", *DEFINITIONS)
 
     def __init__(
         self,

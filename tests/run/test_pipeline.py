@@ -238,7 +238,8 @@ def test_the_order_of_the_data_and_dropout_follow_the_seed_of_the_run_and_the_ki
     tiny_run(
         tmp_path, seed=3, baseline=TRAINED, finetune=FinetuneSettings(num_epochs=1, batch_size=5, start_from=["last"])
     )
-    assert orders == streams == [(3, "baseline"), (3, "regularise"), (3, "finetune")]
+    phases = [(3, "baseline"), (3, "regularise"), (3, "finetune")]
+    assert orders == streams == phases + phases, "each is put together before the first begins"
 
 
 def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(tiny_run: TinyRun, tmp_path: Path) -> None:
