@@ -423,12 +423,18 @@ def test_the_traceback_is_there_for_who_asks(monkeypatch: pytest.MonkeyPatch) ->
         run(monkeypatch, lambda settings: None, "gate.bound=101")
 
 
-def test_an_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_run_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(settings: Settings) -> None:
         raise KeyboardInterrupt
 
-    with pytest.raises(SystemExit, match="the same command goes on from there"):
+    with pytest.raises(SystemExit) as caught:
         run(monkeypatch, interrupted)
+    assert caught.value.code == 130
+    assert capsys.readouterr().err == (
+        "interrupted: the last checkpoint is kept; the same command goes on from there.\n"
+    )
 
 
 def test_a_full_disk_is_named_with_the_way_out() -> None:

@@ -123,10 +123,10 @@ def test_a_full_disk_is_named_with_the_file_and_the_way_out(fails: Fails, small_
 def test_a_full_disk_is_what_is_reported_even_where_the_manifest_cannot_be_written_either(
     fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from sparsity.run import phase, workspace
+    from sparsity.run import manifest, phase
 
     def full(*arguments: object, **more: object) -> None:
-        monkeypatch.setattr(workspace, "write_json", full_manifest)
+        monkeypatch.setattr(manifest, "write_json", full_manifest)
         raise OSError(errno.ENOSPC, "No space left on device", "best.pt")
 
     def full_manifest(*arguments: object) -> None:
