@@ -12,7 +12,7 @@ class Background:
     """A thread that does what it is given, one piece after the other, and stops at the first that fails.
 
     Args:
-        limit_seconds: how long one piece may take, and how long `finish` waits for all that is left.
+        limit_seconds: how long one piece may take without an answer, and how long `finish` waits for all that is left.
     """
 
     def __init__(self, limit_seconds: float) -> None:
@@ -26,7 +26,7 @@ class Background:
         """Nothing, if all goes well.
 
         Raises:
-            TimeoutError: if a piece of work takes longer than the limit.
+            TimeoutError: if a piece of work is without an answer for longer than the limit.
             Exception: that with which a piece of work has failed.
         """
         if self._error is not None:
@@ -34,6 +34,10 @@ class Background:
         began = self._began
         if began is not None and time.monotonic() - began > self._limit_seconds:
             raise self._too_late()
+
+    def answered(self) -> None:
+        """The piece of work at hand goes well: the limit counts anew."""
+        self._began = time.monotonic()
 
     def do(self, work: Work) -> None:
         """Queue a piece of work; raises as `check` does."""

@@ -145,6 +145,7 @@ class WandbWriter:
         self._mode = wandb_mode(settings.mode)
         self._service: Any = None
         self._next_step = 0
+        self._is_new = not (directory / FOLDER).exists()
         if self._mode != "disabled":
             (directory / FOLDER).mkdir(parents=True, exist_ok=True)
             (directory / FOLDER / ARRIVED).unlink(missing_ok=True)
@@ -192,7 +193,8 @@ class WandbWriter:
     def _open(self) -> None:
         import wandb
 
-        self._service = wandb.setup().ensure_service()._proc  # None if W&B's agent owns it
+        silent = wandb.Settings(silent=True)
+        self._service = wandb.setup(silent).ensure_service()._proc  # None if W&B's agent owns it
         identity, config = "-".join(self._directory.parts[-3:]), self._config
         self._run = wandb.init(
             mode=self._mode,
@@ -204,10 +206,9 @@ class WandbWriter:
             job_type=config["pruner"]["name"],
             tags=_tags(config),
             id=identity,
-            resume="allow" if self._mode == "online" else None,
+            resume="allow" if self._mode == "online" and not self._is_new else None,  # None: what was there goes
             config=config,
             settings=wandb.Settings(
-                silent=True,
                 console="off",
                 x_disable_stats=True,
                 x_disable_meta=True,  # the host's name, the program's place and the user's folders
@@ -234,6 +235,7 @@ class WandbWriter:
     def _log_at(self, step: int, values: Row) -> None:
         self._run.log(values, step=step)
         self._next_step = step + 1
+        self._background.answered()
 
     def _log_summary(self, summary: Row) -> None:
         import wandb
@@ -255,7 +257,10 @@ class WandbWriter:
         import wandb
 
         self._run.finish(exit_code=exit_code)
-        wandb.teardown()
+        try:
+            wandb.teardown()
+        except SystemExit as error:
+            raise ConnectionError(f"its service ended with status {error.code}") from error
         if self._mode != "online":
             return
         log = Path(self._run.dir).parent / "logs" / "debug-internal.log"

@@ -26,6 +26,7 @@ class Ingest:
         self.summaries: dict[str, Any] = {}
         self.exit_codes: dict[str, int] = {}
         self.files: list[str] = []
+        self.num_sent = 0  # rows, also those that came twice
         self.is_out = self.refuses_rows = False
         self.lock = threading.Lock()
         self.address = ""
@@ -41,6 +42,7 @@ class Ingest:
         rows = self.rows.setdefault(run, [])
         assert history["offset"] <= len(rows), f"a gap before row {history['offset']} of {run}, which has {len(rows)}"
         new = [json.loads(line) for line in history["content"]]
+        self.num_sent += len(new)
         rows[history["offset"] : history["offset"] + len(new)] = new
         if summary := message.get("files", {}).get("wandb-summary.json"):
             self.summaries[run] = json.loads(summary["content"][-1])

@@ -32,6 +32,19 @@ def test_work_that_hangs_holds_nobody_up_and_is_told_of_after_the_limit() -> Non
     never.set()
 
 
+def test_work_that_takes_long_but_is_answered_is_not_given_up() -> None:
+    background, end = Background(limit_seconds=0.3), threading.Event()
+
+    def answered() -> None:
+        while not end.wait(0.02):
+            background.answered()
+
+    background.do(answered)
+    time.sleep(0.6)
+    background.check()
+    end.set()
+
+
 def test_finish_gives_up_after_the_limit_and_says_in_time_that_it_waits() -> None:
     background, never, hints = Background(limit_seconds=0.2), threading.Event(), list[str]()
     background.do(never.wait)
