@@ -339,6 +339,9 @@ def one_sentence(error: Exception) -> str:
         return _ambiguous(lines[0].partition("'")[2].rstrip("'"))
     if isinstance(error, InterpolationKeyError):
         return f"{error.full_key}: {lines[0]}; ${{...}} names a setting, and the shell replaces $HOME without braces."
+    if isinstance(error, OmegaConfBaseException):
+        about = f"{error.full_key}: " if error.full_key else ""
+        return f"{about}{lines[0].rstrip('.')}; --cfg job shows what a setting looks like."
     return " ".join(lines)
 
 
