@@ -36,6 +36,7 @@ from sparsity.run.phase import Phase
 from sparsity.run.plan import make_plan, uncut
 from sparsity.run.workspace import Workspace, peak_memory_bytes
 from sparsity.settings import leaf_name
+from sparsity.tracking.writers import recorded
 from sparsity.training.tasks import WritesText
 
 
@@ -166,8 +167,7 @@ def _write_curve(directory: Path, metric: str) -> None:
 
 
 def _evaluations(directory: Path) -> Iterator[dict[str, Any]]:
-    with (directory / "metrics.jsonl").open() as file:
-        yield from (row for row in map(json.loads, file) if row["kind"] == "evaluation")
+    yield from (row for row, _ in recorded(directory / "metrics.jsonl") if row["kind"] == "evaluation")
 
 
 def _irrelevance(directory: Path) -> dict[str, dict[str, float]]:

@@ -55,6 +55,26 @@ class MetricWriter(Protocol):
         ...
 
 
+def recorded(path: Path) -> Iterator[tuple[Row, int]]:
+    """The rows of a record, each with its length in bytes.
+
+    Raises:
+        ValueError: naming the first line that is damaged, and the way out.
+    """
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                whole = line.endswith(b"\n") and isinstance(row, dict) and {"kind", "phase"} <= row.keys()
+            except ValueError:
+                whole = False
+            if not whole:
+                raise ValueError(
+                    f"{path} is damaged in line {number}: put the file back, or remove {path.parent} to start again."
+                )
+            yield row, len(line)
+
+
 class JsonlWriter:
     """The record: one JSON object a line, cut back to a checkpoint when a run resumes.
 
@@ -97,12 +117,11 @@ class JsonlWriter:
         """Forget a phase and all that came after it, as it starts anew; whether there was anything to forget."""
         self.position()
         begin = 0
-        with self._path.open("rb") as lines:
-            for line in lines:
-                if json.loads(line)["phase"] == name:
-                    self._file.truncate(begin)
-                    return True
-                begin += len(line)
+        for row, size in recorded(self._path):
+            if row["phase"] == name:
+                self._file.truncate(begin)
+                return True
+            begin += size
         return False
 
     def write_steps(self, rows: list[Row]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sparsity.settings import TrackingSettings
-from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, Row, wandb_mode
+from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, Row, recorded, wandb_mode
 from tests import tiny_runs
 from tests.tiny_runs import TinyNet, TinyRun
 from tests.tracking import wandb_file
@@ -262,3 +262,14 @@ def test_a_bar_stands_where_there_is_a_terminal(monkeypatch: pytest.MonkeyPatch)
     assert (console._bar.tasks[0].completed, console._bar.tasks[0].total) == (10, 100)
     console.finish(0)
     assert not console._bar.live.is_started
+
+
+@pytest.mark.parametrize("damage", [b"\0\0\0\n", b"[]\n", b'{"kind": "step"}\n', b'{"kind": "step", "phase": "a"}'])
+def test_a_damaged_line_of_the_record_is_named_with_the_way_out(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "metrics.jsonl"
+    path.write_bytes(b'{"kind": "step", "phase": "a", "step": 1}\n' + damage)
+    with pytest.raises(ValueError) as caught:
+        list(recorded(path))
+    assert str(caught.value) == (
+        f"{path} is damaged in line 2: put the file back, or remove {tmp_path} to start again."
+    )
