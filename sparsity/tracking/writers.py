@@ -232,7 +232,6 @@ class WandbWriter:
                 x_disable_stats=True,
                 x_disable_meta=True,  # the host's name, the program's place and the user's folders
                 host="-",
-                init_timeout=self._settings.limit_seconds,
             ),
         )
         self._run.define_metric(AXIS)

@@ -26,6 +26,7 @@ class Ingest:
         self.summaries: dict[str, Any] = {}
         self.exit_codes: dict[str, int] = {}
         self.files: list[str] = []
+        self.paths: set[str] = set()  # to which something was posted
         self.num_sent = 0  # rows, also those that came twice
         self.is_out = self.refuses_rows = False
         self.lock = threading.Lock()
@@ -142,6 +143,7 @@ def ingest() -> Iterator[Ingest]:
         def do_POST(self) -> None:
             body = json.loads(self._read() or "{}")
             with service.lock:
+                service.paths.add(self.path.rpartition("/")[2])
                 reply, status = None, 404
                 if service.is_out or (service.refuses_rows and self.path != "/graphql"):
                     status = 503 if service.is_out else 403
