@@ -264,15 +264,15 @@ def test_the_origin_names_the_commit_the_command_and_the_versions(
     ("typed", "shown"),
     [
         (["++data_dir=/of/this/machine", "+results_dir=~/x", "hydra.run.dir=/tmp/x", "seed=1"], "seed=1"),
-        (["--config-dir", "/home/jo/mine/conf", "pruner=lamp"], "--config-dir conf pruner=lamp"),
-        (["--config-dir=/home/jo/mine/conf"], "--config-dir=conf"),
+        (["--config-dir", "/of/jo/mine/conf", "pruner=lamp"], "--config-dir conf pruner=lamp"),
+        (["--config-dir=/of/jo/mine/conf"], "--config-dir=conf"),
         (["--config-dir", "mine/conf"], "--config-dir mine/conf"),
-        (["baseline.path=/home/jo e/m.pt", "baseline=file"], "baseline.path=m.pt baseline=file"),
-        (["++baseline.path='/home/jo/m 1.pt'"], shlex.quote("++baseline.path='m 1.pt'")),
+        (["baseline.path=/of/jo e/m.pt", "baseline=file"], "baseline.path=m.pt baseline=file"),
+        (["++baseline.path='/of/jo/m 1.pt'"], shlex.quote("++baseline.path='m 1.pt'")),
         (["baseline.path=networks/of/jo/m.pt"], "baseline.path=m.pt"),
         (["dataset.path=../jo/x.npz", "dataset.folder=~jo/a"], "dataset.path=x.npz dataset.folder=a"),
         (
-            ["dataset.files=[/home/jo/a,/home/jo/b]", "hydra/launcher=local"],
+            ["dataset.files=[/of/jo/a,/of/jo/b]", "hydra/launcher=local"],
             "'dataset.files=[a,b]' hydra/launcher=local",
         ),
         (["model.url=https://a.org/b/c", "task.ratio=1/2"], "model.url=https://a.org/b/c task.ratio=1/2"),
@@ -287,10 +287,10 @@ def test_a_recorded_command_names_no_folder_of_this_machine(
 
 def test_settings_that_are_shown_name_the_file_to_start_from_and_no_folder() -> None:
     settings = Settings(
-        dataset={"_target_": "mine.data", "files": ["/home/jo/a.npz"]},
+        dataset={"_target_": "mine.data", "files": ["/of/jo/a.npz"]},
         baseline=BaselineSettings(source="file", path="networks/jo/m.pt"),
-        data_dir="/home/jo/data",
-        results_dir="/home/jo/results",
+        data_dir="/of/jo/data",
+        results_dir="/of/jo/results",
     )
     shown = provenance.shown(settings)
     assert (shown["dataset"]["files"], shown["baseline"]["path"]) == (["a.npz"], "m.pt")
@@ -298,7 +298,7 @@ def test_settings_that_are_shown_name_the_file_to_start_from_and_no_folder() -> 
 
 
 def test_a_file_from_which_nothing_starts_is_no_part_of_an_identity() -> None:
-    unread = Settings(baseline=BaselineSettings(source="none", path="/home/jo/m.pt"))
+    unread = Settings(baseline=BaselineSettings(source="none", path="/of/jo/m.pt"))
     assert provenance.identity(unread) == {}
 
 
