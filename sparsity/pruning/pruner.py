@@ -133,7 +133,8 @@ class Pruner:
 
     def _selected(self, count: int) -> dict[str, Tensor]:
         """New masks without `count` of the kept weights: those of smallest score within the budget."""
-        scores, kept = self._scores(), {name: self.masks.kept[name] for name in self._counted}
+        scores, masks = self._scores(), self.masks.kept
+        kept = {name: masks[name] for name in self._counted}
         if self._settings.budget == "global":
             return self._selected_globally(scores, kept, count)
         target = sparsity(self.num_kept - count, sum(self.num_total.values()))

@@ -1,7 +1,7 @@
 """SNIP: which connections matter is asked once, of the untrained network; the others never train.
 
-Score: the connection sensitivity |dL/dm| at m = 1, that is |w dL/dw|, summed over a few batches; the smallest of the
-whole network go in one shot before the first step. Source: Lee et al. 2019 (arXiv 1810.02340), which takes one batch.
+Score: the connection sensitivity |dL/dm| at m = 1, that is |w dL/dw|, of the loss over a few batches; the smallest of
+the whole network go in one shot before the first step. Source: Lee et al. 2019 (arXiv 1810.02340): one batch.
 Biases begin at zero in its code, so that all of them go; here they go by their own sensitivity.
 """
 
