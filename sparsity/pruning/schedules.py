@@ -8,6 +8,7 @@ printed bounds stand above some of the paper's own baselines; the policy says wh
 its own.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -59,37 +60,38 @@ class Decision:
     within_bound: bool = False
 
 
-class Trigger(Protocol):
-    """Says before the first step and at each evaluation whether to prune; stateful.
+class Trigger(ABC):
+    """Says before the first step and at each evaluation whether to prune.
 
-    bound: of the metric or the loss that it goes by now, None where it goes by none. why: where that comes from.
+    Attributes:
+        bound: of the metric or the loss that it goes by now, None where it goes by none.
+        why: where that comes from.
+        remembered: names of the attributes that change, which a checkpoint holds.
     """
 
+    bound: float | None = None
     why: str
-
-    @property
-    def bound(self) -> float | None:
-        """The bound."""
-        ...
+    remembered: tuple[str, ...] = ()
 
     def begin(self) -> Decision | None:
         """What is to be done before the first step; None: nothing."""
-        ...
+        return None
 
+    @abstractmethod
     def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """What is to be done at the evaluation after `step` steps of the phase."""
-        ...
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
-        ...
+        return {name: getattr(self, name) for name in self.remembered}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        ...
+        for name, value in state.items():
+            setattr(self, name, value)
 
 
-class Gate:
+class Gate(Trigger):
     """Allows at most one prune an evaluation, while the validation metric is strictly above the bound.
 
     Args:
@@ -102,6 +104,9 @@ class Gate:
         ValueError: under `policy: error`, if the baseline does not stand above the bound.
     """
 
+    bound: float
+    remembered = ("bound", "why", "_patience", "_num_seen", "_best")
+
     def __init__(
         self, settings: GateSettings, metric: str, num_evaluations: int, baseline_metric: float | None
     ) -> None:
@@ -113,10 +118,6 @@ class Gate:
         self._best = float("-inf")
         if baseline_metric is not None and baseline_metric <= settings.bound:
             self._fall_short(baseline_metric, "the baseline's validation metric")
-
-    def begin(self) -> Decision | None:
-        """Nothing: there is no metric yet."""
-        return None
 
     def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """The verdict on one evaluation's validation metric, in its own unit.
@@ -137,16 +138,6 @@ class Gate:
             return Decision(True, f"{metric:.2f} is above the bound {self.bound:.2f}")
         return Decision(False, f"{metric:.2f} is not above the bound {self.bound:.2f}")
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        names = ("bound", "why", "_patience", "_num_seen", "_best")
-        return {name: getattr(self, name) for name in names}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
-
     def _fall_short(self, reached: float, what: str) -> None:
         short = f"{what}, {reached:.2f}, does not exceed the configured bound {self.settings.bound:g}"
         if self.settings.policy == "error":
@@ -158,21 +149,20 @@ class Gate:
             self.why = f"the configured bound, although {short}"
 
 
-class Plateau:
+class Plateau(Trigger):
     """Allows a prune when the validation loss has not fallen for a number of evaluations (LOBSTER, arXiv 2011.09905).
 
     `bound` is the validation loss that the prune may lead to: the best one, times one plus the tolerance.
     """
+
+    bound: float
+    remembered = ("bound", "_num_without_better")
 
     def __init__(self, settings: ScheduleSettings) -> None:
         self.settings = settings
         self.bound = float("inf")
         self.why = "the best validation loss plus its tolerance, at a plateau"
         self._num_without_better = 0
-
-    def begin(self) -> Decision | None:
-        """Nothing: there is no loss yet."""
-        return None
 
     def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """The verdict on one evaluation's validation loss; a plateau ends with the prune that it allows."""
@@ -186,17 +176,8 @@ class Plateau:
         self._num_without_better = 0
         return Decision(True, f"no better loss for {patience} evaluations", within_bound=True)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"bound": self.bound, "_num_without_better": self._num_without_better}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
-
-
-class Cubic:
+class Cubic(Trigger):
     """Prunes to s_f (1 - (1 - (t - t0) / (t1 - t0))^3) at each evaluation (Zhu & Gupta 2017, arXiv 1710.01878).
 
     Args:
@@ -205,16 +186,10 @@ class Cubic:
         num_steps: of the phase.
     """
 
-    bound = None
-
     def __init__(self, settings: ScheduleSettings, final_sparsity: float, num_steps: int) -> None:
         self._begin, self._end = settings.begin * num_steps, settings.end * num_steps
         self._final = final_sparsity
         self.why = f"a cubic schedule to a sparsity of {final_sparsity:g}"
-
-    def begin(self) -> Decision | None:
-        """Nothing: the schedule begins at a sparsity of 0."""
-        return None
 
     def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """A prune to where the schedule stands after `step` steps."""
@@ -224,18 +199,9 @@ class Cubic:
         target = self._final * (1 - (1 - passed) ** 3)
         return Decision(True, f"the schedule stands at {100 * target:.2f} %", to_sparsity=target)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep: the step says where it stands."""
-        return {}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
-
-
-class OneShot:
+class OneShot(Trigger):
     """Prunes once, before the first step (SNIP, arXiv 1810.02340)."""
-
-    bound = None
 
     def __init__(self, final_sparsity: float) -> None:
         self._final = final_sparsity
@@ -248,13 +214,6 @@ class OneShot:
     def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
         """No prune."""
         return Decision(False, "pruned before the first step")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Nothing to keep."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Nothing to restore."""
 
 
 def build_trigger(settings: Settings, plan: PhaseLengths, baseline_metric: float | None) -> Trigger:
