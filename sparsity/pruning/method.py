@@ -3,7 +3,7 @@
 Its constructor asks by name for what it needs of OFFERED; its other arguments are knobs, set under `pruner.method`.
 What it does to training it says by implementing protocols of `sparsity.training.extensions`: a term of the loss, an
 edit of the gradients, a change after each step, effective weights, a layer's own forward pass, gradients before the
-first step. Which weights go, and what follows a prune, it says by the methods of `Method` below.
+first step. Where it begins, which weights go, and what follows a prune, it says by the methods of `Method` below.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ from torch import Tensor
 
 from sparsity.pruning.scores import magnitude
 
-OFFERED = ("model", "weights", "masks", "strength", "irrelevance", "steps", "seed")
-"""What a constructor may ask for: the network; name -> parameter of those that take part; their `Masks`; lambda, a
-`Strength`; the `Irrelevance` of the settings; the phase's `Steps`; the run's seed."""
+OFFERED = ("model", "weights", "counted", "masks", "strength", "irrelevance", "steps", "seed")
+"""What a constructor may ask for: the network; name -> parameter of those that take part; the same of those of which
+weights may go; their `Masks`; lambda, a `Strength`; the `Irrelevance` of the settings; the phase's `Steps`; the run's
+seed."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,13 @@ class Steps:
 
 class Method:
     """Magnitude pruning: what a method is that says nothing else."""
+
+    def begin(self) -> None:
+        """Called once, before the first step, when the weights are those that the phase starts from; not on a resume.
+
+        Raises:
+            ValueError: if the method cannot begin from them.
+        """
 
     def scores(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name -> score of each weight, at least 0, of its shape and type; the smallest of those kept go first."""

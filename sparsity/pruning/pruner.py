@@ -66,6 +66,7 @@ class Pruner:
         self.method = build_method(
             model=model,
             weights=parameters,
+            counted=self._counted,
             masks=self.masks,
             strength=Strength(_penalty(settings.penalty, protocol), steps, device, int(protocol.count_before_use)),
             irrelevance=irrelevance,

@@ -39,8 +39,9 @@ class GatedPruning:
         return BEFORE_CUT if is_last else None
 
     def begin(self) -> None:
-        """Let the method see gradients before the first step, and prune if the trigger says so."""
+        """Let the method see where it starts, and the gradients if the trigger says to prune before the first step."""
         phase = self._phase
+        phase.pruner.method.begin()
         decision = self._trigger.begin() if self._settings.pruner.prunes else None
         if decision is not None:
             phase.trainer.score_gradients()
@@ -50,7 +51,7 @@ class GatedPruning:
     def act(self, evaluation: Evaluation) -> Action:
         """Prune once if the trigger allows it, and stop if the target or a plateau is reached."""
         if not self._settings.pruner.prunes:
-            return Action(reason=f"pruner={self._settings.pruner.name} removes nothing")
+            return Action(reason=f"pruner={self._settings.pruner.name} has no prunes")
         found = self._phase.pruner.sparsity
         if self._starts_before_cut and self.frontier and self._num_evaluations_since_prune == 0:
             self._keep_if_reached(self.frontier[-1]["sparsity"], found)

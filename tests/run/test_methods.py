@@ -11,8 +11,9 @@ from sparsity import provenance
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.method import Method
 from sparsity.run import pipeline
-from sparsity.settings import PrunerSettings
+from sparsity.settings import BaselineSettings, PrunerSettings
 from sparsity.training.extensions import OwnParameters
+from sparsity.weights.checkpoints import load_checkpoint
 from tests.pruners import pruner
 from tests.tiny_runs import TinyRun, tiny_experiment, tiny_run
 
@@ -53,6 +54,24 @@ class Returning(Method):
         return weight.detach().abs() > self.threshold.detach()
 
 
+class Beginner(Method):
+    """Remembers the sum of the weights that it began from, and how often it did."""
+
+    def __init__(self, weights: dict[str, Tensor], counted: dict[str, Tensor]) -> None:
+        self._weights, self.counted, self.began_from, self.num_begun = weights, list(counted), 0.0, 0
+
+    def begin(self) -> None:
+        self.began_from = sum(float(weight.detach().double().sum()) for weight in self._weights.values())
+        self.num_begun += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"began_from": self.began_from, "num_begun": self.num_begun, "counted": self.counted}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.began_from, self.num_begun = state["began_from"], state["num_begun"]
+
+
+BEGINNER = PrunerSettings("beginner", False, {"_target_": "tests.run.test_methods.Beginner"}, counted="weights")
 RETURNING = PrunerSettings("returning", False, {"_target_": "tests.run.test_methods.Returning"})
 METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
@@ -89,3 +108,15 @@ def test_masks_that_return_say_what_is_kept_and_the_final_network_is_plain(tmp_p
     assert 0 < kept[-1] < 50
     (row,) = run.summary["rows"]
     assert row["kept"] == kept[-1] == sum(int(torch.count_nonzero(weight)) for weight in run.weights.values())
+
+
+def test_a_method_begins_once_from_the_weights_that_its_phase_starts_from(tmp_path: Path) -> None:
+    experiment = tiny_experiment(tmp_path, pruner=BEGINNER, baseline=BaselineSettings(2, 5, source="train"))
+    pipeline.rehearse(experiment)
+    directory = provenance.run_directory(experiment.settings)
+    start = load_checkpoint(provenance.baseline_directory(experiment.settings) / "checkpoints/baseline/best.pt")
+    saved = load_checkpoint(directory / "checkpoints/regularise/last.pt")["trainer"]["extensions"]
+    state = next(each for each in saved if "num_begun" in each)
+    assert state["num_begun"] == 1
+    assert state["began_from"] == sum(float(weight.double().sum()) for weight in start["weights"].values())
+    assert state["counted"] == ["fc1.weight", "fc2.weight"]
