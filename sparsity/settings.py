@@ -43,7 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "machine.memory_format": ("auto", "channels_last", "contiguous"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
-    "*.lr_schedule.name": ("constant", "step", "cosine"),
+    "*.lr_schedule.name": ("constant", "step", "linear", "cosine"),
 }
 
 MOST = 1_000_000_000  # of whatever is counted: beyond it no run ends, and nothing is meant by it
@@ -126,7 +126,7 @@ class OptimizerSettings:
 
 @dataclass
 class LrScheduleSettings:
-    """Factor on `optimizer.lr`: constant, multiplied at milestones (fractions of the phase), or cosine."""
+    """Factor on `optimizer.lr`: constant, multiplied at milestones (fractions of the phase), linear or cosine."""
 
     name: str = "constant"
     milestones: list[float] = field(default_factory=list)

@@ -21,11 +21,15 @@ seed."""
 
 @dataclass(frozen=True)
 class Steps:
-    """The lengths that a method counts in: steps of its phase, of an epoch, and from one evaluation to the next."""
+    """The lengths that a method counts in: steps of its phase, of an epoch, and from one evaluation to the next.
+
+    num_examples: of the training data, N: what a term that stands once for all of them is divided by.
+    """
 
     total: int
     per_epoch: int
     per_evaluation: int
+    num_examples: int = 1
 
 
 class Method:

@@ -238,13 +238,13 @@ class Workspace(Setup):
         model = self.new_model()
         batches = self.data.training_batches(settings.batch_size // settings.micro_batches, seed, kind)
         steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
-        every = settings.evaluate_every_steps or steps_per_epoch
+        every, num_train = settings.evaluate_every_steps or steps_per_epoch, len(self.data.train)
         pruner = Pruner(
             model,
             self.settings.pruner,
             self.experiment.build_method if is_regularised else _dense,
             self.settings.schedule.fraction,
-            Steps(plan_phase(settings, len(self.data.train)).num_steps, steps_per_epoch, every),
+            Steps(plan_phase(settings, num_train).num_steps, steps_per_epoch, every, num_train),
             seed,
             self.experiment.score,
             self.settings.protocol,

@@ -19,6 +19,10 @@ def test_step_multiplies_at_each_milestone_from_its_first_step_on() -> None:
     assert factors(schedule, 8) == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
 
 
+def test_linear_falls_in_equal_steps_from_one_to_the_final_factor() -> None:
+    assert factors(LrScheduleSettings("linear", final_factor=0.2), 4) == pytest.approx([1.0, 0.8, 0.6, 0.4])
+
+
 def test_cosine_falls_from_one_to_the_final_factor() -> None:
     schedule = LrScheduleSettings("cosine", final_factor=0.2)
     assert factors(schedule, 4) == pytest.approx([1.0, 0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5])
