@@ -14,12 +14,11 @@ from pathlib import Path
 
 from sparsity import config, provenance
 from sparsity.files import run_script
-from sparsity.records import CARD
 from sparsity.report.parsing import decode, load_yaml
+from sparsity.report.publish import state_of
 from sparsity.run.jobs import Job, work_off
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
-COMMITTED = "committed"
 
 
 @dataclass(frozen=True)
@@ -63,27 +62,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     if given.status:
         for job, directory in places.items():
-            print(f"{state_of(directory):12} {' '.join(job)}")
+            print(f"{state_of(directory, RESULTS):12} {' '.join(job)}")
         print(summed(places.values()))
         return 0
     return work_off(
-        [job for job, directory in places.items() if state_of(directory) != COMMITTED],
+        [job for job, directory in places.items() if state_of(directory, RESULTS) != "committed"],
         given.processes,
         lambda job: print(f"{summed(places.values())}; now {' '.join(job)}", flush=True),
     )
 
 
-def state_of(directory: Path) -> str:
-    """`committed` where the record stands with the code and its networks are listed, else how far the run is."""
-    published = RESULTS.joinpath(*directory.parts[-3:])
-    if (published / "summary.json").is_file() and (published / CARD).is_file():
-        return COMMITTED
-    return provenance.state_of(directory)[0]
-
-
 def summed(directories: Iterable[Path]) -> str:
     """So many runs of each state, in one line."""
-    counted = Counter(map(state_of, directories))
+    counted = Counter(state_of(directory, RESULTS) for directory in directories)
     return ", ".join(f"{number} {state}" for state, number in sorted(counted.items()))
 
 

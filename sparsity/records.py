@@ -182,8 +182,9 @@ class Summary:
 
     `settings` are the scientific ones that differ from their defaults, by dotted path; `irrelevance` holds per
     parameter its mean and the share of weights `below_0.99`, over the regularised phase. `splits` name the data of
-    train, val and test, `missing_starts` the final phases whose start was not reached. `departures` are the keys of the
-    protocol that are not sound; a sound run has none.
+    train, val and test, `missing_starts` the final phases whose start was not reached, `alarms` what went wrong
+    with the pruning, a sentence each. `departures` are the keys of the protocol that are not sound; a sound run has
+    none.
     """
 
     experiment: str
@@ -208,6 +209,7 @@ class Summary:
     regularise: Regularise
     rows: tuple[Row, ...]
     missing_starts: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
     frontier: tuple[FrontierPoint, ...]
     irrelevance: dict[str, dict[str, float]] | None = None
     paper: Target | None = None

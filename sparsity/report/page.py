@@ -16,6 +16,7 @@ from sparsity.report.controls import contrasts
 from sparsity.report.deviations import Deviation, deviations_of, load_deviations
 from sparsity.report.figures import experiment_figures
 from sparsity.report.html import render_html
+from sparsity.report.leaderboard import leaderboard_section
 from sparsity.report.markdown import render_markdown
 from sparsity.report.model_card import model_cards
 from sparsity.report.paper import PaperExperiment, load_paper
@@ -27,6 +28,8 @@ from sparsity.report.readme import brought_up_to_date
 from sparsity.report.rescored import load_rescored
 from sparsity.report.run_tables import final_phases_table, frontier_table, moved_bounds, networks_table, runs_table
 from sparsity.report.sizes import sizes_section
+from sparsity.report.standings import FILE as LEADERBOARD
+from sparsity.report.standings import belongs, load_leaderboard
 from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
@@ -90,7 +93,8 @@ def load_sections(results: Path) -> list[Section]:
 
 
 def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
-    """The page of these experiments, with `not_run.yaml`, `deviations.md` and `rescored` of the results folder.
+    """The page of these experiments, with what else stands in the results folder: the leaderboard's list, why what was
+    not run, deviations, and what was scored again.
 
     Raises:
         ValueError: one sentence with the file that is damaged.
@@ -99,9 +103,14 @@ def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
     blocks: list[Block] = [Heading(1, TITLE), Prose(INTRODUCTION), Heading(2, "Overview"), overview_table(sections)]
     blocks.append(Prose(RULE))
     blocks += [Heading(2, "How to read"), Prose(LEGEND)]
-    for paper, ours in sections:
+    listed = load_leaderboard(results / LEADERBOARD)
+    whole = [
+        (paper, [each for each in ours if not belongs(each, paper, listed.num_epochs)]) for paper, ours in sections
+    ]
+    for paper, ours in whole:
         blocks += _section(paper, ours, deviations, results) if ours else []
-    blocks += study_section(sections)
+    blocks += study_section(whole)
+    blocks += leaderboard_section(sections, listed, lambda experiment: load_rescored(results, experiment))
     blocks += _others(results, sections)
     return blocks + _not_run_section(sections, _reasons(results / "not_run.yaml"))
 

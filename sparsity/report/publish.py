@@ -5,6 +5,7 @@ So are their networks, if they are small; a larger one stays in its run's direct
 
 from pathlib import Path
 
+from sparsity import provenance
 from sparsity.files import replaced
 from sparsity.records import CARD, RECORD_FILES, Network
 from sparsity.report.reading import Run, find_runs, load_run, load_summary
@@ -35,6 +36,22 @@ def publish(results: Path) -> list[Path]:
         if _copy(run, target):
             changed.append(target)
     return changed
+
+
+def committed(directory: Path, results: Path) -> Path | None:
+    """Where a run's record stands with the code and lists its networks; None where it does not.
+
+    Args:
+        directory: of the run, below any `runs`.
+        results: the folder of what is committed.
+    """
+    published = results.joinpath(*directory.parts[-3:])
+    return published if (published / "summary.json").is_file() and (published / CARD).is_file() else None
+
+
+def state_of(directory: Path, results: Path) -> str:
+    """How far a run is: `committed`, or what `provenance.state_of` says of its directory."""
+    return "committed" if committed(directory, results) else provenance.state_of(directory)[0]
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,0 +1,112 @@
+"""All methods in one loop at one budget: what is run, what belongs to it, and which try of a method is shown.
+
+A run belongs to it by its length alone: so many epochs in all, and one final phase from the last state. Whatever was
+tried of a method at that length counts as a try.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.parsing import decode_document, load_yaml
+from sparsity.report.variants import DATA, PROTOCOL
+
+FILE = "leaderboard.yaml"
+LAST = "last"
+
+# What a mark begins with that keeps a run out: being shorter than the paper's, or from another start, does not.
+_UNFIT = (DATA, PROTOCOL, "uncommitted", "model", "smoke", "rehearsal")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A method: the settings of all its runs, and what is tried of it, one setting a try.
+
+    only: settings of single experiments, by their names.
+    """
+
+    pruner: str
+    settings: tuple[str, ...] = ()
+    tries: tuple[str, ...] = ()
+    only: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def tries_in(self, experiment: str) -> list[tuple[str, ...]]:
+        """The overrides of each try in an experiment; a method of which nothing is listed is tried as it stands."""
+        settings = (*self.settings, *self.only.get(experiment, ()))
+        return [(*settings, *tried.split()) for tried in self.tries or ("",)]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The budget, the settings that all runs share, and the methods."""
+
+    num_epochs: int
+    common: tuple[str, ...]
+    methods: tuple[Entry, ...]
+
+
+NONE = Leaderboard(num_epochs=-1, common=(), methods=())
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was tried of one method in one experiment, and what of that is shown."""
+
+    chosen: Configuration
+    tried: tuple[Configuration, ...]
+
+
+def load_leaderboard(path: Path) -> Leaderboard:
+    """Read a list such as results/leaderboard.yaml; without one there is no budget that a run could have.
+
+    Raises:
+        ValueError: one sentence with what is wrong in it.
+    """
+    if not path.is_file():
+        return NONE
+    return load_yaml(path, lambda document: decode_document(Leaderboard, document))
+
+
+def belongs(ours: Configuration, paper: PaperExperiment, num_epochs: int) -> bool:
+    """Whether a configuration has the leaderboard's length: epochs that the experiment's own start does not have."""
+    settings = ours.first.settings or {}
+    epochs = settings.get("regularise.num_epochs", 0) + settings.get("finetune.num_epochs", 0)
+    if ours.first.baseline.source == "train" and paper.baseline != "train":
+        epochs += ours.first.baseline.num_epochs
+    is_fit = not any(mark.startswith(_UNFIT) for mark in ours.marks)
+    return is_fit and epochs == num_epochs and settings.get("finetune.start_from") == [LAST]
+
+
+def choose(tried: Sequence[Configuration], bound: float) -> Configuration:
+    """The try to be shown, by validation data of the first seed: the sparsest above the bound, or else the best.
+
+    Args:
+        tried: at least one, each with a row of its last state.
+        bound: of the validation metric, the experiment's own.
+    """
+
+    def place(ours: Configuration) -> tuple[bool, float]:
+        row = row_at(ours.runs[0], LAST)
+        assert row is not None, "held by `belongs`"
+        return (True, row.sparsity) if row.val > bound else (False, row.val)
+
+    return max(tried, key=place)
+
+
+def bound_of(paper: PaperExperiment) -> float:
+    """The lower bound of the paper's gate, which no method's choice may fall below."""
+    found = next((setting.value for setting in paper.settings if setting.name == "lower bound"), 0.0)
+    return float(found)
+
+
+def standings(paper: PaperExperiment, configurations: Sequence[Configuration], num_epochs: int) -> list[Standing]:
+    """Each method that has runs at the budget, with what is shown of it, the sparsest first."""
+    methods: dict[str, list[Configuration]] = defaultdict(list)
+    for ours in configurations:
+        if belongs(ours, paper, num_epochs):
+            methods[ours.first.pruner].append(ours)
+    found = [Standing(choose(tried, bound_of(paper)), tuple(tried)) for tried in methods.values()]
+    return sorted(found, key=lambda standing: -standing.chosen.runs[0].summary.rows[0].sparsity)

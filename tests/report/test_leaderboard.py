@@ -1,0 +1,137 @@
+"""All methods at one budget: what belongs to it, which try is shown, and what is said of the published points."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sparsity.report.leaderboard import file_left, gzip_left, reading, verdict, weights_left
+from sparsity.report.page import load_sections, render_page
+from sparsity.report.paper import PaperExperiment
+from sparsity.report.standings import Entry, Standing, load_leaderboard, standings
+from tests.report.fake_results import PHASES, REPOSITORY, TOTAL, AddRun, add_networks, row
+
+LISTED = load_leaderboard(REPOSITORY / "results" / "leaderboard.yaml")
+
+
+def at_budget(pruner: str, **settings: Any) -> dict[str, Any]:
+    """The settings of a run of the leaderboard's length."""
+    lengths = {"regularise.num_epochs": 55, "finetune.num_epochs": 5, "finetune.start_from": ["last"]}
+    return PHASES | lengths | {"pruner.name": pruner, "pruner.prunes": True} | settings
+
+
+@pytest.fixture
+def add_try(results: Path, add_run: AddRun) -> AddRun:
+    """Add a run at the budget: `add_try("l2", kept=4000, test=99.1, seed=1)`; each `kept` is a try of its own."""
+    shutil.copy(REPOSITORY / "results" / "leaderboard.yaml", results)
+
+    def add(pruner: str, kept: int, test: float, seed: int = 0, **changes: Any) -> Path:
+        changes = {"settings": at_budget(pruner), "shortened": True, "fingerprint": f"{kept:010d}", **changes}
+        return add_run(pruner=pruner, seed=seed, rows=[row("last", test, kept)], **changes)
+
+    return add
+
+
+def mnist(results: Path) -> tuple[PaperExperiment, list[Standing]]:
+    (found,) = [pair for pair in load_sections(results) if pair[0].experiment == "lenet5_mnist"]
+    return found[0], standings(*found, LISTED.num_epochs)
+
+
+def test_the_sparsest_try_above_the_bound_on_validation_data_is_shown(results: Path, add_try: AddRun) -> None:
+    add_try("l2", kept=20_000, test=99.3)
+    add_try("l2", kept=4_000, test=98.7)  # its validation metric is 98.8, the bound 98.7
+    add_try("l2", kept=1_000, test=98.6)  # 98.7 is not above
+    _, (standing,) = mnist(results)
+    assert standing.chosen.first.fingerprint == "0000004000" and len(standing.tried) == 3
+
+
+def test_where_no_try_is_above_the_bound_the_best_on_validation_data_is_shown(results: Path, add_try: AddRun) -> None:
+    add_try("random", kept=20_000, test=98.1)
+    add_try("random", kept=1_000, test=90.0)
+    paper, (standing,) = mnist(results)
+    assert standing.chosen.first.fingerprint == "0000020000"
+    assert "Below the bound on validation data with every try: random." in reading(paper, [standing])
+
+
+def test_runs_of_another_length_or_protocol_do_not_take_part(results: Path, add_try: AddRun, add_run: AddRun) -> None:
+    add_run()
+    add_try("l2", kept=1_000, test=99.0, settings=at_budget("l2") | {"regularise.num_epochs": 54})
+    add_try("l1", kept=1_000, test=99.0, protocol="authors")
+    add_try("magnitude", kept=1_000, test=99.0, settings=at_budget("l2") | {"finetune.start_from": ["paper_sparsity"]})
+    assert mnist(results)[1] == []
+    assert "All methods, one loop" not in render_page(results)
+
+
+def test_a_dense_start_that_the_experiment_does_not_have_is_part_of_the_budget(results: Path, add_try: AddRun) -> None:
+    baseline = {"source": "train", "num_epochs": 20, "val": 99.0, "test": 99.0, "saw": []}
+    add_try("dns", kept=4_000, test=99.0, baseline=baseline)
+    add_try("l2", 4_000, 99.0, baseline=baseline, settings=at_budget("l2") | {"regularise.num_epochs": 35})
+    assert [each.chosen.first.pruner for each in mnist(results)[1]] == ["l2"]
+
+
+def test_the_page_shows_methods_at_the_budget_in_their_own_section_only(results: Path, add_try: AddRun) -> None:
+    for seed, test in enumerate((99.1, 99.3)):
+        add_try("dns", kept=3_800, test=test, seed=seed, alarms=["fc2.weight has lost all 5,000 weights at step 250."])
+    page = render_page(results)
+    before, _, section = page.partition("## All methods, one loop")
+    assert "dns 00000038" not in before
+    line = next(line for line in section.splitlines() if line.startswith("| dns"))
+    assert "| 99.09 at 99.09 % of weights [24] | 2 | 99.20 ± 0.14 |" in line
+    assert "| reached | fc2.weight has lost all 5,000 weights at step 250. |" in line
+
+
+def test_a_published_point_is_held_in_its_own_unit(results: Path, add_try: AddRun) -> None:
+    # 1,896 of 431,080 parameters are 99.56 % sparsity as LOBSTER's row counts, biases included
+    add_try("lobster", kept=1_896, test=99.1)
+    add_try("lobster", kept=1_900, test=99.2)
+    paper, (standing,) = mnist(results)
+    assert verdict(paper.row("lobster"), standing) == "reached"
+    add_try("lobster", kept=1_500, test=99.05)  # of the sparse enough tries that of the best validation metric counts
+    assert verdict(paper.row("lobster"), mnist(results)[1][0]) == "reached"
+
+
+def test_a_point_counts_as_missed_after_three_tries_only(results: Path, add_try: AddRun) -> None:
+    add_try("sparse_vd", kept=1_400, test=99.0)
+    add_try("sparse_vd", kept=30_000, test=99.4)
+    paper, (standing,) = mnist(results)
+    assert verdict(paper.row("sparse_vd"), standing) == "open: 0.25 points short in 2 of 3 tries"
+    add_try("sparse_vd", kept=1_300, test=98.5)
+    assert verdict(paper.row("sparse_vd"), mnist(results)[1][0]) == "not reached: 0.25 points short"
+    assert verdict(None, standing) == "none published"
+
+
+def test_storage_is_counted_in_bytes_of_the_dense_file(results: Path, add_try: AddRun) -> None:
+    sizes = {"dense_bytes": 1_700_000, "pruned_gzip_9_bytes": 17_000}
+    directory = add_try("sws", kept=2_000, test=99.1, sizes=sizes)
+    paper, (standing,) = mnist(results)
+    assert file_left(standing.chosen.runs[0]) is None
+    assert verdict(paper.row("sws"), standing).startswith("open: no try is as sparse")
+    add_networks(directory, {"last": 8_500})
+    _, (standing,) = mnist(results)
+    (run,) = standing.chosen.runs
+    assert file_left(run) == 0.005 and gzip_left(run) == 0.01
+    assert verdict(paper.row("sws"), standing) == "reached"
+
+
+def test_biases_and_norms_are_no_weights(results: Path, add_try: AddRun) -> None:
+    directory = add_try("l2", kept=4_000, test=99.0)
+    lines = ["start,parameter,shape,total,kept,sparsity", f"last,fc.weight,10x43000,430000,3900,{1 - 3900 / 430000}"]
+    lines.append(f"last,fc.bias,{TOTAL - 430_000},{TOTAL - 430_000},100,{1 - 100 / (TOTAL - 430_000)}")
+    (directory / "layers.csv").write_text("\n".join(lines) + "\n")
+    assert weights_left(mnist(results)[1][0].chosen.runs[0]) == 3_900 / 430_000
+
+
+def test_no_method_that_another_beats_in_both_numbers_is_named_best(results: Path, add_try: AddRun) -> None:
+    add_try("l2", kept=4_000, test=99.2)
+    add_try("l1", kept=4_500, test=99.1)
+    add_try("random", kept=20_000, test=99.3)
+    paper, found = mnist(results)
+    assert "No other method is both sparser and better than l2, random." in reading(paper, found)
+
+
+def test_a_method_that_is_not_listed_has_one_try_and_settings_of_one_experiment_hold_there_alone() -> None:
+    assert Entry("lamp").tries_in("lenet5_mnist") == [()]
+    entry = Entry("dns", settings=("a=1",), tries=("b=1", "b=2 c=3"), only={"lenet5_mnist": ("baseline=train",)})
+    assert entry.tries_in("lenet5_mnist") == [("a=1", "baseline=train", "b=1"), ("a=1", "baseline=train", "b=2", "c=3")]
+    assert entry.tries_in("lenet5_fashion_mnist")[0] == ("a=1", "b=1")
