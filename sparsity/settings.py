@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.trigger": ("gate", "plateau", "cubic", "one_shot"),
+    "pruner.trigger": ("gate", "plateau", "cubic", "one_shot", "own"),
     "pruner.budget": ("global", "uniform", "erk", "column", "given"),
     "pruner.counted": ("all", "weights"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
@@ -192,10 +192,11 @@ class PrunerSettings:
     """Which method, whether weights are removed at all, what lets them go, and where.
 
     method: a class of `sparsity/pruning/methods` or one's own, `_target_` and its knobs (EXTENDING.md). trigger: the
-    gate on the validation metric (the paper), a plateau of the validation loss (LOBSTER), a cubic schedule, or one shot
-    before the first step. budget: how the removed weights spread over tensors; `layer_sparsities` are the given ones.
-    counted: all parameters, or weights without biases and norms, which then are never pruned. score: what says which
-    weights go first, not the method: a `_target_` and its arguments.
+    gate on the validation metric (the paper), a plateau of the validation loss (LOBSTER), a cubic schedule, one shot
+    before the first step, or its own: a method that says by itself which weights are there. budget: how the removed
+    weights spread over tensors; `layer_sparsities` are the given ones. counted: all parameters, or weights without
+    biases and norms, which then are never pruned. score: what says which weights go first, not the method: a `_target_`
+    and its arguments.
     """
 
     name: str = "dense"
@@ -215,8 +216,8 @@ class ScheduleSettings:
 
     fraction: of those that remain, behind the gate. plateau_evaluations, loss_tolerance: at a plateau, after so many
     evaluations without a better validation loss (LOBSTER's PWE), as many as keep it within (1 + tolerance) of its best
-    (its TWT). begin, end: of the cubic schedule, as fractions of the phase; at its end, and after one shot, the
-    sparsity is `gate.stop_at_sparsity`, or else `gate.target_sparsity`, or else the paper's.
+    (its TWT). begin, end: of the cubic schedule, and of a method's own, as fractions of the phase; at its end, and
+    after one shot, the sparsity is `gate.stop_at_sparsity`, or else `gate.target_sparsity`, or else the paper's.
     """
 
     fraction: float = 0.04
@@ -459,9 +460,9 @@ def _check_texts(settings: Settings) -> None:
 def _check_schedule(settings: Settings) -> None:
     """Hold a schedule that knows where it ends to be told so."""
     pruner, schedule = settings.pruner, settings.schedule
-    if not pruner.prunes or pruner.trigger not in ("cubic", "one_shot"):
+    if not pruner.prunes or pruner.trigger in ("gate", "plateau"):
         return
-    if final_sparsity(settings) is None:
+    if pruner.trigger != "own" and final_sparsity(settings) is None:
         raise ValueError(
             f"pruner.trigger={pruner.trigger} prunes to a sparsity that is not given: set gate.target_sparsity, "
             "e.g. gate.target_sparsity=0.9."

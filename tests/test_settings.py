@@ -24,7 +24,7 @@ from sparsity.settings import (
     leaves,
 )
 
-TRIGGERS = "gate, plateau, cubic, one_shot"
+TRIGGERS = "gate, plateau, cubic, one_shot, own"
 
 
 def with_penalty(**changes: Any) -> Settings:
@@ -90,6 +90,13 @@ WRONG = [
             schedule=ScheduleSettings(begin=0.5, end=0.5),
         ),
         "schedule.begin=0.5 must lie before schedule.end=0.5: both are fractions of the phase.",
+    ),
+    (
+        Settings(
+            pruner=PrunerSettings(prunes=True, trigger="own"),
+            schedule=ScheduleSettings(begin=0.8),
+        ),
+        "schedule.begin=0.8 must lie before schedule.end=0.75: both are fractions of the phase.",
     ),
     (
         Settings(baseline=BaselineSettings(optimizer=OptimizerSettings(name="lion"))),

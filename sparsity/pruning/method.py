@@ -13,10 +13,10 @@ from torch import Tensor
 
 from sparsity.pruning.scores import magnitude
 
-OFFERED = ("model", "weights", "counted", "masks", "strength", "irrelevance", "steps", "seed")
+OFFERED = ("model", "weights", "counted", "masks", "strength", "irrelevance", "steps", "ramp", "seed")
 """What a constructor may ask for: the network; name -> parameter of those that take part; the same of those of which
-weights may go; their `Masks`; lambda, a `Strength`; the `Irrelevance` of the settings; the phase's `Steps`; the run's
-seed."""
+weights may go; their `Masks`; lambda, a `Strength`; the `Irrelevance` of the settings; the phase's `Steps`; the `Ramp`
+of the settings; the run's seed."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,15 @@ class Steps:
     per_epoch: int
     per_evaluation: int
     num_examples: int = 1
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """The way of a sparsity that a method raises by itself: from 0 after `begin` steps to its end after `end`."""
+
+    begin: float
+    end: float
+    final_sparsity: float | None
 
 
 class Method:
@@ -52,6 +61,13 @@ class Method:
     def kept(self) -> dict[str, Tensor] | None:
         """Name -> boolean mask, where the method itself says which weights are there, asked at each evaluation.
 
-        None, as here, leaves that to the prunes.
+        None, as here, leaves that to the prunes; who answers has `pruner.trigger=own`.
+        """
+        return None
+
+    def finish(self) -> dict[str, Tensor] | None:
+        """Called when the phase has ended: a last change of the weights in place, and name -> mask of what is left.
+
+        The same state gives the same result: a run that goes on later calls it again. None, as here: nothing changes.
         """
         return None

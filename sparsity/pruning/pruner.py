@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from sparsity.pruning import budgets
 from sparsity.pruning.budgets import Budget
 from sparsity.pruning.masks import Masks
-from sparsity.pruning.method import Method, Steps
+from sparsity.pruning.method import Method, Ramp, Steps
 from sparsity.pruning.penalty import Strength
 from sparsity.pruning.scores import Irrelevance, Score
 from sparsity.pruning.selection import num_to_prune, select_by_column, select_smallest, select_within
@@ -39,6 +39,7 @@ class Pruner:
         protocol: whether lambda's counter moves before its use, whether that of controls is constant, and whether a
             tied tensor is counted and chosen once for each of its names, as torch's global_unstructured does: a weight
             goes with the first of them.
+        ramp: of a sparsity that the method raises by itself.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Pruner:
         seed: int = 0,
         score: Score | None = None,
         protocol: ProtocolSettings | None = None,
+        ramp: Ramp | None = None,
     ) -> None:
         protocol = protocol or ProtocolSettings()
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
@@ -71,6 +73,7 @@ class Pruner:
             strength=Strength(_penalty(settings.penalty, protocol), steps, device, int(protocol.count_before_use)),
             irrelevance=irrelevance,
             steps=steps,
+            ramp=ramp or Ramp(0.0, steps.total, None),
             seed=seed,
         )
 
@@ -100,6 +103,13 @@ class Pruner:
         kept = self.method.kept()
         if kept is not None:
             self.masks.replace(kept)
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Let the method make of the network what the phase hands on."""
+        kept = self.method.finish()
+        if kept is not None:
+            self.masks.shrink(kept)
 
     def count_to(self, target: float) -> int:
         """How many weights a prune to the sparsity `target` removes; none if that is reached."""

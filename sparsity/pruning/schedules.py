@@ -1,7 +1,7 @@
 """Triggers, which say when to prune and how far, and the decay of lambda between two prunes.
 
 A trigger is asked before the first step and at each evaluation: the gate of the paper, LOBSTER's plateau, the cubic
-schedule of Zhu & Gupta, or one shot.
+schedule of Zhu & Gupta, or one shot; of a method that says by itself which weights are there nothing is asked.
 
 The gate of the paper's section 4: at each evaluation, prune if the validation metric is strictly above the bound. The
 printed bounds stand above some of the paper's own baselines; the policy says what to do when a baseline falls short of
@@ -11,12 +11,19 @@ its own.
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings, Settings, final_sparsity
+
+Number = TypeVar("Number", float, Tensor)
+
+
+def cubic(passed: Number) -> Number:
+    """The share of its final value that a sparsity has, steep at first, where a share of the way has passed."""
+    return 1 - (1 - passed) ** 3
 
 
 def penalty_decay(settings: PenaltySettings, count: Tensor, steps_per_epoch: int, steps_per_evaluation: int) -> Tensor:
@@ -196,7 +203,7 @@ class Cubic(Trigger):
         if step <= self._begin:
             return Decision(False, "the schedule has not begun")
         passed = min(1.0, (step - self._begin) / (self._end - self._begin))
-        target = self._final * (1 - (1 - passed) ** 3)
+        target = self._final * cubic(passed)
         return Decision(True, f"the schedule stands at {100 * target:.2f} %", to_sparsity=target)
 
 
@@ -216,6 +223,16 @@ class OneShot(Trigger):
         return Decision(False, "pruned before the first step")
 
 
+class Own(Trigger):
+    """Never prunes: the method says by itself which weights are there, at each evaluation or at the phase's end."""
+
+    why = "the method's own rule"
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
+        """No prune."""
+        return Decision(False, self.why)
+
+
 def build_trigger(settings: Settings, plan: PhaseLengths, baseline_metric: float | None) -> Trigger:
     """The trigger of the regularised phase that `pruner.trigger` names."""
     name, final = settings.pruner.trigger, final_sparsity(settings)
@@ -223,5 +240,7 @@ def build_trigger(settings: Settings, plan: PhaseLengths, baseline_metric: float
         return Plateau(settings.schedule)
     if name == "gate" or not settings.pruner.prunes:
         return Gate(settings.gate, settings.metric, plan.num_evaluations, baseline_metric)
+    if name == "own":
+        return Own()
     assert final is not None, "held to be there by the check of the settings"
     return Cubic(settings.schedule, final, plan.num_steps) if name == "cubic" else OneShot(final)

@@ -167,6 +167,7 @@ def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | Non
     one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
     gated = GatedPruning(phase, trigger, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
     phase.run(gated, work.interrupt_after)
+    phase.pruner.finish()
     phase.keep("last_network")
     if settings.protocol.start_before_cut and gated.before_last_cut is not None:
         phase.keep_again("last_network", gated.before_last_cut)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sparsity import provenance
 from sparsity.files import locked, remove_temporaries, write_text
 from sparsity.hardware import gpu, machine
-from sparsity.pruning.method import Method, Steps
+from sparsity.pruning.method import Method, Ramp, Steps
 from sparsity.pruning.methods.dense import Dense
 from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.scores import Score
@@ -26,7 +26,7 @@ from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Phase
 from sparsity.run.plan import RunPlan, make_plan, plan_phase
 from sparsity.run.stopping import Stopped
-from sparsity.settings import PhaseSettings, Settings, leaf_name
+from sparsity.settings import PhaseSettings, Settings, final_sparsity, leaf_name
 from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
@@ -239,15 +239,17 @@ class Workspace(Setup):
         batches = self.data.training_batches(settings.batch_size // settings.micro_batches, seed, kind)
         steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
         every, num_train = settings.evaluate_every_steps or steps_per_epoch, len(self.data.train)
+        num_steps, schedule = plan_phase(settings, num_train).num_steps, self.settings.schedule
         pruner = Pruner(
             model,
             self.settings.pruner,
             self.experiment.build_method if is_regularised else _dense,
-            self.settings.schedule.fraction,
-            Steps(plan_phase(settings, num_train).num_steps, steps_per_epoch, every, num_train),
+            schedule.fraction,
+            Steps(num_steps, steps_per_epoch, every, num_train),
             seed,
             self.experiment.score,
             self.settings.protocol,
+            Ramp(schedule.begin * num_steps, schedule.end * num_steps, final_sparsity(self.settings)),
         )
         trainer = Trainer(
             model,

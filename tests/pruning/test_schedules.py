@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from sparsity.pruning.schedules import Cubic, Decision, Gate, OneShot, Plateau, build_trigger, penalty_decay
+from sparsity.pruning.schedules import Cubic, Decision, Gate, OneShot, Own, Plateau, build_trigger, penalty_decay
 from sparsity.run.plan import plan_phase
 from sparsity.settings import (
     GateSettings,
@@ -203,6 +203,7 @@ def test_one_shot_is_before_the_first_step_and_never_again() -> None:
         ("plateau", True, Plateau),
         ("cubic", True, Cubic),
         ("one_shot", True, OneShot),
+        ("own", True, Own),
         ("cubic", False, Gate),
     ],
 )

@@ -11,7 +11,7 @@ from sparsity import provenance
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.method import Method
 from sparsity.run import pipeline
-from sparsity.settings import BaselineSettings, PrunerSettings
+from sparsity.settings import BaselineSettings, FinetuneSettings, GateSettings, PrunerSettings
 from sparsity.training.extensions import OwnParameters
 from sparsity.weights.checkpoints import load_checkpoint
 from tests.pruners import pruner
@@ -72,13 +72,29 @@ class Beginner(Method):
 
 
 BEGINNER = PrunerSettings("beginner", False, {"_target_": "tests.run.test_methods.Beginner"}, counted="weights")
+
+
+class Rounding(Method):
+    """Trains without a change; at the end of the phase each weight is rounded to a fifth, and the zeros are gone."""
+
+    def __init__(self, weights: dict[str, Tensor]) -> None:
+        self._weights = weights
+
+    def finish(self) -> dict[str, Tensor]:
+        for weight in self._weights.values():
+            weight.copy_(0.2 * (5 * weight).round())
+        return {name: weight != 0 for name, weight in self._weights.items()}
+
+
 RETURNING = PrunerSettings("returning", False, {"_target_": "tests.run.test_methods.Returning"})
+ROUNDING = PrunerSettings("rounding", True, {"_target_": "tests.run.test_methods.Rounding"}, trigger="own")
 METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
     pytest.param(pruner("random", trigger="cubic", budget="column"), id="random-by-column"),
     pytest.param(pruner("snip", trigger="one_shot"), id="snip"),
     pytest.param(pruner("magnitude", trigger="cubic"), id="cubic-magnitude"),
     pytest.param(RETURNING, id="returning"),
+    pytest.param(ROUNDING, id="rounding"),
 ]
 
 
@@ -120,3 +136,13 @@ def test_a_method_begins_once_from_the_weights_that_its_phase_starts_from(tmp_pa
     assert state["num_begun"] == 1
     assert state["began_from"] == sum(float(weight.double().sum()) for weight in start["weights"].values())
     assert state["counted"] == ["fc1.weight", "fc2.weight"]
+
+
+def test_what_a_method_makes_of_the_network_at_the_end_of_its_phase_is_handed_on(tmp_path: Path) -> None:
+    gate = GateSettings(target_sparsity=0.05)
+    run = tiny_run(tmp_path, pruner=ROUNDING, gate=gate, finetune=FinetuneSettings(num_epochs=0, batch_size=5))
+    values = torch.cat([weight.flatten() for weight in run.weights.values()])
+    torch.testing.assert_close(5 * values, (5 * values).round())
+    assert 0 < (num_kept := int(values.count_nonzero())) <= 47
+    assert {row["start"]: row["kept"] for row in run.summary["rows"]} == {"paper_sparsity": num_kept, "last": num_kept}
+    assert {point["sparsity"] for point in run.curve("regularise")} == {0.0}  # until the phase has ended
