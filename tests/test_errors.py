@@ -123,7 +123,8 @@ def test_a_full_disk_is_named_with_the_file_and_the_way_out(fails: Fails, small_
 def test_a_full_disk_is_what_is_reported_even_where_the_manifest_cannot_be_written_either(
     fails: Fails, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from sparsity.run import manifest, phase
+    from sparsity.run import manifest
+    from sparsity.weights import beside
 
     def full(*arguments: object, **more: object) -> None:
         monkeypatch.setattr(manifest, "write_json", full_manifest)
@@ -132,7 +133,7 @@ def test_a_full_disk_is_what_is_reported_even_where_the_manifest_cannot_be_writt
     def full_manifest(*arguments: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "manifest.json")
 
-    monkeypatch.setattr(phase, "save_checkpoint", full)
+    monkeypatch.setattr(beside, "save_checkpoint", full)
     assert fails(*TINY_OVERRIDES).startswith("best.pt: No space left on device; free some space")
 
 

@@ -23,7 +23,8 @@ from sparsity.run.kept_states import KeptStates, State
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.loop import Evaluation, Trainer
 from sparsity.training.tasks import WritesText
-from sparsity.weights.checkpoints import CheckpointError, load_checkpoint, load_newest, plain_weights, save_checkpoint
+from sparsity.weights.beside import Beside
+from sparsity.weights.checkpoints import CheckpointError, load_checkpoint, load_newest, plain_weights
 
 LONGEST_WITHOUT_CHECKPOINT = 600.0  # seconds, also between two evaluations
 FORMAT = 1
@@ -138,6 +139,7 @@ class Phase:
         self._metric, self._log, self._mirrors = metric, log, mirrors
         self._offset, self._every_seconds = offset, checkpoint_every_seconds
         self._kept, self._data_digests, self._began = KeptStates(self._folder), dict(data_digests), began
+        self._beside = Beside()
         self._longest_without = max(checkpoint_every_seconds, LONGEST_WITHOUT_CHECKPOINT)
         self._is_training, self._request = False, stopping.Request()
         self._saved_at = self._started = time.monotonic()
@@ -155,16 +157,19 @@ class Phase:
             Stopped: after a signal, at the end of the step or evaluation in flight; everything is saved.
             NonFiniteLossError: if the loss is not finite.
             CheckpointError: if all checkpoints of the phase are damaged, or were made with other data.
+            OSError: if a checkpoint cannot be written; it names the file.
         """
-        self._resume(controller)
-        if self.progress.stopped is not None:
-            return self.progress
-        self._began(self._offset + self.trainer.step)
-        self._is_training = True
-        self._started = time.monotonic() - self.progress.seconds
-        with stopping.watched() as self._request:
-            self._train(controller, interrupt_after)
-        self._is_training = False
+        try:
+            self._resume(controller)
+            if self.progress.stopped is None:
+                self._began(self._offset + self.trainer.step)
+                self._is_training = True
+                self._started = time.monotonic() - self.progress.seconds
+                with stopping.watched() as self._request:
+                    self._train(controller, interrupt_after)
+                self._is_training = False
+        finally:
+            self._beside.wait()  # the folder is this process's for no longer than the phase
         return self.progress
 
     def _train(self, controller: Controller, interrupt_after: int | None) -> None:
@@ -188,6 +193,7 @@ class Phase:
 
     def _is_pause_due(self) -> bool:
         """Whether a signal came, or the last checkpoint is too old for a phase between two evaluations."""
+        self._beside.check()
         return self._request.number is not None or time.monotonic() - self._saved_at > self._longest_without
 
     def _pause(self, controller: Controller, rows: list[dict[str, float]]) -> None:
@@ -200,6 +206,7 @@ class Phase:
 
     def _end_if_asked(self) -> None:
         if self._request.number is not None:
+            self._beside.wait()
             name = signal.Signals(self._request.number).name
             logger.warning(
                 "%s: %s stopped at step %s and saved it; the same command goes on.", name, self.name, self.trainer.step
@@ -208,11 +215,15 @@ class Phase:
 
     def keep(self, name: str, **record: Any) -> None:
         """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
-        self._kept.keep(name, self._network() | record, is_settled=not self._is_training)
+        self._keep(name, self._network() | record)
 
     def keep_again(self, name: str, kept: str) -> None:
         """Save the state that was kept under `kept` under `name` too."""
-        self._kept.keep(name, self.load(kept), is_settled=not self._is_training)
+        self._keep(name, self.load(kept))
+
+    def _keep(self, name: str, state: State) -> None:
+        self._beside.wait()  # a checkpoint that is being written is about to settle what was kept before it
+        self._kept.keep(name, state, self.trainer.step if self._is_training else None)
 
     def has(self, name: str) -> bool:
         """Whether a state was kept under `name`."""
@@ -268,7 +279,8 @@ class Phase:
     def _save(self, controller: Controller, only_if_due: bool = False) -> None:
         if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:
             return
-        kept = self._kept.aside
+        self._beside.wait()
+        settled, kept = self._kept, self._kept.aside
         state = {
             "format": FORMAT,
             "data": self._data_digests,
@@ -280,8 +292,7 @@ class Phase:
             "progress": vars(self.progress),
             "log_position": self._log.position(),
         }
-        save_checkpoint(self._folder / "last.pt", state, keep_previous=True)
-        self._kept.settle(kept)
+        self._beside.save(self._folder / "last.pt", state, then=lambda: settled.settle(kept))
         self._saved_at = time.monotonic()
 
     def _resume(self, controller: Controller) -> None:
