@@ -3,6 +3,7 @@
 from typing import Any
 
 from sparsity.pruning.schedules import Decision, Trigger
+from sparsity.run.alarms import Alarms
 from sparsity.run.kept_states import State
 from sparsity.run.phase import Action, Phase
 from sparsity.run.plan import reaches
@@ -23,11 +24,14 @@ class GatedPruning:
         trigger: says when.
         settings: how many, target sparsity, when to stop.
         num_evaluations_per_epoch: unit of the plateau stop.
+        alarms: looks at the masks after each evaluation.
     """
 
-    def __init__(self, phase: Phase, trigger: Trigger, settings: Settings, num_evaluations_per_epoch: int) -> None:
+    def __init__(
+        self, phase: Phase, trigger: Trigger, settings: Settings, num_evaluations_per_epoch: int, alarms: Alarms
+    ) -> None:
         self.frontier: list[dict[str, Any]] = []
-        self._phase, self._trigger, self._settings = phase, trigger, settings
+        self._phase, self._trigger, self._settings, self.alarms = phase, trigger, settings, alarms
         self._per_epoch = num_evaluations_per_epoch
         self._num_evaluations_since_prune = 0
         self._starts_before_cut = settings.protocol.start_before_cut
@@ -52,6 +56,12 @@ class GatedPruning:
         """Prune once if the trigger allows it, and stop if the target or a plateau is reached."""
         if not self._settings.pruner.prunes:
             return Action(reason=f"pruner={self._settings.pruner.name} has no prunes")
+        action = self._prune_or_not(evaluation)
+        is_triggered = self._settings.pruner.trigger in ("gate", "plateau")
+        self.alarms.look(evaluation.step, self._num_evaluations_since_prune if is_triggered else 0)
+        return action
+
+    def _prune_or_not(self, evaluation: Evaluation) -> Action:
         found = self._phase.pruner.sparsity
         if self._starts_before_cut and self.frontier and self._num_evaluations_since_prune == 0:
             self._keep_if_reached(self.frontier[-1]["sparsity"], found)
@@ -82,11 +92,13 @@ class GatedPruning:
     def state_dict(self) -> State:
         """Plain values."""
         since = self._num_evaluations_since_prune
-        return {"gate": self._trigger.state_dict(), "frontier": self.frontier, "num_evaluations_since_prune": since}
+        own = {"frontier": self.frontier, "num_evaluations_since_prune": since}
+        return {"gate": self._trigger.state_dict(), "alarms": self.alarms.state_dict(), **own}
 
     def load_state_dict(self, state: State) -> None:
         """Restore what `state_dict` gave."""
         self._trigger.load_state_dict(state["gate"])
+        self.alarms.load_state_dict(state.get("alarms", {}))
         self.frontier = state["frontier"]
         self._num_evaluations_since_prune = state["num_evaluations_since_prune"]
 
@@ -120,9 +132,11 @@ class GatedPruning:
             self._keep_if_reached(before, pruner.sparsity)
 
     def conclude(self) -> None:
-        """Keep the network at the end of the phase as the one at the paper's sparsity, if a schedule ended there."""
+        """At the end of the phase: keep the network as the one at the paper's sparsity, if a schedule ended there."""
         if self._trigger.bound is None and self._reaches(self._phase.pruner.sparsity):
             self._phase.keep("paper_sparsity")
+        if self._settings.pruner.prunes:
+            self.alarms.conclude(self._phase.trainer.step)
 
     def _keep_if_reached(self, before: float, now: float) -> None:
         """Keep the state that is as sparse as the paper's, if none was `before`."""

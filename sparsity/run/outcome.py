@@ -111,6 +111,7 @@ def _summary(
         ),
         rows=rows,
         missing_starts=tuple(name for name in settings.finetune.start_from if name not in [row.start for row in rows]),
+        alarms=gated.alarms.sentences,
         frontier=tuple(FrontierPoint(**point) for point in gated.frontier),
         irrelevance=_irrelevance(work.directory),
         paper=Target(metric=settings.paper.metric, sparsity=settings.paper.sparsity, baseline=settings.paper.baseline),

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from sparsity.files import write_text
 from sparsity.pruning.pruner import Pruner
@@ -339,10 +339,14 @@ class Phase:
                 "what was there, or start anew with force=true."
             )
 
-    def _network(self) -> State:
-        """Weights and masks for keeping; a mask leaves -0.0 where it zeroes a negative weight."""
+    def plain_weights(self) -> dict[str, Tensor]:
+        """The network's state as it would be handed on; a mask leaves -0.0 where it zeroes a negative weight."""
         with self.trainer.baked():
-            return {"weights": plain_weights(self.model.state_dict()), "masks": self.pruner.masks.state_dict()}
+            return plain_weights(self.model.state_dict())
+
+    def _network(self) -> State:
+        """Weights and masks for keeping."""
+        return {"weights": self.plain_weights(), "masks": self.pruner.masks.state_dict()}
 
 
 def load_network(model: nn.Module, pruner: Pruner, state: State) -> None:

@@ -16,6 +16,7 @@ from sparsity.files import locked, remove_temporaries
 from sparsity.pruning.schedules import build_trigger
 from sparsity.pruning.summary import sparsity
 from sparsity.records import Baseline, Row, Summary
+from sparsity.run.alarms import Alarms, path_finder
 from sparsity.run.gating import GatedPruning
 from sparsity.run.kept_states import State
 from sparsity.run.outcome import Result, write_outcome
@@ -165,7 +166,10 @@ def regularise_and_prune(work: Workspace, baseline: Baseline, start: State | Non
         phase.restore(start)
     trigger = build_trigger(settings, plan, baseline.val)
     one_epoch = replace(settings.regularise, num_epochs=1, max_steps=None)
-    gated = GatedPruning(phase, trigger, settings, plan_phase(one_epoch, len(work.data.train)).num_evaluations)
+    per_epoch = plan_phase(one_epoch, len(work.data.train)).num_evaluations
+    has_path = path_finder(work.experiment.build_model, phase.plain_weights, work.data)
+    alarms = Alarms(settings.pruner.name, phase.pruner.masks, plan.num_evaluations, has_path)
+    gated = GatedPruning(phase, trigger, settings, per_epoch, alarms)
     phase.run(gated, work.interrupt_after)
     phase.pruner.finish()
     phase.keep("last_network")

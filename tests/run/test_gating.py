@@ -208,7 +208,8 @@ def test_the_most_weights_go_that_the_loss_tolerates(tolerable: int) -> None:
     )
     trigger = Plateau(ScheduleSettings())
     trigger.bound = float(tolerable)
-    assert GatedPruning(phase, trigger, Settings(), 1)._largest_tolerable() == tolerable
+    alarms: Any = None
+    assert GatedPruning(phase, trigger, Settings(), 1, alarms)._largest_tolerable() == tolerable
 
 
 def test_lobster_ends_where_no_weight_can_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
