@@ -19,3 +19,10 @@ def pruner(
         trigger=trigger,
         budget=budget,
     )
+
+
+def own(name: str, **knobs: Any) -> PrunerSettings:
+    """The method of a file of `sparsity/pruning/methods` that says by itself what is left, with its knobs."""
+    class_name = "".join(word.title() for word in name.split("_"))
+    node = {"_target_": f"sparsity.pruning.methods.{name}.{class_name}", **knobs}
+    return PrunerSettings(name=name, prunes=True, method=node, trigger="own")

@@ -28,7 +28,7 @@ from sparsity.settings import (
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training import loop
 from sparsity.training.execution import Execution
-from tests.pruners import pruner
+from tests.pruners import own, pruner
 from tests.recorded_graph import RecordedGraph, Recorder
 from tests.tiny_runs import tiny_run
 
@@ -76,6 +76,8 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pytest.param(ADAM, pruner("relevance", 1e-2), id="relevance-adam"),
         pytest.param(MOMENTUM, pruner("relevance", 1e-2, decoupled=True), id="decoupled-momentum"),
         pytest.param(MOMENTUM, pruner("lobster", 1e-2), id="lobster-momentum"),
+        pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5), id="targeted-dropout"),
+        pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="ramping-targeted-dropout"),
     ],
 )
 def test_a_captured_run_equals_an_eager_one_bit_for_bit(

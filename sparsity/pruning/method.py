@@ -40,6 +40,10 @@ class Ramp:
     end: float
     final_sparsity: float | None
 
+    def passed(self, count: Tensor) -> Tensor:
+        """The share of the way, in [0, 1], that lies behind `count` steps; computed on the device."""
+        return ((count - self.begin) / max(self.end - self.begin, 1e-9)).clamp(0.0, 1.0)
+
 
 class Method:
     """Magnitude pruning: what a method is that says nothing else."""

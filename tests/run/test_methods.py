@@ -14,7 +14,7 @@ from sparsity.run import pipeline
 from sparsity.settings import BaselineSettings, FinetuneSettings, GateSettings, PrunerSettings
 from sparsity.training.extensions import OwnParameters
 from sparsity.weights.checkpoints import load_checkpoint
-from tests.pruners import pruner
+from tests.pruners import own, pruner
 from tests.tiny_runs import TinyRun, tiny_experiment, tiny_run
 
 NUM_LEFT = 50 - round(0.45 * 50)
@@ -94,6 +94,7 @@ METHODS = [
     pytest.param(pruner("snip", trigger="one_shot"), id="snip"),
     pytest.param(pruner("magnitude", trigger="cubic"), id="cubic-magnitude"),
     pytest.param(RETURNING, id="returning"),
+    pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
     pytest.param(ROUNDING, id="rounding"),
 ]
 
