@@ -5,14 +5,12 @@ A builder (`mnist`, `fashion_mnist`; `cifar10` has a file of its own) loads a wh
 Python.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from sparsity.data.images.arrays import (
     HELD_OUT_SEED,
@@ -25,7 +23,7 @@ from sparsity.data.images.arrays import (
     without,
 )
 from sparsity.data.images.augment import CropFlip
-from sparsity.data.images.batches import ImageBatches, ImageSplit, evaluation_batches
+from sparsity.data.images.batches import EvaluationBatches, ImageBatches, ImageSplit
 from sparsity.data.sizes import (
     SplitSizes,
     check_word,
@@ -78,9 +76,9 @@ class ImageData:
         crops = CropFlip(self.train.images) if self.augment == "crop_flip" else None
         return ImageBatches(self.train, self.mean, self.std, batch_size, seed, kind, crops)
 
-    def evaluation_batches(self, split: ImageSplit) -> Iterator[tuple[Tensor, Tensor]]:
+    def evaluation_batches(self, split: ImageSplit) -> EvaluationBatches:
         """The whole of a split in order."""
-        return evaluation_batches(split, self.mean, self.std, EVALUATION_BATCH_SIZE)
+        return EvaluationBatches(split, self.mean, self.std, EVALUATION_BATCH_SIZE)
 
 
 def mnist(

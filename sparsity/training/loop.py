@@ -9,11 +9,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from sparsity.hardware import machine, ranks
+from sparsity.hardware.ranks import Part
 from sparsity.settings import PhaseSettings
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions, Recorded, Stateful
@@ -53,6 +56,24 @@ class Batches(Protocol):
         ...
 
 
+@runtime_checkable
+class Divided(Protocol):
+    """Batches of which each rank computes its part; of others every rank computes all, which is right but no faster.
+
+    weight: of the loss of the part that was given last: the mean over the ranks of weight times loss is the batch's.
+    """
+
+    weight: float
+
+    def take(self, part: Part) -> None:
+        """Give this part from now on.
+
+        Raises:
+            ValueError: if a batch has fewer examples than there are parts.
+        """
+        ...
+
+
 class NonFiniteLossError(ValueError):
     """The loss became infinite or NaN; no update has been made from that step on."""
 
@@ -75,6 +96,9 @@ class Evaluation:
 
 class Trainer:
     """One phase of training: the network, its optimiser, its place in the data, all of it resumable bit for bit.
+
+    Several ranks train as one process would on the same batches. Dropout's noise is then that of (phase, step, rank),
+    and what is drawn outside of forward and backward is the same on all ranks.
 
     Args:
         model: trained in place; all parameters that require a gradient take part.
@@ -102,6 +126,8 @@ class Trainer:
         self.settings, self.extensions = settings, extensions or Extensions()
         self.execution = execution or Execution()
         self._evaluate = evaluate
+        self._ranks, self._seed = ranks.here(), torch.initial_seed()  # the one that the phase began with
+        self._check_ranks()
         self.step = 0
         self.steps_per_epoch = batches.steps_per_epoch // settings.micro_batches
         self._rate_ahead = 1 - 1 / settings.micro_batches if rate_per_micro_batch else 0.0  # in steps
@@ -118,6 +144,7 @@ class Trainer:
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
         self._epoch: int | None = None
         self._position = torch.zeros((), dtype=torch.int64, device=device)
+        self._part = self._take_part(settings.micro_batches)
         own = [parameters for objective in self.extensions.objectives for parameters in objective.own_parameters()]
         self.optimizer = build_optimizer(settings.optimizer, self.parameters, self._learning_rate, self._stop, own)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -163,7 +190,7 @@ class Trainer:
                 rows += self.drain()
             if is_yield:
                 started = time.monotonic()
-                metrics = {name: float(value) for name, value in self.evaluate().items()}
+                metrics = self._ranks.of_first({name: float(value) for name, value in self.evaluate().items()})
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
             elif is_pause_due():
@@ -190,13 +217,17 @@ class Trainer:
         """The gradient over the first batches of the first epoch; generators and batches stand as they did."""
         generators = _generator_states(self.parameters[0].device)
         self.model.train()
+        self._part = self._take_part(1)
         self._take_place()
         self.optimizer.zero_grad(set_to_none=True)
+        self._draw_apart()
         for batch in range(num_batches):
             self._backward(batch % (self.steps_per_epoch * self.settings.micro_batches), num_batches)
         gradients = [p.grad for p in self.parameters if p.grad is not None]
+        self._ranks.mean_(gradients)
         self.optimizer.zero_grad(set_to_none=True)
         self._epoch = None
+        self._part = self._take_part(self.settings.micro_batches)
         _restore_generators(generators)
         return gradients
 
@@ -288,27 +319,62 @@ class Trainer:
         epoch, position = divmod(self.step, self.steps_per_epoch)
         if epoch != self._epoch:
             self.batches.start_epoch(epoch)
-            self._position.fill_(position * self.settings.micro_batches)
+            self._position.fill_(position * self.settings.micro_batches + self._part.first)
             self._epoch = epoch
 
     def _learn(self, observe: bool) -> None:
         """Gather, forward, backward and update: all of a step that happens on the device."""
         self.optimizer.zero_grad(set_to_none=True)
-        num_parts = self.settings.micro_batches
-        first = self.step % self.steps_per_epoch * num_parts
-        losses = [self._backward(first + part, num_parts) for part in range(num_parts)]
-        self._update(losses[0] if num_parts == 1 else torch.stack(losses).mean(), observe)
+        self._draw_apart()
+        first = self.step % self.steps_per_epoch * self.settings.micro_batches
+        own = range(self._part.first, self.settings.micro_batches, self._part.stride)
+        losses = [self._backward(first + place, len(own)) for place in own]
+        loss = losses[0] if len(own) == 1 else torch.stack(losses).mean()
+        self._average_over_ranks(loss)
+        self._update(loss, observe)
 
     def _backward(self, step: int, num_parts: int) -> Tensor:
         """Add the gradient of one micro-batch, weighted by its share, and return its loss."""
         batch = self.batches.at(self._position, step)
-        self._position.add_(1)
+        self._position.add_(self._part.stride)
         with self.execution.precision(self._position.device):
             loss, outputs = self._view.forward(batch)
         for objective in self.extensions.objectives:
             loss = loss + objective.term(outputs, batch)
+        if self._ranks.size > 1 and isinstance(self.batches, Divided):
+            loss = loss * self.batches.weight
         (loss if num_parts == 1 else loss / num_parts).backward()
         return loss.detach()
+
+    def _check_ranks(self) -> None:
+        """Refuse what several ranks would not train as one process does."""
+        normalised = [name for name, layer in self.model.named_modules() if isinstance(layer, _BatchNorm)]
+        if self._ranks.size > 1 and normalised:
+            raise ValueError(
+                f"{self._ranks.size} ranks cannot train this network together: {normalised[0]} normalises over the "
+                "batch (BatchNorm), of which each rank sees a part; train it in one process."
+            )
+
+    def _take_part(self, num_micro_batches: int) -> Part:
+        """What this rank computes of so many micro-batches, all of it where they are not to be divided."""
+        part = Part()
+        if self._ranks.size > 1 and isinstance(self.batches, Divided):
+            part = self._ranks.part(num_micro_batches)
+            self.batches.take(part)
+        return part
+
+    def _draw_apart(self) -> None:
+        """Let each of several ranks draw its own noise, as it sees other examples."""
+        if self._ranks.size > 1:
+            machine.seed_everything(self._seed, f"step {self.step} of rank {self._ranks.rank}")
+
+    @torch.no_grad()
+    def _average_over_ranks(self, loss: Tensor) -> None:
+        """Make loss and gradients, those of own parameters too, the whole batch's; draw the same noise from here on."""
+        if self._ranks.size > 1:
+            trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self._ranks.mean_([*(p.grad for p in trained if p.grad is not None), loss])
+            machine.seed_everything(self._seed, f"step {self.step}")
 
     def _edit_gradients(self, gradients: list[Tensor]) -> None:
         for gradient_edit in self.extensions.gradient_edits:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity.hardware import ranks
+
 Batch = tuple[Tensor, ...]  # inputs and what is to come out, in whatever parts a task and its data agree on
 
 
@@ -32,7 +34,10 @@ class Task(Protocol[Network, Part, Whole]):
         ...
 
     def evaluate(self, model: Network, split: Whole) -> dict[str, Tensor]:
-        """Metrics of the split as 0-dim tensors on the device; leaves the model in the mode it was in."""
+        """Metrics of the split as 0-dim tensors on the device; leaves the model in the mode it was in.
+
+        Several ranks call it together: each may look at its share (`ranks.here().share`) and have the sums of all.
+        """
         ...
 
 
@@ -67,9 +72,10 @@ class Classification:
         """`accuracy` in percent and `loss`, each weighted by the number of samples."""
         was_training = model.training
         model.eval()
-        sums = [self._sums(model, batch) for batch in batches]
+        here = ranks.here()
+        sums = [self._sums(model, batch) for batch in here.share(batches)] or [_nothing(model)]
         model.train(was_training)
-        correct, loss, count = torch.stack(sums).sum(0)
+        correct, loss, count = here.sum_(torch.stack(sums).sum(0))
         return {"accuracy": 100 * correct / count, "loss": loss / count}
 
     def _sums(self, model: nn.Module, batch: Batch) -> Tensor:
@@ -79,3 +85,8 @@ class Classification:
         correct = (outputs.argmax(1) == labels).sum()
         # float64: 10,000 counts stay exact and the sum of losses does not depend on the batch size's rounding
         return torch.stack([correct.double(), loss.double(), torch.full_like(loss, len(labels)).double()])
+
+
+def _nothing(model: nn.Module) -> Tensor:
+    """The sums of a rank that has no share of a small split."""
+    return torch.zeros(3, dtype=torch.float64, device=next(model.parameters()).device)

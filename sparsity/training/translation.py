@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor, nn
 
+from sparsity.hardware import ranks
 from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.bleu import Bleu, corpus_bleu
 from sparsity.training.incremental_decoder import DecoderWeights
@@ -72,6 +73,10 @@ class EvaluationText(Protocol):
 
     def loss_batches(self) -> Iterator[TextBatch]:
         """The whole split as pairs."""
+        ...
+
+    def share(self, place: int, size: int) -> "EvaluationText":
+        """One of `size` shares of the split, whose places are those of the whole."""
         ...
 
     def decode(self, ids: Tensor) -> list[str]:
@@ -161,11 +166,15 @@ class Translation:
     def generate(
         self, model: "BartForConditionalGeneration", text: EvaluationText, chosen: list[int]
     ) -> dict[int, str]:
-        """Place in the split -> generated text on one line, for the chosen places; the model is in evaluation mode."""
+        """Place in the split -> generated text on one line, for the chosen places; the model is in evaluation mode.
+
+        Several ranks generate for a share each and have the texts of all.
+        """
         weights, search, wanted = DecoderWeights(model), self._search(model, text), set(chosen)
         most = most_sentences(weights, search)
         hypotheses: dict[int, str] = {}
-        for places, input_ids, attention_mask in text:
+        here = ranks.here()
+        for places, input_ids, attention_mask in here.share(text):
             of_batch = [row for row, place in enumerate(places.tolist()) if place in wanted]
             for start in range(0, len(of_batch), most):
                 rows = of_batch[start : start + most]
@@ -174,7 +183,7 @@ class Translation:
                 lines = text.decode(beam_search(weights, encoded, mask, search))
                 # one line each, as a file holds it: no tokenisation of BLEU tells white spaces apart
                 hypotheses |= zip(places[rows].tolist(), (" ".join(line.split()) for line in lines), strict=True)
-        return hypotheses
+        return {place: line for of_rank in here.gather(hypotheses) for place, line in of_rank.items()}
 
     def _values_of_subset(self, name: str, references: list[str], places: Sequence[int]) -> dict[str, float]:
         """Of the texts at some places of a split that has just been generated whole."""
@@ -198,11 +207,13 @@ class Translation:
 
     def _mean_loss(self, model: "BartForConditionalGeneration", text: EvaluationText) -> Tensor:
         """Cross-entropy per counted token over the whole split, whatever the batches."""
-        totals, count = [], 0
-        for batch in text.loss_batches():
+        here, totals, count = ranks.here(), [], 0
+        share = text.share(here.rank, here.size) if here.size > 1 else text
+        for batch in share.loss_batches():
             totals.append(self._loss(model, batch, 0.0)[0].double())
             count += len(batch.counted)
-        return torch.stack(totals).sum() / count
+        total = torch.stack(totals).sum() if totals else torch.zeros((), dtype=torch.float64, device=model.device)
+        return here.sum_(total) / sum(here.gather(count))
 
     def _loss(self, model: "BartForConditionalGeneration", batch: TextBatch, smoothing: float) -> tuple[Tensor, Tensor]:
         """(sum of cross-entropies, the decoder's output at the counted tokens, [N, width])."""

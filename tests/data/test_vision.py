@@ -5,8 +5,9 @@ import hashlib
 import pytest
 import torch
 
-from sparsity.data.images.batches import ImageBatches, ImageSplit, evaluation_batches
+from sparsity.data.images.batches import EvaluationBatches, ImageBatches, ImageSplit
 from sparsity.data.vision import ImageData, fashion_mnist, mnist
+from sparsity.hardware.ranks import Part
 
 MEAN, STD = (0.3, 0.6), (0.2, 0.4)
 
@@ -171,7 +172,7 @@ def test_a_batch_size_that_gives_no_batch_is_refused(split: ImageSplit, batch_si
 
 
 def test_evaluation_walks_the_whole_split_in_order_with_the_last_partial_batch(split: ImageSplit) -> None:
-    parts = list(evaluation_batches(split, MEAN, STD, batch_size=4))
+    parts = list(EvaluationBatches(split, MEAN, STD, batch_size=4))
     assert [len(labels) for _, labels in parts] == [4, 4, 2]
     assert torch.cat([labels for _, labels in parts]).tolist() == list(range(10))
     torch.testing.assert_close(torch.cat([images for images, _ in parts]), plain(split.images), atol=1e-6, rtol=1e-6)
@@ -179,10 +180,37 @@ def test_evaluation_walks_the_whole_split_in_order_with_the_last_partial_batch(s
 
 def test_mnist_may_be_pixels_over_256_for_networks_that_were_trained_so() -> None:
     data = mnist("embedded", data_dir="unused", normalise="by_256")
-    images, _ = next(data.evaluation_batches(data.test))
+    images, _ = next(iter(data.evaluation_batches(data.test)))
     assert torch.allclose(images, data.test.images[: len(images)] / 256)
 
 
 def test_an_unknown_normalisation_of_mnist_is_named() -> None:
     with pytest.raises(ValueError, match=r"dataset\.normalise is 'imagenet', but it must be one of own, by_256"):
         mnist("embedded", data_dir="unused", normalise="imagenet")
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_parts_of_a_batch_are_the_batch_and_weigh_as_much_as_they_hold(split: ImageSplit, size: int) -> None:
+    whole, found, weights = batches(split).batch(epoch=1, step=0), [], []
+    for place in range(size):
+        stream = batches(split)
+        stream.take(Part(place=place, size=size))
+        found.append(stream.batch(epoch=1, step=0))
+        weights.append(stream.weight)
+    for place, (images, labels) in enumerate(found):
+        assert torch.equal(images, whole[0][place::size]) and torch.equal(labels, whole[1][place::size])
+    assert sum(weights) / size == pytest.approx(1) and weights[0] == size * len(found[0][1]) / len(whole[1])
+
+
+def test_more_ranks_than_a_batch_has_examples_are_refused(split: ImageSplit) -> None:
+    with pytest.raises(ValueError, match=r"^5 processes cannot share a batch of 3 examples: start fewer, or raise "):
+        batches(split).take(Part(size=5))
+
+
+@pytest.mark.parametrize("size", [2, 3, 11])
+def test_the_shares_of_an_evaluation_are_the_whole_split(split: ImageSplit, size: int) -> None:
+    whole = EvaluationBatches(split, MEAN, STD, batch_size=4)
+    shares = [list(whole.share(place, size)) for place in range(size)]
+    assert torch.cat([labels for share in shares for _, labels in share]).tolist() == list(range(10))
+    images = torch.cat([images for share in shares for images, _ in share])
+    assert torch.equal(images, torch.cat([images for images, _ in whole]))

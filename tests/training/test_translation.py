@@ -17,6 +17,7 @@ from sparsity.training.bleu import corpus_bleu
 from sparsity.training.incremental_decoder import DecoderWeights
 from sparsity.training.tasks import WritesText
 from sparsity.training.translation import Translation
+from tests.rank_threads import together
 from tests.recorded_graph import Recorder
 from tests.training.tiny_bart import BOS, EOS, PAD, Pairs, copier, pairs, sources, tiny_bart
 
@@ -43,6 +44,15 @@ class FakeText:
 
     def decode(self, ids: Tensor) -> list[str]:
         return [" ".join(f"w{token}" for token in row if token not in (BOS, EOS, PAD)) for row in ids.tolist()]
+
+
+class SharedText(FakeText):
+    """The same, of which a rank may have some batches."""
+
+    def share(self, place: int, size: int) -> "SharedText":
+        share = SharedText()
+        share.batches = self.batches[place::size]
+        return share
 
 
 def evaluate(batch_size: int = 8, **settings: object) -> tuple[Translation, dict[str, float]]:
@@ -225,3 +235,17 @@ def test_what_is_compiled_is_what_the_loss_calls() -> None:
     called.register_forward_hook(lambda *_: calls.append("called"))
     Translation().forward(model, next(iter(FakeText().loss_batches())))
     assert calls == ["called"]
+
+
+def test_ranks_score_a_split_together_as_one_process_does() -> None:
+    model, text = copier(), SharedText()
+    alone, metrics = evaluate()
+
+    def scored(rank: int) -> tuple[list[str], dict[str, float]]:
+        task = Translation(num_beams=3, max_length=20)
+        found = task.evaluate(model, text)
+        return task.hypotheses, {name: float(value) for name, value in found.items()}
+
+    for hypotheses, found in together(2, scored):
+        assert hypotheses == alone.hypotheses
+        assert found == pytest.approx(metrics, rel=1e-6)

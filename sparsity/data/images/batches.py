@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsity.data.images.augment import CropFlip
+from sparsity.hardware.ranks import Part
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +44,7 @@ class ImageBatches:
     """
 
     is_resident = True
+    weight = 1.0
 
     def __init__(
         self,
@@ -69,6 +71,12 @@ class ImageBatches:
     def steps_per_epoch(self) -> int:
         """Whole batches in an epoch."""
         return len(self._split) // self._batch_size  # Deviation 9
+
+    def take(self, part: Part) -> None:
+        """Give this part of each batch from now on. Raises ValueError where a batch has fewer examples than parts."""
+        part.check(self._batch_size)
+        self._places = torch.arange(self._batch_size, device=self._order.device)[part.examples]
+        self.weight = part.size * len(self._places) / self._batch_size
 
     def indices(self, epoch: int) -> Tensor:
         """All indices of the split, int64 (N,), in the order of `epoch`, on the CPU."""
@@ -104,13 +112,26 @@ class ImageBatches:
         return torch.randperm(len(self._split), generator=generator), generator
 
 
-def evaluation_batches(
-    split: ImageSplit, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The whole split in order, normalised, the last partial batch included."""
-    normalise = normaliser(mean, std, split.images.device)
-    for start in range(0, len(split), batch_size):
-        yield normalise(split.images[start : start + batch_size]), split.labels[start : start + batch_size]
+@dataclass(frozen=True, eq=False)
+class EvaluationBatches:
+    """A whole split in order, normalised, the last partial batch included; or a rank's share of its examples."""
+
+    split: ImageSplit
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    batch_size: int
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        split, size = self.split, self.batch_size
+        normalise = normaliser(self.mean, self.std, split.images.device)
+        for start in range(0, len(split), size):
+            yield normalise(split.images[start : start + size]), split.labels[start : start + size]
+
+    def share(self, place: int, size: int) -> "EvaluationBatches":
+        """The examples of one of `size` ranks, one after the other."""
+        start, end = (len(self.split) * end // size for end in (place, place + 1))
+        images, labels = self.split.images[start:end], self.split.labels[start:end]
+        return replace(self, split=replace(self.split, images=images, labels=labels))
 
 
 class Normalise:

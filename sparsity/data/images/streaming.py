@@ -16,6 +16,7 @@ from torch import Tensor
 from sparsity.data.images.batches import Normalise, epoch_generator
 from sparsity.data.images.crops import EpochDraws
 from sparsity.data.images.loading import NUM_BATCHES_AHEAD, Batch, FolderSplit, Loader, sent
+from sparsity.hardware.ranks import Part
 
 EVALUATION_BATCH_SIZE = 100
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # torchvision's, which its published weights expect
@@ -57,7 +58,7 @@ class StreamedData:
     reading: Reading
     extra_tests: dict[str, FolderSplit] = field(default_factory=dict)
     loader: Loader | None = None
-    kept: dict[str, list[Batch]] = field(default_factory=dict)
+    kept: dict[tuple[str, range], list[Batch]] = field(default_factory=dict)
 
     @property
     def image_shape(self) -> tuple[int, ...]:
@@ -75,27 +76,50 @@ class StreamedData:
         assert self.loader is not None, "the data were not sent to a device"
         return StreamedBatches(self.loader, self.train, batch_size, seed, kind, self.reading.min_area)
 
-    def evaluation_batches(self, split: FolderSplit) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole of a split in order, the last partial batch included.
-
-        The images that gate are read once and kept on the device, as bytes: they are evaluated hundreds of times.
-        """
+    def evaluation_batches(self, split: FolderSplit) -> "StreamedEvaluation":
+        """The whole of a split in order; of the images that gate all that was read is kept."""
         assert self.loader is not None, "the data were not sent to a device"
+        return StreamedEvaluation(self.loader, split, range(len(split)), self.kept if split is self.val else None)
+
+
+@dataclass(frozen=True, eq=False)
+class StreamedEvaluation:
+    """Images of a split in order, normalised, the last partial batch included.
+
+    Attributes:
+        places: which images.
+        kept: the images that gate are read once and kept here on the device, as bytes: they are evaluated hundreds of
+            times.
+    """
+
+    loader: Loader
+    split: FolderSplit
+    places: range
+    kept: dict[tuple[str, range], list[Batch]] | None
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         normalise = Normalise(MEAN, STD, self.loader.device)
-        for images, labels in self._read(split, self.loader):
+        for images, labels in self._read():
             yield normalise(images), labels
 
-    def _read(self, split: FolderSplit, loader: Loader) -> Iterator[Batch]:
-        if split.identity in self.kept:
-            yield from self.kept[split.identity]
+    def share(self, place: int, size: int) -> "StreamedEvaluation":
+        """The images of one of `size` ranks, one after the other."""
+        start, end = (len(self.places) * end // size for end in (place, place + 1))
+        return replace(self, places=self.places[start:end])
+
+    def _read(self) -> Iterator[Batch]:
+        name = self.split.identity, self.places
+        if self.kept is None:
+            yield from _in_order(self.loader, self.split, self.places)
+            return
+        if name in self.kept:
+            yield from self.kept[name]
             return
         batches = []
-        for batch in _in_order(loader, split):
-            if split is self.val:
-                batches.append(batch)
+        for batch in _in_order(self.loader, self.split, self.places):
+            batches.append(batch)
             yield batch
-        if split is self.val:
-            self.kept[split.identity] = batches
+        self.kept[name] = batches
 
 
 class StreamedBatches:
@@ -106,6 +130,7 @@ class StreamedBatches:
     """
 
     is_resident = False
+    weight = 1.0
 
     def __init__(
         self, loader: Loader, split: FolderSplit, batch_size: int, seed: int, kind: str, min_area: float
@@ -116,7 +141,13 @@ class StreamedBatches:
         self._loader, self._split, self._batch_size = loader, split, batch_size
         self._seed, self._kind, self._min_area = seed, kind, min_area
         self._normalise = Normalise(MEAN, STD, loader.device)
-        self._ahead = Ahead(self._submit, 0)
+        self._ahead, self._part = Ahead(self._submit, 0), Part()
+
+    def take(self, part: Part) -> None:
+        """Give this part of each batch from now on. Raises ValueError where a batch has fewer examples than parts."""
+        part.check(self._batch_size)
+        self._part = part
+        self.weight = part.size * len(range(self._batch_size)[part.examples]) / self._batch_size
 
     @property
     def steps_per_epoch(self) -> int:
@@ -128,7 +159,7 @@ class StreamedBatches:
         generator = epoch_generator(self._seed, self._kind, epoch)
         self._order = torch.randperm(len(self._split), generator=generator)
         self._draws = EpochDraws(self._seed, self._kind, epoch, self._min_area)
-        self._ahead = Ahead(self._submit, self.steps_per_epoch)
+        self._ahead = Ahead(self._submit, len(self._steps))
 
     def at(self, position: Tensor, step: int) -> tuple[Tensor, Tensor]:
         """Images float32 (B, 3, size, size), normalised, and labels int64 (B,) at `step`; `position` is not looked at.
@@ -136,11 +167,17 @@ class StreamedBatches:
         Raises:
             DataError: too many images are damaged.
         """
-        images, labels = sent(self._ahead.at(step), self._loader.device)
+        images, labels = sent(self._ahead.at(self._steps.index(step)), self._loader.device)
         return self._normalise(images), labels
 
-    def _submit(self, step: int) -> "Future[Batch]":
-        indices = self._order[step * self._batch_size : (step + 1) * self._batch_size].tolist()
+    @property
+    def _steps(self) -> range:
+        """Those of an epoch that are read here."""
+        return range(self._part.first, self.steps_per_epoch, self._part.stride)
+
+    def _submit(self, place: int) -> "Future[Batch]":
+        start = self._steps[place] * self._batch_size
+        indices = self._order[start : start + self._batch_size][self._part.examples].tolist()
         return self._loader.submit(self._split, indices, self._draws.crop)
 
 
@@ -167,12 +204,12 @@ class Ahead:
         return self._queue.popleft().result()
 
 
-def _in_order(loader: Loader, split: FolderSplit) -> Iterator[Batch]:
-    """The whole split, batch by batch, on the device."""
-    starts = range(0, len(split), EVALUATION_BATCH_SIZE)
+def _in_order(loader: Loader, split: FolderSplit, places: range) -> Iterator[Batch]:
+    """The images of a split at `places`, batch by batch, on the device."""
+    starts = range(0, len(places), EVALUATION_BATCH_SIZE)
 
     def submit(place: int) -> "Future[Batch]":
-        indices = range(starts[place], min(starts[place] + EVALUATION_BATCH_SIZE, len(split)))
+        indices = places[starts[place] : starts[place] + EVALUATION_BATCH_SIZE]
         return loader.submit(split, list(indices), None)
 
     ahead = Ahead(submit, len(starts))

@@ -5,7 +5,8 @@ Shape suffixes: B sentences, S source positions, T target positions, L positions
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from sparsity.data.texts.sentence_order import ORDERS, EpochOrder
 from sparsity.data.texts.token_arrays import TokenArrays
+from sparsity.hardware.ranks import Part
 from sparsity.special_tokens import BOS_ID, EOS_ID, PAD_ID
 
 IGNORED = -100  # torch's cross entropy leaves such labels out
@@ -94,6 +96,11 @@ class TextSplit:
 
 def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, device: torch.device) -> Seq2SeqBatch:
     """The pairs at `indices` as one batch on `device`, in one copy that does not wait for it."""
+    return _sent(_padded(split, indices, layout), device)
+
+
+def _padded(split: TextSplit, indices: NDArray[np.int64], layout: Layout) -> list[NDArray[np.int64]]:
+    """Input ids, their mask, labels and decoder's input ids of the pairs at `indices`."""
     skip = 0 if layout.bos_twice else 1  # the stored target starts with <bos>
     source_width = layout.width(int(split.sources.lengths_at(indices).max()))
     target_width = layout.width(int(split.targets.lengths_at(indices).max()) - skip)
@@ -101,9 +108,12 @@ def assemble(split: TextSplit, indices: NDArray[np.int64], layout: Layout, devic
     targets = split.targets.padded(indices, target_width, skip, PAD_ID)
     decoder_inputs = np.concatenate([np.full((len(indices), 1), BOS_ID), targets[:, :-1]], axis=1)
     labels = targets if layout.padding_counts else np.where(targets == PAD_ID, IGNORED, targets)
-    mask = (inputs != PAD_ID).astype(np.int64)
-    counted = np.flatnonzero(labels != IGNORED)  # here, as a GPU could tell their number only to a host that waits
-    return Seq2SeqBatch(*_to_device([inputs, mask, labels, decoder_inputs, counted], device))
+    return [inputs, (inputs != PAD_ID).astype(np.int64), labels, decoder_inputs]
+
+
+def _sent(arrays: list[NDArray[np.int64]], device: torch.device) -> Seq2SeqBatch:
+    counted = np.flatnonzero(arrays[2] != IGNORED)  # here, as a GPU could tell their number only to a host that waits
+    return Seq2SeqBatch(*_to_device([*arrays, counted], device))
 
 
 class TextBatches:
@@ -121,6 +131,7 @@ class TextBatches:
         ValueError: if the split does not hold one batch, or `batch_by` is unknown.
     """
 
+    weight = 1.0
     is_resident = False  # the shapes differ from batch to batch: a step is not captured
 
     def __init__(
@@ -141,6 +152,12 @@ class TextBatches:
         self._order_of, self._layout, self._device = ORDERS[batch_by], layout, device
         self._lengths = (split.sources.lengths, split.targets.lengths)
         self._order: EpochOrder | None = None
+        self._part = Part()
+
+    def take(self, part: Part) -> None:
+        """Give this part of each batch from now on. Raises ValueError where a batch has fewer pairs than parts."""
+        part.check(self._batch_size)
+        self._part = part
 
     @property
     def steps_per_epoch(self) -> int:
@@ -154,7 +171,19 @@ class TextBatches:
     def at(self, position: Tensor, step: int) -> Seq2SeqBatch:
         """The batch at `step` of the epoch that was started last; `position` is the same number on the device."""
         assert self._order is not None, "start_epoch comes first"
-        return assemble(self._split, self._order.batch(step), self._layout, self._device)
+        whole = _padded(self._split, self._order.batch(step), self._layout)
+        return _sent(whole if self._part.size == 1 else self._own(whole), self._device)
+
+    def _own(self, whole: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
+        """This rank's part of a batch, which weighs as many of its targets' tokens as it has.
+
+        By tokens a batch may have fewer pairs than there are ranks: one of them then counts nothing.
+        """
+        has_own = self._part.place < len(whole[0])
+        own = [array[self._part.examples] if has_own else array[:1] for array in whole]
+        num_own, num_all = (np.count_nonzero(arrays[2] != IGNORED) for arrays in (own, whole))
+        self.weight = self._part.size * num_own / num_all if has_own else 0.0
+        return own
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,6 +196,7 @@ class EvaluationText:
         layout: of `loss_batches`, as in training.
         device: where batches are wanted.
         is_gate: whether this is the validation split, of which a task may score a draw.
+        part: of which share, and of how many of about the same work, it gives batches.
     """
 
     split: TextSplit
@@ -174,6 +204,7 @@ class EvaluationText:
     layout: Layout
     device: torch.device
     is_gate: bool = False
+    part: tuple[int, int] = (0, 1)
     bos_id: int = BOS_ID
     eos_id: int = EOS_ID
     pad_id: int = PAD_ID
@@ -190,7 +221,8 @@ class EvaluationText:
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Where each sentence stands in the split (int64 [B], on the CPU), input_ids [B, S], attention_mask [B, S]."""
-        for indices in self._batches():
+        place, num_parts = self.part
+        for indices in self._batches(self._longest_first()[place::num_parts]):
             width = self.layout.width(int(self.split.sources.lengths_at(indices).max()))
             inputs = self.split.sources.padded(indices, width, 0, PAD_ID)
             mask = (inputs != PAD_ID).astype(np.int64)
@@ -198,17 +230,24 @@ class EvaluationText:
             yield torch.from_numpy(indices), input_ids, attention_mask
 
     def loss_batches(self) -> Iterator[Seq2SeqBatch]:
-        """The same batches with their targets."""
-        for indices in self._batches():
+        """Batches with their targets, of a share some of those of the whole: the padding that counts is of these."""
+        place, num_parts = self.part
+        for indices in islice(self._batches(self._longest_first()), place, None, num_parts):
             yield assemble(self.split, indices, self.layout, self.device)
+
+    def share(self, place: int, size: int) -> "EvaluationText":
+        """The pairs of one of `size` ranks, of all lengths; references and places stay those of the whole split."""
+        return replace(self, part=(place, size))
 
     def decode(self, ids: Tensor) -> list[str]:
         """Detokenised texts of token ids [B, L], special tokens dropped."""
         return self.decode_ids(ids.tolist())
 
-    def _batches(self) -> Iterator[NDArray[np.int64]]:
-        lengths = self.split.sources.lengths
-        order, start = np.argsort(-lengths, kind="stable"), 0
+    def _longest_first(self) -> NDArray[np.int64]:
+        return np.argsort(-self.split.sources.lengths, kind="stable")
+
+    def _batches(self, order: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        lengths, start = self.split.sources.lengths, 0
         while start < len(order):
             size = max(1, EVALUATION_TOKENS // int(lengths[order[start]]))
             yield order[start : start + size]

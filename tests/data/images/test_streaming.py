@@ -17,6 +17,7 @@ from sparsity.data.images.decoding import decode
 from sparsity.data.images.folders import list_classes
 from sparsity.data.images.loading import NUM_BATCHES_AHEAD, Batch, FolderSplit, Loader
 from sparsity.data.images.streaming import MEAN, STD, Ahead, Reading, StreamedBatches, StreamedData
+from sparsity.hardware.ranks import Part
 from tests.data.images.jpegs import write_folder
 
 NOWHERE = torch.tensor(0)
@@ -143,3 +144,26 @@ def test_batches_to_come_are_under_way_and_no_more_than_there_are() -> None:
     assert submitted == list(range(NUM_BATCHES_AHEAD + 1))
     assert [int(ahead.at(place)[0]) for place in range(1, NUM_BATCHES_AHEAD + 3)] == list(range(1, 7))
     assert submitted == list(range(NUM_BATCHES_AHEAD + 3))
+
+
+@pytest.mark.parametrize("part", [Part(place=1, size=2), Part(first=1, stride=3), Part(1, 2, 2, 3)])
+def test_a_part_is_of_the_same_batches_and_loads_no_other(data: StreamedData, part: Part) -> None:
+    whole, stream = epoch(batches(data), 2), batches(data)
+    stream.take(part)
+    stream.start_epoch(2)
+    submitted: list[int] = []
+    submit = stream._submit
+    stream._ahead = Ahead(lambda place: submitted.append(place) or submit(place), len(stream._steps))  # type: ignore[func-returns-value]
+    for place, step in enumerate(range(part.first, len(whole), part.stride)):
+        images, labels = stream.at(NOWHERE, step)
+        assert torch.equal(images, whole[step][0][part.examples]) and torch.equal(labels, whole[step][1][part.examples])
+        assert submitted == list(range(len(submitted))) and len(submitted) > place
+    assert stream.weight == part.size * len(labels) / 3
+
+
+def test_a_share_of_an_evaluation_is_read_once_and_the_shares_are_the_whole(data: StreamedData) -> None:
+    whole = torch.cat([images for images, _ in data.evaluation_batches(data.val)])
+    shares = [data.evaluation_batches(data.val).share(place, 4) for place in range(4)]
+    for _ in range(2):
+        assert torch.equal(torch.cat([images for share in shares for images, _ in share]), whole)
+    assert sum(len(labels) for kept in data.kept.values() for _, labels in kept) == 2 * len(data.val)

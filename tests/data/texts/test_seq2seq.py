@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from sparsity.data.texts import seq2seq
 from sparsity.data.texts.seq2seq import (
     IGNORED,
     EvaluationText,
@@ -13,6 +14,7 @@ from sparsity.data.texts.seq2seq import (
     assemble,
 )
 from sparsity.data.texts.token_arrays import from_rows
+from sparsity.hardware.ranks import Part
 from sparsity.special_tokens import BOS_ID, EOS_ID, PAD_ID
 
 CPU = torch.device("cpu")
@@ -156,3 +158,46 @@ def test_loss_batches_are_those_of_generation_with_their_targets() -> None:
 def test_references_come_in_the_order_of_the_split(split: TextSplit) -> None:
     assert evaluation(split).references == ["one", "two"]
     assert evaluation(split).decode(torch.tensor([[4, 5]])) == ["4 5"]
+
+
+@pytest.mark.parametrize("batch_by", ["sentences", "tokens"])
+@pytest.mark.parametrize("layout", [Layout(), WITH_PADDING])
+@pytest.mark.parametrize("size", [2, 3])
+def test_the_parts_of_a_batch_are_padded_as_the_batch_and_weigh_as_many_tokens_as_they_have(
+    batch_by: str, layout: Layout, size: int
+) -> None:
+    def part(place: int, size: int) -> TextBatches:
+        stream = TextBatches(many(), 4, 0, "regularise", batch_by, layout, CPU)
+        stream.take(Part(place=place, size=size))
+        stream.start_epoch(0)
+        return stream
+
+    whole, parts = part(0, 1), [part(place, size) for place in range(size)]
+    for step in range(whole.steps_per_epoch):
+        batch, found = whole.at(torch.tensor(step), step), [of.at(torch.tensor(step), step) for of in parts]
+        for place, (stream, own) in enumerate(zip(parts, found, strict=True)):
+            if place < len(batch.labels):
+                assert torch.equal(own.labels, batch.labels[place::size])
+                assert torch.equal(own.input_ids, batch.input_ids[place::size])
+                assert stream.weight == size * len(own.counted) / len(batch.counted)
+            else:
+                assert stream.weight == 0 and len(own.labels) == 1
+        assert sum(of.weight for of in parts) / size == pytest.approx(1)
+
+
+def test_the_shares_of_an_evaluation_are_every_pair_once_of_about_the_same_work() -> None:
+    text = EvaluationText(many(), lambda rows: [str(row) for row in rows], Layout(), CPU)
+    shares = [text.share(place, 3) for place in range(3)]
+    assert sorted(place for share in shares for batch, _, _ in share for place in batch.tolist()) == list(range(40))
+    lengths = [sum(int(mask.sum()) for _, _, mask in share) for share in shares]
+    assert max(lengths) < 1.2 * min(lengths)
+
+
+def test_the_loss_of_shares_is_over_the_batches_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seq2seq, "EVALUATION_TOKENS", 64)
+    text = EvaluationText(many(), lambda rows: [str(row) for row in rows], WITH_PADDING, CPU)
+    whole = [batch.labels for batch in text.loss_batches()]
+    shares = [[batch.labels for batch in text.share(place, 2).loss_batches()] for place in range(2)]
+    assert [len(share) for share in shares] == [len(whole[0::2]), len(whole[1::2])]
+    for place, share in enumerate(shares):
+        assert all(torch.equal(found, labels) for found, labels in zip(share, whole[place::2], strict=True))
