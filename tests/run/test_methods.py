@@ -88,7 +88,6 @@ class Rounding(Method):
 
 RETURNING = PrunerSettings("returning", False, {"_target_": "tests.run.test_methods.Returning"})
 ROUNDING = PrunerSettings("rounding", True, {"_target_": "tests.run.test_methods.Rounding"}, trigger="own")
-DNS = PrunerSettings("dns", True, {"_target_": "sparsity.pruning.methods.dns.Dns", "gamma": 0.1, "c": 0.3}, trigger="own")
 METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
     pytest.param(pruner("random", trigger="cubic", budget="column"), id="random-by-column"),
@@ -97,7 +96,7 @@ METHODS = [
     pytest.param(RETURNING, id="returning"),
     pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
     pytest.param(ROUNDING, id="rounding"),
-    pytest.param(DNS, id="dns"),
+    pytest.param(own("dns", c=0.3, gamma=0.1), id="dns"),
 ]
 
 

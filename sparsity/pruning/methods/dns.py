@@ -3,8 +3,8 @@
 Forward: mask * w; the gradient of the product is the gradient of all of w, masked or not. Thresholds: of each layer,
 weights and bias together, t = max(0, mean |w| + c std |w|) of the weights that the phase starts from, then fixed. A
 mask goes off where |w| <= low t and on where |w| > high t; with probability (1 + gamma i)^-power a layer looks at
-iteration i, until `schedule.end`. Source: Guo et al. 2016 (arXiv 1608.04493) and its Caffe code, where the deviation is that of
-the magnitudes. Knobs: c, gamma, power, low, high. Sparsity is an outcome: no trigger is asked.
+iteration i, until `schedule.end`. Source: Guo et al. 2016 (arXiv 1608.04493) and its Caffe code, where the deviation is
+that of the magnitudes. Knobs: c, gamma, power, low, high. Sparsity is an outcome.
 """
 
 from collections.abc import Mapping

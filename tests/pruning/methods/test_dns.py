@@ -24,7 +24,7 @@ def surgery(weights: dict[str, Tensor], end: float = 1e9, **knobs: Any) -> tuple
     return method, masks
 
 
-def kept(masks: Masks) -> dict[str, list[bool]]:
+def kept(masks: Masks) -> dict[str, Any]:
     return {name: mask.tolist() for name, mask in masks.kept.items()}
 
 
