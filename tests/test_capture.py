@@ -76,12 +76,9 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pytest.param(ADAM, pruner("relevance", 1e-2), id="relevance-adam"),
         pytest.param(MOMENTUM, pruner("relevance", 1e-2, decoupled=True), id="decoupled-momentum"),
         pytest.param(MOMENTUM, pruner("lobster", 1e-2), id="lobster-momentum"),
-<<<<<<< HEAD
         pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5), id="targeted-dropout"),
         pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="ramping-targeted-dropout"),
-=======
         pytest.param(MOMENTUM, own("dns"), id="dns-momentum"),
->>>>>>> 7a0abd2 (Dynamic Network Surgery on all six networks, captured too: a slow test with a few steps of each)
     ],
 )
 def test_a_captured_run_equals_an_eager_one_bit_for_bit(
