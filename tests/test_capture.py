@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparsity import config
-from sparsity.pruning import masks
+from sparsity.pruning import masks, selection
 from sparsity.pruning.summary import IrrelevanceProbe
 from sparsity.run import pipeline, workspace
 from sparsity.run.manifest import Manifest
@@ -63,6 +63,7 @@ def replace_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(loop, "Replay", RecordedGraph)
     monkeypatch.setattr(workspace, "Replay", RecordedGraph)
     monkeypatch.setattr(masks, "SKIPPING_DEVICES", ())
+    monkeypatch.setattr(selection, "QUICK_DEVICES", ())
 
 
 def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
@@ -79,6 +80,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5), id="targeted-dropout"),
         pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="ramping-targeted-dropout"),
         pytest.param(MOMENTUM, own("dns"), id="dns-momentum"),
+        pytest.param(ADAM, own("movement"), id="movement-adam"),
     ],
 )
 def test_a_captured_run_equals_an_eager_one_bit_for_bit(

@@ -132,7 +132,7 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.method?"
         ("prunner=l2", "prunner is not a setting; did you mean pruner?"),
         (
             "pruner=foo",
-            "pruner=foo is unknown; choose one of dense, dns, ",
+            "pruner=foo is unknown; choose one of dense, ",
         ),
         ("experiment=foo", "experiment=foo is unknown; choose one of lenet5_fashion_mnist, lenet5_mnist"),
         ("scale=huge", "scale=huge is unknown; choose one of auto, paper, rehearsal, smoke."),

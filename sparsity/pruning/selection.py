@@ -1,12 +1,14 @@
 """The weights that go, those of smallest score, globally, per tensor or per output column; ties by position.
 
+Between steps a radix search finds them, within a step (`keep_largest`) nothing may be asked of the device.
+
 The threshold is found by a radix search on the bits of the scores: those of non-negative floats, read as integers,
 stand in the order of the floats. Each pass counts one digit of 16 bits over all tensors and narrows the search to the
 values that share it; nothing is sorted or concatenated, and only integers are added up, so that the outcome is the same
 on every device, in any order of summation.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -14,6 +16,9 @@ from torch import Tensor
 DIGIT_BITS = 16
 NUM_DIGITS = 1 << DIGIT_BITS
 CHUNK_SIZE = 1 << 19  # weights looked at together: what a chunk needs beside them stays in a processor's cache
+QUICK_DEVICES = ("cpu",)
+"""Where within a step the k-th largest value is found for a k that Python knows; elsewhere all of them are sorted."""
+
 _INTEGERS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of a float
 
 
@@ -73,6 +78,28 @@ def select_by_column(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], s
     Vectors are one column. Equal scores go in the order of the column's row-major index.
     """
     return {name: _thinned(scores[name], keep, sparsity) for name, keep in kept.items()}
+
+
+def keep_largest(scores: Sequence[Tensor], count: Tensor) -> list[Tensor]:
+    """New masks of the `count` largest of all these scores together; equal ones stay by position, as the first.
+
+    Args:
+        scores: on one device, of either sign.
+        count: how many stay, an integer, 0-dim, on that device.
+    """
+    flat = torch.cat([score.flatten() for score in scores])
+    threshold = _largest(flat, count.clamp_min(1))
+    above, equal = flat > threshold, flat == threshold
+    kept = above | (equal & (equal.cumsum(0) <= count - above.sum()))
+    parts = kept.split([score.numel() for score in scores])
+    return [part.view(score.shape) for part, score in zip(parts, scores, strict=True)]
+
+
+def _largest(values: Tensor, place: Tensor) -> Tensor:
+    """The value at a place in falling order, the largest being the first."""
+    if values.device.type in QUICK_DEVICES:
+        return values.kthvalue(len(values) + 1 - int(place)).values
+    return values.sort(descending=True).values.index_select(0, (place - 1).view(1))
 
 
 def _thinned(score: Tensor, keep: Tensor, sparsity: float) -> Tensor:

@@ -7,7 +7,13 @@ import torch
 from torch import Tensor
 
 from sparsity.pruning import selection
-from sparsity.pruning.selection import num_to_prune, select_by_column, select_smallest, select_within
+from sparsity.pruning.selection import (
+    keep_largest,
+    num_to_prune,
+    select_by_column,
+    select_smallest,
+    select_within,
+)
 
 Named = dict[str, Tensor]
 
@@ -195,3 +201,17 @@ def test_a_filter_is_one_column_and_so_is_a_vector() -> None:
     masks = select_by_column(score, kept, 0.7)
     assert [int(of.sum()) for of in masks["kernel"]] == [4, 4]  # of 12 floor(8.4) went
     assert masks["bias"].tolist() == [False] * 7 + [True] * 3
+
+
+@pytest.mark.parametrize("devices", [(), selection.QUICK_DEVICES], ids=["by a sort", "by a k-th value"])
+@pytest.mark.parametrize("num_levels", [2, 6, 10**6])
+@pytest.mark.parametrize("count", [0, 1, 13, 47])
+def test_within_a_step_the_largest_are_kept_the_first_of_equal_ones(
+    monkeypatch: pytest.MonkeyPatch, count: int, num_levels: int, devices: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(selection, "QUICK_DEVICES", devices)
+    scores = [score - 3 for score in random_case(0, num_levels)[0].values()]
+    found = torch.cat([mask.flatten() for mask in keep_largest(scores, torch.tensor(count))])
+    values = torch.cat([score.flatten() for score in scores]).tolist()
+    order = sorted(range(len(values)), key=lambda place: (-values[place], place))
+    assert found.nonzero().flatten().tolist() == sorted(order[:count])

@@ -1,5 +1,6 @@
 """Every kind of method through the whole pipeline: it ends where its schedule says, interrupted or not."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,8 @@ class Rounding(Method):
 
 RETURNING = PrunerSettings("returning", False, {"_target_": "tests.run.test_methods.Returning"})
 ROUNDING = PrunerSettings("rounding", True, {"_target_": "tests.run.test_methods.Rounding"}, trigger="own")
+MOVEMENT = replace(own("movement"), counted="weights")
+SOFT_MOVEMENT = replace(own("movement", is_soft=True, score_rate=0.5, score_penalty=1.0), counted="weights")
 METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
     pytest.param(pruner("random", trigger="cubic", budget="column"), id="random-by-column"),
@@ -97,6 +100,8 @@ METHODS = [
     pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
     pytest.param(ROUNDING, id="rounding"),
     pytest.param(own("dns", c=0.3, gamma=0.1), id="dns"),
+    pytest.param(MOVEMENT, id="movement"),
+    pytest.param(SOFT_MOVEMENT, id="soft-movement"),
 ]
 
 
@@ -148,3 +153,11 @@ def test_what_a_method_makes_of_the_network_at_the_end_of_its_phase_is_handed_on
     assert 0 < (num_kept := int(values.count_nonzero())) <= 47
     assert {row["start"]: row["kept"] for row in run.summary["rows"]} == {"paper_sparsity": num_kept, "last": num_kept}
     assert {point["sparsity"] for point in run.curve("regularise")} == {0.0}  # until the phase has ended
+
+
+def test_movement_ends_at_the_sparsity_of_its_schedule_and_its_soft_form_where_it_will(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path / "hard", pruner=MOVEMENT)
+    left = {row["start"]: row["kept"] for row in run.summary["rows"]}
+    assert left["paper_sparsity"] == left["last"] == 10 + 32 - round(0.45 * 32) + 8 - round(0.45 * 8)
+    (row,) = tiny_run(tmp_path / "soft", pruner=SOFT_MOVEMENT, gate=GateSettings()).summary["rows"]
+    assert 10 < row["kept"] < 50
