@@ -5,7 +5,7 @@ import os
 import sys
 from pathlib import Path
 
-from sparsity import config, files, provenance, sweeps
+from sparsity import config, provenance, sweeps
 from sparsity.report.reading import load_summary
 from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
@@ -31,9 +31,8 @@ def main(settings: Settings) -> float:
     from sparsity.run import pipeline  # imports torch: only now, so that what is done answers at once
 
     experiment = config.build(settings)
-    if is_redone:
-        files.clear(directory)
-    summary = pipeline.rehearse(experiment) if settings.scale == "rehearsal" else pipeline.run(experiment)
+    train = pipeline.rehearse if settings.scale == "rehearsal" else pipeline.run
+    summary = train(experiment, anew=is_redone)
     print(render_runs([directory]))
     if settings.scale == "rehearsal" and summary.cost:
         memory, hours = summary.cost.peak_memory_bytes / 2**30, summary.cost.projected_hours

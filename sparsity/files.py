@@ -109,19 +109,12 @@ def remove_temporaries(directory: Path) -> None:
 
 
 def clear(directory: Path) -> None:
-    """Remove all that an earlier run left in its directory.
-
-    Raises:
-        BusyError: if a process runs there.
-    """
-    if not directory.exists():
-        return
-    with locked(directory, wait=False):
-        for entry in directory.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != _LOCK:  # who removes a lock file lets a second process in
-                entry.unlink()
+    """Remove all that an earlier run left in a directory that this process has for itself, but for the lock."""
+    for entry in directory.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != _LOCK:  # who removes a lock file lets a second process in
+            entry.unlink()
 
 
 @contextmanager

@@ -15,6 +15,7 @@ import torch
 from scripts import train
 from sparsity import config, provenance
 from sparsity.files import locked
+from sparsity.hardware import driver
 from tests.tiny_runs import TINY_OVERRIDES
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -40,6 +41,11 @@ def fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fails:
     return sentence
 
 
+@pytest.fixture
+def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
+
+
 def test_a_misspelt_key_is_all_that_is_said(tmp_path: Path) -> None:
     command = [sys.executable, "scripts/train.py", f"results_dir={tmp_path}", "+pruner.typo=1"]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
@@ -62,14 +68,34 @@ def test_a_finished_run_outlives_a_wrong_command_that_is_to_redo_it(fails: Fails
     assert summary.exists()
 
 
+@pytest.mark.parametrize(
+    ("missing", "sentence"),
+    [
+        (("machine=cuda",), "machine.device=cuda, but there is no CUDA GPU; "),
+        (("dataset.source=real",), "mnist/train-images-idx3-ubyte.gz could not be had; tried"),
+    ],
+)
+def test_a_finished_run_outlives_a_command_that_is_to_redo_it_without_gpu_or_data(
+    fails: Fails,
+    no_mirror: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    missing: tuple[str, ...],
+    sentence: str,
+) -> None:
+    monkeypatch.setattr(driver, "obstacle", lambda: driver.ABSENT)
+    words = (*LENET, *missing, f"data_dir={tmp_path}/data", f"results_dir={tmp_path}/results")
+    directory = provenance.run_directory(config.compose(list(words)))
+    directory.mkdir(parents=True)
+    for name, content in (("summary.json", "{}"), ("manifest.json", '{"status": "done"}'), ("metrics.jsonl", "{}")):
+        (directory / name).write_text(content)
+    assert fails(*words, "force=true").startswith(sentence)
+    assert provenance.is_done(directory) and (directory / "metrics.jsonl").read_text() == "{}"
+
+
 def test_a_network_for_other_images_is_refused_before_anything_is_trained(fails: Fails) -> None:
     said = fails(*LENET, "model=resnet32")
     assert said.startswith("resnet32 cannot be trained on digits, images of 1 x 28 x 28 (")
-
-
-@pytest.fixture
-def no_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)
 
 
 def test_missing_data_without_a_network_are_named_with_the_place_to_put_them(

@@ -33,17 +33,18 @@ from sparsity.weights.given import read_weights
 logger = logging.getLogger(__name__)
 
 
-def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
+def run(experiment: Experiment, interrupt_after: int | None = None, anew: bool = False) -> Summary:
     """Run an experiment to its end, from wherever an earlier call stopped, and write its summary.
 
     Args:
         experiment: what to run.
         interrupt_after: raise `Interrupted` after so many evaluations of the regularised phase (rehearsals, tests).
+        anew: from the beginning, in the place of what an earlier call left.
 
     Returns:
         What its summary.json says.
     """
-    with opened(experiment, interrupt_after) as work:
+    with opened(experiment, interrupt_after, anew) as work:
         check_phases(work)
         baseline, start = take_baseline(work)
         regularised, gated = regularise_and_prune(work, baseline, start)
@@ -54,10 +55,10 @@ def run(experiment: Experiment, interrupt_after: int | None = None) -> Summary:
         return write_outcome(work, baseline, regularised, gated, results, sizes)
 
 
-def rehearse(experiment: Experiment) -> Summary:
+def rehearse(experiment: Experiment, anew: bool = False) -> Summary:
     """Run a short experiment as if the machine were lost after its first evaluation, and resume it."""
     with suppress(Interrupted):
-        run(experiment, interrupt_after=1)
+        run(experiment, interrupt_after=1, anew=anew)
     return run(experiment)
 
 

@@ -15,7 +15,7 @@ import yaml
 from torch import Tensor, nn
 
 from sparsity import provenance
-from sparsity.files import locked, remove_temporaries, write_text
+from sparsity.files import clear, locked, remove_temporaries, write_text
 from sparsity.hardware import gpu, machine
 from sparsity.pruning.method import Method, Ramp, Steps
 from sparsity.pruning.methods.dense import Dense
@@ -310,8 +310,10 @@ def _precision_before(settings: Settings, directory: Path) -> str | None:
 
 
 @contextmanager
-def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterator[Workspace]:
+def opened(experiment: Experiment, interrupt_after: int | None = None, anew: bool = False) -> Iterator[Workspace]:
     """Hold the run directory, prepare the machine and the writers, and leave a manifest that says how it ended.
+
+    What an earlier run left there goes if this one is to begin `anew`, once it is clear that device and data are there.
 
     Raises:
         BusyError: if another process runs in the same directory.
@@ -321,7 +323,10 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
     directory, identity = provenance.run_directory(settings), provenance.identity(settings)
     with locked(directory, wait=False):
         remove_temporaries(directory)
-        experiment, device = on_machine(experiment, _precision_before(settings, directory))
+        experiment, device = on_machine(experiment, None if anew else _precision_before(settings, directory))
+        data = experiment.load(device) if anew else None
+        if anew:
+            clear(directory)
         settings = experiment.settings
         precision = settings.machine.precision
         manifest = Manifest(directory, machine.describe(device, precision), precision)
@@ -332,7 +337,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None) -> Iterat
                 finding = gpu.checked(settings, directory, machine.describe(device))
                 manifest.update(selfcheck=finding.describe())
                 experiment = _executable(experiment, finding)
-            data = experiment.load(device)
+            data = data or experiment.load(device)
             for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
                 shutil.copyfile(path, directory / name)
             plan = make_plan(settings, len(data.train))
