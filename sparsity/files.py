@@ -14,12 +14,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import IO, Any, BinaryIO, NoReturn
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 REMEDY = "free some space and run the same command again"
 TEMPORARY = ".tmp"
 _LOCK = "lock"
+_held: set[IO[str]] = set()  # the lock files of this process
 
 logger = logging.getLogger(__name__)
 
@@ -119,7 +120,7 @@ def clear(directory: Path) -> None:
 
 @contextmanager
 def locked(directory: Path, wait: bool) -> Iterator[None]:
-    """Hold a directory for this process alone; the lock goes with the process, however it ends.
+    """Hold a directory for this process alone, without those it forks; the lock goes with it, however it ends.
 
     Raises:
         BusyError: if another process holds it and `wait` is False.
@@ -138,7 +139,20 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
         file.truncate(0)
         file.write(f"{os.getpid()}\n")
         file.flush()
-        yield
+        _held.add(file)
+        try:
+            yield
+        finally:
+            _held.discard(file)
+
+
+def _hold_nothing() -> None:
+    """Close what a forked process has of its parent's lock files: else it holds what the parent held, and longer."""
+    while _held:
+        _held.pop().close()
+
+
+os.register_at_fork(after_in_child=_hold_nothing)
 
 
 def is_held(directory: Path) -> bool:

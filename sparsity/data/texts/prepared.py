@@ -2,14 +2,19 @@
 
 HuggingFace datasets holds the texts in Arrow files and tokenises them by several processes in bounded memory; the ids
 then go into flat arrays (`token_arrays`), which training reads. A folder of the cache is named after the content of
-the corpus and everything that the arrays depend on, so that it is never stale.
+the corpus and everything that the arrays depend on, so that it is never stale; its files are held to the digests of
+when they were written before they are used.
 """
 
 import json
 import logging
 import os
+import shutil
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +29,7 @@ from sparsity.data.texts.lines import Pair
 from sparsity.data.texts.seq2seq import TextSplit
 from sparsity.data.texts.token_arrays import TokenArrays, write
 from sparsity.data.texts.tokenizer import decoder, encode, train_tokenizer
-from sparsity.files import locked, write_json
+from sparsity.files import locked, put_in_place, sha256, write_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
 FORMAT = 1  # of the folder; a change of what is written below takes the next number
 PAIRS_PER_PROCESS = 50_000  # a process takes about a second to start
 SIDES = ("source", "target")
+DONE = "done.json"  # written last, with the digest of each file
+SCRATCH = "scratch-"
 logger = logging.getLogger(__name__)
 
 
@@ -67,14 +74,16 @@ class Prepared:
 
 
 def prepare(corpus: Corpus, vocabulary: Vocabulary, data_dir: str) -> Prepared:
-    """The token arrays of `corpus`, made at the first call and mapped at all later ones."""
+    """The token arrays of `corpus`, made at the first call, verified and mapped at all later ones."""
     from tokenizers import Tokenizer
 
     settings = [FORMAT, corpus.content, corpus.special_tokens, corpus.keep, *vars(vocabulary).values()]
     folder = Path(data_dir) / "cache" / f"{corpus.name}-{digest(settings)}"
-    if not (folder / "done.json").is_file():
+    if _changed(folder):
         with locked(folder, wait=True):
-            if not (folder / "done.json").is_file():
+            if changed := _changed(folder):
+                if (folder / DONE).exists():
+                    logger.warning("warning: %s in %s: not as once written, made anew.", ", ".join(changed), folder)
                 _make(corpus, vocabulary, folder)
     names = _tokenizer_names(vocabulary)
     target_tokenizer = Tokenizer.from_file(str(folder / names["target"]))
@@ -85,6 +94,15 @@ def prepare(corpus: Corpus, vocabulary: Vocabulary, data_dir: str) -> Prepared:
     )
 
 
+def _changed(folder: Path) -> list[str]:
+    """Files of a folder that are not as they were written; done.json is one of them if it does not tell."""
+    try:
+        digests = dict(json.loads((folder / DONE).read_text())["sha256"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return [DONE]
+    return [name for name, known in digests.items() if not (folder / name).is_file() or sha256(folder / name) != known]
+
+
 def _split(corpus: Corpus, part: str, folder: Path) -> TextSplit:
     references = [] if part == "train" else json.loads((folder / f"{part}.references.json").read_text())
     sources, targets = (TokenArrays.load(folder / f"{part}.{side}") for side in SIDES)
@@ -92,13 +110,30 @@ def _split(corpus: Corpus, part: str, folder: Path) -> TextSplit:
 
 
 def _make(corpus: Corpus, vocabulary: Vocabulary, folder: Path) -> None:
+    """Write all files in a folder aside and give them their places at the end: others may have old ones mapped."""
+    (folder / DONE).unlink(missing_ok=True)
+    for left in folder.glob(f"{SCRATCH}*"):  # by a process that was killed
+        shutil.rmtree(left)
     _read_through(corpus)
     logger.info("%s is tokenised once into %s.", corpus.name, folder)
     tokenizers = _vocabularies(corpus, vocabulary)
-    for side, name in _tokenizer_names(vocabulary).items():
-        tokenizers[side].save(str(folder / name))
-    sizes = {part: _make_part(corpus, part, tokenizers, vocabulary.max_tokens, folder) for part in corpus.parts}
-    write_json(folder / "done.json", {"corpus": corpus.name, "pairs": sizes, "checksums": corpus.checksums})
+    with TemporaryDirectory(dir=folder, prefix=SCRATCH) as scratch:
+        made = Path(scratch)
+        for side, name in _tokenizer_names(vocabulary).items():
+            tokenizers[side].save(str(made / name))
+        sizes = {part: _make_part(corpus, part, tokenizers, vocabulary.max_tokens, made) for part in corpus.parts}
+        digests = {path.name: _placed(path, folder) for path in sorted(made.iterdir())}
+    done = {"corpus": corpus.name, "pairs": sizes, "checksums": corpus.checksums, "sha256": digests}
+    write_json(folder / DONE, done)
+
+
+def _placed(written: Path, folder: Path) -> str:
+    """The digest of a file, which is on the disk before it has its place in `folder`."""
+    digest = sha256(written)
+    with written.open("rb") as file:
+        os.fsync(file.fileno())
+    put_in_place(written, folder / written.name)
+    return digest
 
 
 def _read_through(corpus: Corpus) -> None:
@@ -143,6 +178,7 @@ def _tokenised(
 ) -> "Dataset":
     import datasets
 
+    _let_children_end()
     datasets.disable_progress_bars()
     texts = datasets.Dataset.from_generator(
         _rows,
@@ -161,6 +197,19 @@ def _tokenised(
         cache_file_name=str(scratch / "tokens.arrow"),
         new_fingerprint=f"{corpus.content}-{part}-tokens",
     )
+
+
+@cache
+def _let_children_end() -> None:
+    """From now on a process that this one forks ends with it: those of `datasets` would wait for its work for ever."""
+    os.register_at_fork(after_in_child=lambda: threading.Thread(target=_end_with_parent, daemon=True).start())
+
+
+def _end_with_parent() -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _rows(pairs: Iterable[Pair]) -> Iterator[dict[str, str]]:

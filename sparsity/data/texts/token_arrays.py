@@ -76,12 +76,13 @@ def write(stem: Path, pieces: Iterable[tuple[NDArray[np.uint16], NDArray[np.int6
         pieces: tokens of some texts, one after the other, and their lengths.
         num_tokens: of all pieces together.
     """
-    flat = np.lib.format.open_memmap(f"{stem}.flat.npy", mode="w+", dtype=np.uint16, shape=(num_tokens,))
     lengths, end = [np.zeros(1, dtype=np.int64)], 0
-    for tokens, piece_lengths in pieces:
-        flat[end : end + len(tokens)] = tokens
-        lengths.append(piece_lengths)
-        end += len(tokens)
+    described = {"descr": np.dtype(np.uint16).str, "fortran_order": False, "shape": (num_tokens,)}
+    with open(f"{stem}.flat.npy", "wb") as file:  # not mapped: a full disk would end the process without an error
+        np.lib.format.write_array_header_1_0(file, described)
+        for tokens, piece_lengths in pieces:
+            file.write(np.ascontiguousarray(tokens, dtype=np.uint16).data)
+            lengths.append(piece_lengths)
+            end += len(tokens)
     assert end == num_tokens
-    flat.flush()
     np.save(f"{stem}.offsets.npy", np.cumsum(np.concatenate(lengths), dtype=np.int64))
