@@ -2,6 +2,7 @@
 
 python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py text --experiment transformer_wmt14 [--precision fp32 --rounds N --sentences N]
+python scripts/bench.py run --experiment vgg16_imagenet [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N]
 python scripts/bench.py busy [--policies project,unbounded,passive --pairs N --seconds S --busy N --threads N]
 
@@ -9,7 +10,9 @@ First it verifies that our step and the recipe compute the same update; if not, 
 status 1. The three kinds of step take turns in small blocks, so that a busy machine disturbs all of them: each ratio is
 the median of the ratios within a round. Images are generated, of the real shape and number: no data and no network.
 
-On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`.
+On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`. Another
+method than relevance, pruner=NAME, is held against plain training alone. `run` times whole smoke runs. With --record
+step, text and run leave what they measured under results/benchmarks, of which `make report` makes a page.
 The loader is timed on the files of ImageNet, its sample, or drawn shapes (`--source embedded`), with nothing to train.
 `busy` holds a step of the small embedded Transformer on a CPU beside busy programs against the same step without them,
 for each way in which waiting threads may be told to wait: let nothing else run meanwhile.
@@ -26,8 +29,10 @@ from pathlib import Path
 from sparsity import config
 from sparsity.benchmark.busy import POLICIES, UNBOUNDED, busy_measurements, serve
 from sparsity.benchmark.loader import loader_measurements
-from sparsity.benchmark.measurements import Measurement, step_measurements
+from sparsity.benchmark.measurements import Measurement, environment, step_measurements
+from sparsity.benchmark.recorded import record
 from sparsity.benchmark.text import text_measurements
+from sparsity.benchmark.whole_runs import run_measurements
 from sparsity.data.imagenet import imagenet
 from sparsity.data.images.streaming import StreamedData
 from sparsity.files import run_script
@@ -38,6 +43,7 @@ from sparsity.run.workspace import Workspace, on_machine
 from sparsity.settings import CHOICES, MachineSettings
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 
+RESULTS = Path(__file__).resolve().parents[1] / "results"
 NUM_SENTENCES = {"cuda": 3000, "cpu": 32}
 
 
@@ -45,8 +51,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return 0; what a user can cause ends it with one sentence and exit status 1."""
     options = parse_arguments(arguments)
     try:
+        found = []
         for measured in COMMANDS[options.command](options):
             print(json.dumps(measured), flush=True)
+            found.append(measured)
+        if getattr(options, "record", False):
+            print(f"recorded in {record(RESULTS, options.command, found)}", file=sys.stderr)
     except ValueError as error:
         sys.exit(f"error: {error}")
     return 0
@@ -63,7 +73,9 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     text.add_argument("--sentences", type=int, help="of the search (default: 3000 with CUDA, else 32)")
     text.add_argument("--search-rounds", type=int, default=2, help="rounds of the search (default: %(default)s)")
     text.add_argument("--lessons", type=int, default=300, help="steps of teaching to count (default: %(default)s)")
-    for command in (step, text):
+    whole = commands.add_parser("run", help="time whole smoke runs, as a user starts them")
+    whole.add_argument("--rounds", type=int, default=3, help="runs (default: %(default)s)")
+    for command in (step, text, whole):
         _add_experiment(command)
     loader = commands.add_parser("loader", help="time the loading of ImageNet's files")
     loader.add_argument("--source", choices=("real", "sample", "embedded"), default="real", help="(default: real)")
@@ -87,6 +99,7 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--threads", type=int, help="threads on a CPU (default: torch's choice)")
     command.add_argument("--precision", choices=CHOICES["machine.precision"], default="auto", help="(default: auto)")
     command.add_argument("--scale", choices=("paper", "smoke"), default="paper", help="(default: %(default)s)")
+    command.add_argument("--record", action="store_true", help="keep what was measured, for the page of benchmarks")
     command.add_argument("overrides", nargs="*", help="further settings, such as machine.compile=all")
 
 
@@ -113,6 +126,15 @@ def texts(options: argparse.Namespace) -> Iterator[Measurement]:
         yield from text_measurements(work, options.rounds, num_sentences, options.search_rounds, options.lessons)
 
 
+def whole_runs(options: argparse.Namespace) -> Iterator[Measurement]:
+    """The measurements of the command `run`."""
+    with asked_workspace(options) as work:
+        yield environment(work)
+    threads = [] if options.threads is None else [f"machine.num_threads={options.threads}"]
+    words = [f"experiment={options.experiment}", f"machine={options.machine}", *threads, *options.overrides]
+    yield from run_measurements([*words, f"machine.precision={options.precision}"], options.rounds)
+
+
 def loader(options: argparse.Namespace) -> Iterator[Measurement]:
     """The measurements of the command `loader`."""
     device = machine.prepare(MachineSettings(device=options.machine))
@@ -137,7 +159,7 @@ def busy(options: argparse.Namespace) -> Iterator[Measurement]:
     yield from busy_measurements(command, policies, options.pairs, options.seconds, options.busy)
 
 
-COMMANDS = {"step": steps, "text": texts, "loader": loader, "busy": busy}
+COMMANDS = {"step": steps, "text": texts, "run": whole_runs, "loader": loader, "busy": busy}
 
 
 def asked_workspace(options: argparse.Namespace) -> AbstractContextManager[Workspace]:

@@ -18,6 +18,7 @@ LAST_DIGIT = 1e-6  # of a layer's sparsity in layers.csv
 RECORD_FILES = ("layers.csv", "curve.jsonl", "summary.json")
 # The networks of a run, and what is in them; early runs have neither.
 NETWORKS, CARD = "networks", "card.json"
+BENCHMARKS = "benchmarks"  # folder of what bench.py has recorded: <device>/<what>.json
 
 
 @dataclass(frozen=True, kw_only=True)

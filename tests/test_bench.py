@@ -4,14 +4,16 @@ import json
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from scripts import bench
-from sparsity.benchmark import equality, measurements, straightforward
+from sparsity.benchmark import equality, floor, measurements, recorded, straightforward, whole_runs
 from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
+from sparsity.report.benchmarks import load_benchmarks
 from sparsity.run.workspace import Workspace
 
 CPU = torch.device("cpu")
@@ -135,13 +137,52 @@ def test_contestants_take_turns_and_every_other_round_runs_backwards() -> None:
 
 
 def test_ratios_are_taken_within_rounds_and_held_against_their_targets() -> None:
-    measured = measurements.ratio("plain", {"plain": [1.0, 10.0, 2.0], "relevance": [1.1, 10.3, 2.02]})
+    measured = measurements.ratio("relevance", "plain", {"plain": [1.0, 10.0, 2.0], "relevance": [1.1, 10.3, 2.02]})
     assert (measured["measured"], measured["ratio"], measured["met"]) == ("relevance / plain", 1.03, True)
 
 
 def test_a_missed_target_is_said() -> None:
     seconds = {"relevance": [1.05, 1.05], "plain": [1.0, 1.0], "straightforward": [2.0, 2.0]}
-    assert not any(measurements.ratio(name, seconds)["met"] for name in ("plain", "straightforward"))
+    assert not any(measurements.ratio("relevance", name, seconds)["met"] for name in ("plain", "straightforward"))
+
+
+def test_other_methods_have_a_target_of_their_own() -> None:
+    measured = measurements.ratio("dns", "plain", {"plain": [1.0, 1.0], "dns": [1.25, 1.25]})
+    assert (measured["measured"], measured["at_most"], measured["met"]) == ("dns / plain", 1.3, True)
+
+
+def test_the_floor_of_a_step_counts_its_operations_and_the_bytes_of_its_update(work: Workspace) -> None:
+    ours = equality.regularised(work)
+    found = floor.floor(work, ours.trainer)
+    # operations of LeNet-5 on 100 images: twice the products forward, and twice that backward but for the images'
+    # own gradient, which nobody needs
+    forward = 2 * 100 * (24 * 24 * 500 + 8 * 8 * 25_000 + 400_000 + 5_000)
+    assert found["gigaflop"] == pytest.approx((3 * forward - 2 * 100 * 24 * 24 * 500) / 1e9)
+    assert found["megabytes"] == pytest.approx(431_080 * 4 * 8 / 1e6), "three read and written, two read"
+    seconds = found["gigaflop"] / found["peak_gigaflop_per_second"]
+    seconds += found["megabytes"] / 1000 / found["peak_gigabytes_per_second"]
+    assert found["seconds"] == pytest.approx(seconds, rel=0.02)
+
+
+def test_a_whole_run_is_timed_until_it_is_ready_and_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    script = tmp_path / "train.py"
+    script.write_text("import sys, time\nprint('plan:', sys.argv[1], flush=True)\ntime.sleep(0.2)\n")
+    monkeypatch.setattr(whole_runs, "TRAIN", script)
+    start, whole = whole_runs.run_measurements(["experiment=lenet5_mnist"], 2)
+    assert whole["seconds"] >= start["seconds"] + 0.2
+    script.write_text("print('plan:')\nraise SystemExit(1)\n")
+    with pytest.raises(ValueError, match=r"The run that was to be timed failed: python .* experiment=lenet5_mnist"):
+        whole_runs.run_measurements(["experiment=lenet5_mnist"], 2)
+
+
+def test_what_was_measured_is_recorded_under_the_device_and_what_it_was(tmp_path: Path, work: Workspace) -> None:
+    measured = {"measured": "prune", "seconds": 0.1, "quartiles": [0.1, 0.2]}
+    path = recorded.record(tmp_path, "step", [measurements.environment(work), measured])
+    assert path.name == "step-lenet5_mnist-relevance-fp32-1-threads.json"
+    (found,) = load_benchmarks(tmp_path)
+    assert found.named("prune") == measured and found.provenance["commit"]
 
 
 def test_a_spread_is_the_median_with_its_quartiles() -> None:
@@ -159,11 +200,11 @@ def test_the_loader_is_timed_on_its_files(drawn: str, capsys: pytest.CaptureFixt
     options = ("--source", "embedded", "--batch-size", "50", "--rounds", "2", "--workers", "2", "--machine", "cpu")
     bench.main(["loader", *options, "--data-dir", drawn])
     measured = json.loads(capsys.readouterr().out)
-    assert (measured["measured"], measured["data"]) == ("loader", "embedded-measurements")
+    assert (measured["measured"], measured["data"]) == ("loader", "embedded-figures")
     assert measured["images_per_second"] > 0
 
 
 @pytest.mark.slow
 def test_an_epoch_too_short_to_be_timed_is_refused(drawn: str) -> None:
-    with pytest.raises(SystemExit, match=r"embedded-measurements/train has 6 batches of 100, too few for 2 rounds"):
+    with pytest.raises(SystemExit, match=r"embedded-figures/train has 6 batches of 100, too few for 2 rounds"):
         bench.main(["loader", "--source", "embedded", "--rounds", "2", "--machine", "cpu", "--data-dir", drawn])

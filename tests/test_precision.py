@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from sparsity import config, provenance
-from sparsity.hardware import machine
+from sparsity.hardware import cpu, machine
 from sparsity.run import pipeline, workspace
 from sparsity.run.phase import Interrupted
 from sparsity.run.workspace import Setup, on_machine
@@ -59,6 +59,17 @@ def test_auto_is_what_the_model_wants_on_a_gpu_that_can_and_fp32_on_an_older_one
 def test_auto_is_fp32_on_every_cpu(gpu_precision: str) -> None:
     settings = MachineSettings("auto", gpu_precision=gpu_precision)
     assert machine.precision_on(settings, CPU, None) == ("fp32", "auto, on a CPU")
+
+
+@pytest.mark.parametrize(("flags", "has_units"), [("avx2 amx_bf16 amx_tile", True), ("avx2 avx512_bf16", False)])
+def test_bf16_on_a_cpu_without_units_for_it_is_warned_of(
+    flags: str, has_units: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nmodel name\t: Example 9\nflags\t\t: {flags}\n")
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    assert (cpu.name(), cpu.has_bf16_units()) == ("Example 9", has_units)
+    assert machine.precision_on(MachineSettings("cpu", "bf16"), CPU, None)[0] == "bf16"
+    assert ("takes several times as long" in caplog.text) is not has_units
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])

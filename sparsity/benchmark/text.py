@@ -1,8 +1,8 @@
 """The measurements of an experiment on text: our training step and our beam search in turns with Hugging Face's.
 
-Ours carries the relevance, the masks and the probe of the experiment; theirs is the dense model. Same weights, same
-micro-batches padded the same, same accumulation, same precision; before anything is timed, both must give the same
-loss.
+Ours carries the method, the masks and the probe of the experiment; theirs is the dense model, as is our plain one. Same
+weights, same micro-batches padded the same, same accumulation, same precision; before anything is timed, both must give
+the same loss.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,8 +13,9 @@ from typing import Any
 import torch
 
 from sparsity.benchmark.equality import prune
+from sparsity.benchmark.floor import floor
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
-from sparsity.benchmark.measurements import Measurement, environment, our_loop
+from sparsity.benchmark.measurements import Measurement, environment, our_loop, plain_trainer, ratio, upkeep
 from sparsity.benchmark.searching import search_measurements
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
 from sparsity.data.text import TextData
@@ -45,7 +46,7 @@ def text_measurements(
         ValueError: if the experiment is not on text, the losses differ or there are too few sentences.
     """
     data = check_is_text(work)
-    yield environment(work) | {"precision": work.settings.machine.precision}
+    yield environment(work)
     yield from training_measurements(work, num_rounds)
     yield from search_measurements(work, data, num_sentences, num_search_rounds, num_lessons)
 
@@ -65,7 +66,7 @@ def check_is_text(work: Workspace) -> TextData:
 
 
 def training_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurement]:
-    """The same loss, then the two steps in turns: seconds and tokens/s of each, and how many times faster ours is.
+    """The same loss, then the steps in turns: seconds and tokens/s of each, how they compare, and what else is done.
 
     Raises:
         ValueError: if the losses of the first micro-batch differ.
@@ -76,14 +77,19 @@ def training_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurem
     name, step = rival(work, theirs)
     if name == "plain loop":
         yield {"measured": "note", "sentence": f"{WHY_BY_HAND}."}
-    contestants = {"relevance": our_loop(ours.trainer), name: Contestant(step, NUM_UNTIMED)}
+    method = work.settings.pruner.name
+    plain = our_loop(plain_trainer(work))
+    contestants = {method: our_loop(ours.trainer), "plain": plain, name: Contestant(step, NUM_UNTIMED)}
     seconds = time_in_turns(contestants, num_rounds, NUM_STEPS_PER_BLOCK, work.device)
     tokens = tokens_per_step(feed_of(work), num_rounds)
     for contestant, values in seconds.items():
         yield {"measured": f"{contestant} step", **spread(values, "seconds"), "rounds": num_rounds}
         rates = [number / value for number, value in zip(tokens, values, strict=True)]
         yield {"measured": f"{contestant} training", **spread(rates, "tokens_per_second")}
-    yield speedup(f"{name} / relevance", seconds[name], seconds["relevance"], LEAST_SPEEDUP, work.device)
+    yield speedup(f"{name} / {method}", seconds[name], seconds[method], LEAST_SPEEDUP, work.device)
+    yield ratio(method, "plain", seconds)
+    yield floor(work, ours.trainer)
+    yield from upkeep(work, ours)
 
 
 def check_same_loss(work: Workspace, ours: Phase, theirs: Any) -> float:

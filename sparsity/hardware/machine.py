@@ -5,13 +5,11 @@ import functools
 import hashlib
 import logging
 import os
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sparsity.hardware import driver
+from sparsity.hardware import cpu, driver
 from sparsity.settings import MachineSettings
 
 if TYPE_CHECKING:
@@ -81,6 +79,8 @@ def precision_on(settings: MachineSettings, device: "torch.device", before: str 
     import torch
 
     if settings.precision != "auto":
+        if settings.precision == "bf16" and device.type == "cpu" and not cpu.has_bf16_units():
+            logger.warning("warning: machine.precision=bf16 on a CPU without units for it takes several times as long.")
         changed = before not in (None, settings.precision)
         return settings.precision, f"as asked for; the run had {before}" if changed else "as asked for"
     if before is not None:
@@ -141,15 +141,6 @@ def can_compile(device_type: str) -> bool:
     return True
 
 
-def cpu_name() -> str:
-    """The processor's name, for the record."""
-    with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 def describe(device: "torch.device", precision: str = "fp32") -> str:
     """The device in words, for the record; precision is named where it is not fp32."""
     import torch
@@ -157,7 +148,7 @@ def describe(device: "torch.device", precision: str = "fp32") -> str:
     rounded = "" if precision == "fp32" else f", {precision}"
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}{rounded}"
-    return f"cpu: {cpu_name()}, {torch.get_num_threads()} threads{rounded}"
+    return f"cpu: {cpu.name()}, {torch.get_num_threads()} threads{rounded}"
 
 
 @contextmanager

@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsity.report.benchmarks import PAGE as BENCHMARKS
+from sparsity.report.benchmarks import benchmarks_page, load_benchmarks
 from sparsity.report.bleu import bleu_section
 from sparsity.report.blocks import Block, Folded, Heading, Prose, anchor, figures
 from sparsity.report.cells import code
@@ -154,9 +156,11 @@ def stale(results: Path, sections: Sequence[Section]) -> list[Path]:
 
 
 def _pages(results: Path, blocks: list[Block], sections: Sequence[Section]) -> dict[Path, str]:
-    """What is written for readers: both renderings of the page, the README above with its table, the model cards."""
+    """What is written for readers: both renderings of the page, benchmarks, the README above, the model cards."""
     texts = {name: (results / name).read_text(encoding="utf-8") for name in EMBEDDED if (results / name).is_file()}
     pages = {results / "README.md": render_markdown(blocks), results / "index.html": render_html(blocks, texts)}
+    if measured := benchmarks_page(load_benchmarks(results)):
+        pages[results / BENCHMARKS] = render_markdown(measured)
     pages |= brought_up_to_date(results.parent / "README.md", sections)
     for paper, ours in sections:
         for each in ours:
