@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.trigger": ("gate", "plateau", "cubic", "one_shot", "own"),
+    "pruner.trigger": ("gate", "plateau", "cubic", "one_shot", "threshold", "own"),
     "pruner.budget": ("global", "uniform", "erk", "column", "given"),
     "pruner.counted": ("all", "weights"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
@@ -54,6 +54,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "schedule.fraction": (1e-6, 1.0),  # at 0 the gate would open for prunes that remove nothing: pruner=dense says so
     "schedule.plateau_evaluations": (1, MOST),
     "schedule.loss_tolerance": (0.0, 1e6),
+    "schedule.every_evaluations": (1, MOST),
     "schedule.begin": (0.0, 1.0),
     "schedule.end": (0.0, 1.0),
     "gate.bound": (-1.0, 100.0),  # -1: the gate always opens, even for a network that gets nothing right
@@ -197,10 +198,10 @@ class PrunerSettings:
 
     method: a class of `sparsity/pruning/methods` or one's own, `_target_` and its knobs (EXTENDING.md). trigger: the
     gate on the validation metric (the paper), a plateau of the validation loss (LOBSTER), a cubic schedule, one shot
-    before the first step, or its own: a method that says by itself which weights are there. budget: how the removed
-    weights spread over tensors; `layer_sparsities` are the given ones. counted: all parameters, or weights without
-    biases and norms, which then are never pruned. score: what says which weights go first, not the method: a `_target_`
-    and its arguments.
+    before the first step, thresholds of the method, or its own: a method that says by itself which weights are there.
+    budget: how the removed weights spread over tensors; `layer_sparsities` are the given ones. counted: all parameters,
+    or weights without biases and norms, which then are never pruned. score: what says which weights go first, not the
+    method: a `_target_` and its arguments.
     """
 
     name: str = "dense"
@@ -220,13 +221,15 @@ class ScheduleSettings:
 
     fraction: of those that remain, behind the gate. plateau_evaluations, loss_tolerance: at a plateau, after so many
     evaluations without a better validation loss (LOBSTER's PWE), as many as keep it within (1 + tolerance) of its best
-    (its TWT). begin, end: of the cubic schedule, and of a method's own, as fractions of the phase; at its end, and
-    after one shot, the sparsity is `gate.stop_at_sparsity`, or else `gate.target_sparsity`, or else the paper's.
+    (its TWT). every_evaluations: of those at which weights below their thresholds go, each so many-th. begin, end: of
+    the cubic schedule, of thresholds and of a method's own, as fractions of the phase; at a cubic one's end, and after
+    one shot, the sparsity is `gate.stop_at_sparsity`, or else `gate.target_sparsity`, or else the paper's.
     """
 
     fraction: float = 0.04
     plateau_evaluations: int = 20
     loss_tolerance: float = 0.05
+    every_evaluations: int = 1
     begin: float = 0.0
     end: float = 0.75
 
@@ -466,7 +469,7 @@ def _check_schedule(settings: Settings) -> None:
     pruner, schedule = settings.pruner, settings.schedule
     if not pruner.prunes or pruner.trigger in ("gate", "plateau"):
         return
-    if pruner.trigger != "own" and final_sparsity(settings) is None:
+    if pruner.trigger in ("cubic", "one_shot") and final_sparsity(settings) is None:
         raise ValueError(
             f"pruner.trigger={pruner.trigger} prunes to a sparsity that is not given: set gate.target_sparsity, "
             "e.g. gate.target_sparsity=0.9."

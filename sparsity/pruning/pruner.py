@@ -116,6 +116,11 @@ class Pruner:
         total = sum(self.num_total.values())
         return max(0, self.num_kept - (total - round(target * total)))
 
+    def count_below(self, threshold: float) -> int:
+        """How many of the weights that are left have a score below the threshold."""
+        scores, kept = self._scores(), self.masks.kept
+        return sum(int(((scores[name] < threshold) & kept[name]).sum()) for name in self._listed.values())
+
     @torch.no_grad()
     def prune(self, count: int | None = None) -> None:
         """Remove `count` weights, smallest scores first, within the budget; None is the scheduled fraction."""

@@ -1,21 +1,22 @@
 """Triggers, which say when to prune and how far, and the decay of lambda between two prunes.
 
 A trigger is asked before the first step and at each evaluation: the gate of the paper, LOBSTER's plateau, the cubic
-schedule of Zhu & Gupta, or one shot; of a method that says by itself which weights are there nothing is asked.
+schedule of Zhu & Gupta, one shot, or thresholds of the method; of one that says by itself which weights are there
+nothing is asked.
 
 The gate of the paper's section 4: at each evaluation, prune if the validation metric is strictly above the bound. The
 printed bounds stand above some of the paper's own baselines; the policy says what to do when a baseline falls short of
 its own.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
+from sparsity.pruning.plateaus import Plateau
+from sparsity.pruning.triggers import Decision, Trigger
 from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings, Settings, final_sparsity
 
 Number = TypeVar("Number", float, Tensor)
@@ -51,51 +52,6 @@ class PhaseLengths(Protocol):
     def num_evaluations(self) -> int:
         """Scheduled evaluations."""
         ...
-
-
-@dataclass(frozen=True)
-class Decision:
-    """Whether to prune now, and why or why not, in a few words.
-
-    A prune removes the scheduled fraction of what is left, unless one of these says otherwise. to_sparsity: so many
-    that the network's sparsity is this. within_bound: the most that the trigger's bound on the validation loss allows.
-    """
-
-    prune: bool
-    reason: str
-    to_sparsity: float | None = None
-    within_bound: bool = False
-
-
-class Trigger(ABC):
-    """Says before the first step and at each evaluation whether to prune.
-
-    Attributes:
-        bound: of the metric or the loss that it goes by now, None where it goes by none.
-        why: where that comes from.
-        remembered: names of the attributes that change, which a checkpoint holds.
-    """
-
-    bound: float | None = None
-    why: str
-    remembered: tuple[str, ...] = ()
-
-    def begin(self) -> Decision | None:
-        """What is to be done before the first step; None: nothing."""
-        return None
-
-    @abstractmethod
-    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
-        """What is to be done at the evaluation after `step` steps of the phase."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {name: getattr(self, name) for name in self.remembered}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        for name, value in state.items():
-            setattr(self, name, value)
 
 
 class Gate(Trigger):
@@ -156,34 +112,6 @@ class Gate(Trigger):
             self.why = f"the configured bound, although {short}"
 
 
-class Plateau(Trigger):
-    """Allows a prune when the validation loss has not fallen for a number of evaluations (LOBSTER, arXiv 2011.09905).
-
-    `bound` is the validation loss that the prune may lead to: the best one, times one plus the tolerance.
-    """
-
-    bound: float
-    remembered = ("bound", "_num_without_better")
-
-    def __init__(self, settings: ScheduleSettings) -> None:
-        self.settings = settings
-        self.bound = float("inf")
-        self.why = "the best validation loss plus its tolerance, at a plateau"
-        self._num_without_better = 0
-
-    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
-        """The verdict on one evaluation's validation loss; a plateau ends with the prune that it allows."""
-        bound, patience = metrics["loss"] * (1 + self.settings.loss_tolerance), self.settings.plateau_evaluations
-        if bound < self.bound:
-            self.bound, self._num_without_better = bound, 0
-            return Decision(False, "the validation loss still falls")
-        self._num_without_better += 1
-        if self._num_without_better < patience:
-            return Decision(False, f"no better loss for {self._num_without_better} of {patience} evaluations")
-        self._num_without_better = 0
-        return Decision(True, f"no better loss for {patience} evaluations", within_bound=True)
-
-
 class Cubic(Trigger):
     """Prunes to s_f (1 - (1 - (t - t0) / (t1 - t0))^3) at each evaluation (Zhu & Gupta 2017, arXiv 1710.01878).
 
@@ -192,6 +120,8 @@ class Cubic(Trigger):
         final_sparsity: s_f.
         num_steps: of the phase.
     """
+
+    knows_its_end = True
 
     def __init__(self, settings: ScheduleSettings, final_sparsity: float, num_steps: int) -> None:
         self._begin, self._end = settings.begin * num_steps, settings.end * num_steps
@@ -210,6 +140,8 @@ class Cubic(Trigger):
 class OneShot(Trigger):
     """Prunes once, before the first step (SNIP, arXiv 1810.02340)."""
 
+    knows_its_end = True
+
     def __init__(self, final_sparsity: float) -> None:
         self._final = final_sparsity
         self.why = f"one shot to a sparsity of {final_sparsity:g} before the first step"
@@ -223,9 +155,37 @@ class OneShot(Trigger):
         return Decision(False, "pruned before the first step")
 
 
+class Threshold(Trigger):
+    """Prunes all weights whose score is below 1, at each so many-th evaluation from the schedule's begin to its end.
+
+    A method with thresholds divides its scores by them (Han et al. 2015; Tartaglione et al. 2018).
+
+    Args:
+        settings: begin and end, as fractions of the phase, and how often.
+        num_steps: of the phase.
+    """
+
+    remembered = ("_num_seen",)
+
+    def __init__(self, settings: ScheduleSettings, num_steps: int) -> None:
+        self._begin, self._end = settings.begin * num_steps, settings.end * num_steps
+        self._every, self._num_seen = settings.every_evaluations, 0
+        self.why = "the method's thresholds"
+
+    def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
+        """A prune of what is below its threshold, at the first evaluation and each so many-th that follows."""
+        if not self._begin < step <= self._end:
+            return Decision(False, "no evaluation of the schedule")
+        self._num_seen += 1
+        if (self._num_seen - 1) % self._every:
+            return Decision(False, "the network is trained again")
+        return Decision(True, "the weights below their thresholds", below=1.0)
+
+
 class Own(Trigger):
     """Never prunes: the method says by itself which weights are there, at each evaluation or at the phase's end."""
 
+    knows_its_end = True
     why = "the method's own rule"
 
     def decide(self, step: int, metrics: Mapping[str, float]) -> Decision:
@@ -242,5 +202,7 @@ def build_trigger(settings: Settings, plan: PhaseLengths, baseline_metric: float
         return Gate(settings.gate, settings.metric, plan.num_evaluations, baseline_metric)
     if name == "own":
         return Own()
+    if name == "threshold":
+        return Threshold(settings.schedule, plan.num_steps)
     assert final is not None, "held to be there by the check of the settings"
     return Cubic(settings.schedule, final, plan.num_steps) if name == "cubic" else OneShot(final)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sparsity.pruning.schedules import Decision, Trigger
+from sparsity.pruning.triggers import Decision, Trigger
 from sparsity.run.alarms import Alarms
 from sparsity.run.kept_states import State
 from sparsity.run.phase import Action, Phase
@@ -106,6 +106,8 @@ class GatedPruning:
         """How many weights a prune removes; None is the scheduled fraction."""
         if decision.within_bound:
             return self._largest_tolerable()
+        if decision.below is not None:
+            return self._phase.pruner.count_below(decision.below)
         return None if decision.to_sparsity is None else self._phase.pruner.count_to(decision.to_sparsity)
 
     def _largest_tolerable(self) -> int:
@@ -128,12 +130,12 @@ class GatedPruning:
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0
-        if self._trigger.bound is not None and not self._starts_before_cut:
+        if not self._trigger.knows_its_end and not self._starts_before_cut:
             self._keep_if_reached(before, pruner.sparsity)
 
     def conclude(self) -> None:
         """At the end of the phase: keep the network as the one at the paper's sparsity, if a schedule ended there."""
-        if self._trigger.bound is None and self._reaches(self._phase.pruner.sparsity):
+        if self._trigger.knows_its_end and self._reaches(self._phase.pruner.sparsity):
             self._phase.keep("paper_sparsity")
         if self._settings.pruner.prunes:
             self.alarms.conclude(self._phase.trainer.step)

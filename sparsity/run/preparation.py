@@ -51,20 +51,26 @@ def _check_batch(work: Workspace, name: str, phase: PhaseSettings) -> None:
 def _put_together(work: Workspace, name: str, settings: PhaseSettings) -> None:
     phase = work.phase(name, settings, 0, is_regularised=name == "regularise")
     lr_factor(settings.lr_schedule, 0, max(1, phase.trainer.num_steps))
-    if not isinstance(work.data, Images):  # images have been held to the network already
+    if phase.trainer.extensions.objectives or not isinstance(work.data, Images):  # images have been held to the network
         _try_a_batch(phase)
     if name == "regularise" and work.settings.pruner.prunes:
         build_trigger(work.settings, work.plan.regularise, None)
         _try_a_prune(work, phase)
 
 
-@torch.no_grad()
 def _try_a_batch(phase: Phase) -> None:
-    """Show the network a batch, from which it learns nothing: no shape tells beforehand whether it can read one."""
+    """Show the network a batch, from which it learns nothing: no shape tells beforehand whether it can read one.
+
+    And show what comes out to the terms of the loss, which may have no use for it.
+    """
     trainer = phase.trainer
     trainer.batches.start_epoch(0)
     batch = trainer.batches.at(torch.zeros((), dtype=torch.int64, device=trainer.parameters[0].device), 0)
-    trainer.task.forward(phase.model.eval(), batch)
+    objectives = trainer.extensions.objectives
+    with torch.set_grad_enabled(bool(objectives)):
+        _, outputs = trainer.task.forward(phase.model.eval(), batch)
+        for objective in objectives:
+            objective.term(outputs, batch)
 
 
 def _try_a_prune(work: Workspace, phase: Phase) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
-from sparsity.pruning.schedules import Cubic, Decision, Gate, OneShot, Own, Plateau, build_trigger, penalty_decay
+from sparsity.pruning.plateaus import Plateau
+from sparsity.pruning.schedules import Cubic, Gate, OneShot, Own, Threshold, build_trigger, penalty_decay
+from sparsity.pruning.triggers import Decision
 from sparsity.run.plan import plan_phase
 from sparsity.settings import (
     GateSettings,
@@ -143,34 +145,6 @@ def test_a_lowered_bound_stands_in_the_state() -> None:
     assert restored.bound == 84.5
 
 
-def plateau_after(*losses: float, patience: int = 2) -> tuple[Plateau, list[bool]]:
-    plateau = Plateau(ScheduleSettings(plateau_evaluations=patience, loss_tolerance=0.1))
-    return plateau, [plateau.decide(1, {"loss": loss}).prune for loss in losses]
-
-
-def test_a_plateau_is_so_many_evaluations_without_a_better_loss() -> None:
-    assert plateau_after(1.0, 0.9, 0.95, 0.9)[1] == [False, False, False, True]
-
-
-def test_a_better_loss_starts_the_count_again() -> None:
-    assert plateau_after(1.0, 1.0, 0.9, 0.9, 0.9)[1] == [False, False, False, False, True]
-
-
-def test_after_a_prune_the_next_plateau_takes_as_long() -> None:
-    assert plateau_after(1.0, 1.0, 1.0, 1.0, 1.0)[1] == [False, False, True, False, True]
-
-
-def test_a_prune_may_lead_to_the_best_loss_plus_its_tolerance() -> None:
-    assert plateau_after(1.0, 0.5, 0.8)[0].bound == pytest.approx(0.55)
-
-
-def test_a_restored_plateau_decides_as_the_one_that_was_saved() -> None:
-    saved, _ = plateau_after(1.0, 1.0)
-    restored, _ = plateau_after()
-    restored.load_state_dict(saved.state_dict())
-    assert restored.decide(1, {"loss": 1.0}).prune and restored.bound == saved.bound
-
-
 def test_a_bound_of_minus_one_lets_even_a_network_through_that_gets_nothing_right() -> None:
     assert gate(baseline=None, bound=-1.0).decide(1, {"accuracy": 0.0}).prune
     assert not gate(baseline=None, bound=0.0).decide(1, {"accuracy": 0.0}).prune
@@ -196,6 +170,27 @@ def test_one_shot_is_before_the_first_step_and_never_again() -> None:
     assert not trigger.decide(1, {"accuracy": 99.0}).prune
 
 
+def rounds(every: int, **schedule: float) -> list[bool]:
+    """At which of ten evaluations, ten steps apart, the weights below their thresholds go."""
+    trigger = Threshold(ScheduleSettings(every_evaluations=every, **schedule), num_steps=100)
+    decisions = [trigger.decide(step, {}) for step in range(10, 101, 10)]
+    assert all(decision.below == 1.0 for decision in decisions if decision.prune)
+    return [decision.prune for decision in decisions]
+
+
+def test_thresholds_are_applied_at_each_so_many_th_evaluation_between_begin_and_end() -> None:
+    assert rounds(1, begin=0.0, end=1.0) == [True] * 10
+    assert rounds(1, begin=0.2, end=0.5) == [False] * 2 + [True] * 3 + [False] * 5
+    assert rounds(3, begin=0.1, end=1.0) == [False, True, False, False, True, False, False, True, False, False]
+
+
+def test_restored_thresholds_go_on_counting_their_rounds() -> None:
+    saved, restored = (Threshold(ScheduleSettings(every_evaluations=2, end=1.0), num_steps=100) for _ in range(2))
+    assert saved.decide(10, {}).prune
+    restored.load_state_dict(saved.state_dict())
+    assert not restored.decide(20, {}).prune and restored.decide(30, {}).prune
+
+
 @pytest.mark.parametrize(
     ("trigger", "prunes", "expected"),
     [
@@ -203,6 +198,7 @@ def test_one_shot_is_before_the_first_step_and_never_again() -> None:
         ("plateau", True, Plateau),
         ("cubic", True, Cubic),
         ("one_shot", True, OneShot),
+        ("threshold", True, Threshold),
         ("own", True, Own),
         ("cubic", False, Gate),
     ],

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sparsity.pruning.masks import unpack_bits
-from sparsity.pruning.schedules import Plateau
+from sparsity.pruning.plateaus import Plateau
 from sparsity.run.gating import GatedPruning
 from sparsity.settings import (
     GateSettings,
