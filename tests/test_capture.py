@@ -80,6 +80,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5), id="targeted-dropout"),
         pytest.param(ADAM, own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="ramping-targeted-dropout"),
         pytest.param(MOMENTUM, own("dns"), id="dns-momentum"),
+        pytest.param(MOMENTUM, pruner("sensitivity", 1e-2), id="sensitivity-momentum"),
         pytest.param(ADAM, own("movement"), id="movement-adam"),
     ],
 )

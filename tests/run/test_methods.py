@@ -96,6 +96,8 @@ METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="column"), id="random-by-column"),
     pytest.param(pruner("snip", trigger="one_shot"), id="snip"),
     pytest.param(pruner("magnitude", trigger="cubic"), id="cubic-magnitude"),
+    pytest.param(pruner("han", trigger="threshold"), id="han"),
+    pytest.param(pruner("sensitivity", 0.05, trigger="threshold"), id="sensitivity"),
     pytest.param(RETURNING, id="returning"),
     pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
     pytest.param(ROUNDING, id="rounding"),

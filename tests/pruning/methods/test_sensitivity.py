@@ -83,9 +83,9 @@ def test_a_step_is_the_optimisers_and_then_the_shrink_of_a_plain_reference(form:
         found = torch.autograd.grad(F.cross_entropy(reference(batch[0]), batch[1]), list(reference.parameters()))
         with torch.no_grad():
             for weight, gradient in zip(reference.parameters(), found, strict=True):
-                weight -= 0.1 * gradient
+                weight.sub_(0.1 * gradient)
                 if weight.dim() > 1:
-                    weight -= LAMBDA * weight * (1 - sensitivities.pop(0)).clamp_min(0)
+                    weight.sub_(LAMBDA * weight * (1 - sensitivities.pop(0)).clamp_min(0))
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours.detach(), theirs.detach(), rtol=1e-10, atol=1e-13)
 
