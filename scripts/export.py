@@ -2,7 +2,9 @@
 
 Writes `sparse.safetensors`, the kept weights and a bit mask, which `sparsity.weights.export.load_sparse` reads back;
 for one of transformers' networks also a folder that `from_pretrained` loads, with the run's tokenizer. Prints the size
-of all. Without --to: the networks and the card that a run leaves in its own folder, for a run of earlier code.
+of all. --compact adds `compact.safetensors`: a smaller dense network with the same function, without the units that do
+nothing; `sparsity.weights.compaction.resize` gives a new network its widths and weights. Without --to: the networks and
+the card that a run leaves in its own folder, for a run of earlier code.
 """
 
 import argparse
@@ -24,6 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="a run directory, which holds config.yaml and checkpoints/")
     parser.add_argument("--to", type=Path, help="the directory to write, new or empty")
     parser.add_argument("--checkpoint", default="finetune/last/best", help="which kept network (default: %(default)s)")
+    parser.add_argument("--compact", action="store_true", help="with --to: also a smaller dense network")
     command_line.add_trust(parser)
     given = parser.parse_args(arguments)
     try:
@@ -31,7 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.to is None:
             written = leave(given.run, settings)
         else:
-            written = export(given.run, settings, given.checkpoint, given.to)
+            written = export(given.run, settings, given.checkpoint, given.to, given.compact)
         for path in sorted(path for path in written.rglob("*") if path.is_file()):
             print(f"{path.stat().st_size:>13,} bytes  {path.relative_to(written)}")
     except ValueError as error:
@@ -53,11 +56,11 @@ def leave(run: Path, settings: Settings) -> Path:
     return run / NETWORKS
 
 
-def export(run: Path, settings: Settings, checkpoint: str, directory: Path) -> Path:
+def export(run: Path, settings: Settings, checkpoint: str, directory: Path, is_compacted: bool = False) -> Path:
     """The directory, with all forms of a kept network of a run of these settings.
 
     Raises:
-        ValueError: if there is no such checkpoint, or the directory holds files.
+        ValueError: if there is no such checkpoint, the directory holds files, or a network cannot be compacted.
     """
     if directory.exists() and visible(directory.iterdir(), directory):
         raise ValueError(f"{directory} is not empty; name a new directory.")
@@ -71,6 +74,14 @@ def export(run: Path, settings: Settings, checkpoint: str, directory: Path) -> P
     if hasattr(model, "save_pretrained"):
         tokenizer = run / TOKENIZER
         save_huggingface(directory / "huggingface", model, tokenizer if tokenizer.is_file() else None)
+    if is_compacted:
+        from sparsity.weights.compaction import compact
+
+        total = sum(weight.numel() for weight in model.parameters())
+        compact(model)
+        left = sum(weight.numel() for weight in model.parameters())
+        print(f"compacted: {left:,} of {total:,} weights in a smaller dense network")
+        save_sparse(directory / "compact.safetensors", model.state_dict())
     return directory
 
 

@@ -12,7 +12,10 @@ from torch import Tensor
 from transformers import AutoTokenizer, BartForConditionalGeneration
 
 from scripts import export as script
-from sparsity.weights.checkpoints import load_checkpoint
+from sparsity import config
+from sparsity.models.lenet import LeNet5
+from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
+from sparsity.weights.compaction import resize
 from sparsity.weights.export import load_sparse, save_huggingface, save_sparse
 from tests.tiny_runs import TinyRun
 from tests.training.tiny_bart import BOS, EOS, PAD, copier, sources, tiny_bart
@@ -166,3 +169,20 @@ def test_the_script_names_a_checkpoint_that_is_missing(
     ]
     assert script.main(arguments) == 1
     assert "There is no checkpoint at" in capsys.readouterr().err
+
+
+def test_the_script_adds_a_compacted_network_that_a_new_one_takes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = LeNet5()
+    for parameter in model.parameters():
+        parameter.data.mul_(torch.rand_like(parameter) > 0.99)
+    path = tmp_path / "run" / "checkpoints" / "finetune" / "last" / "best.pt"
+    save_checkpoint(path, {"weights": model.state_dict()})
+    settings = config.compose(["experiment=lenet5_mnist", "scale=smoke"])
+    monkeypatch.setattr(config, "from_run", lambda *_: settings)
+    assert script.main([str(tmp_path / "run"), "--to", str(tmp_path / "out"), "--compact"]) == 0
+    assert "of 431,080 weights in a smaller dense network" in capsys.readouterr().out
+    again, images = LeNet5(), torch.randn(3, 1, 28, 28)
+    resize(again, load_sparse(tmp_path / "out" / "compact.safetensors"))
+    torch.testing.assert_close(again(images), model(images), rtol=1e-4, atol=1e-5)
