@@ -82,6 +82,7 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pytest.param(MOMENTUM, own("dns"), id="dns-momentum"),
         pytest.param(MOMENTUM, pruner("sensitivity", 1e-2), id="sensitivity-momentum"),
         pytest.param(ADAM, own("movement"), id="movement-adam"),
+        pytest.param(ADAM, own("sws", tau=1e-2, precision_rate=0.1), id="sws-adam"),
     ],
 )
 def test_a_captured_run_equals_an_eager_one_bit_for_bit(

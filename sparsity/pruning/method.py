@@ -46,7 +46,13 @@ class Ramp:
 
 
 class Method:
-    """Magnitude pruning: what a method is that says nothing else."""
+    """Magnitude pruning: what a method is that says nothing else.
+
+    Attributes:
+        only_finishes: whether weights go at the end of the phase only, so that nobody need wait for it before.
+    """
+
+    only_finishes = False
 
     def begin(self) -> None:
         """Called once, before the first step, when the weights are those that the phase starts from; not on a resume.

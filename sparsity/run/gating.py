@@ -58,7 +58,8 @@ class GatedPruning:
             return Action(reason=f"pruner={self._settings.pruner.name} has no prunes")
         action = self._prune_or_not(evaluation)
         is_triggered = self._settings.pruner.trigger in ("gate", "plateau")
-        self.alarms.look(evaluation.step, self._num_evaluations_since_prune if is_triggered else 0)
+        if not self._phase.pruner.method.only_finishes:
+            self.alarms.look(evaluation.step, self._num_evaluations_since_prune if is_triggered else 0)
         return action
 
     def _prune_or_not(self, evaluation: Evaluation) -> Action:

@@ -78,6 +78,8 @@ BEGINNER = PrunerSettings("beginner", False, {"_target_": "tests.run.test_method
 class Rounding(Method):
     """Trains without a change; at the end of the phase each weight is rounded to a fifth, and the zeros are gone."""
 
+    only_finishes = True
+
     def __init__(self, weights: dict[str, Tensor]) -> None:
         self._weights = weights
 
@@ -90,6 +92,7 @@ class Rounding(Method):
 RETURNING = PrunerSettings("returning", False, {"_target_": "tests.run.test_methods.Returning"})
 ROUNDING = PrunerSettings("rounding", True, {"_target_": "tests.run.test_methods.Rounding"}, trigger="own")
 MOVEMENT = replace(own("movement"), counted="weights")
+SWS = own("sws", tau=1e-2, precision_rate=0.1)
 SOFT_MOVEMENT = replace(own("movement", is_soft=True, score_rate=0.5, score_penalty=1.0), counted="weights")
 METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
@@ -103,6 +106,7 @@ METHODS = [
     pytest.param(ROUNDING, id="rounding"),
     pytest.param(own("dns", c=0.3, gamma=0.1), id="dns"),
     pytest.param(MOVEMENT, id="movement"),
+    pytest.param(SWS, id="sws"),
     pytest.param(SOFT_MOVEMENT, id="soft-movement"),
 ]
 
@@ -155,6 +159,7 @@ def test_what_a_method_makes_of_the_network_at_the_end_of_its_phase_is_handed_on
     assert 0 < (num_kept := int(values.count_nonzero())) <= 47
     assert {row["start"]: row["kept"] for row in run.summary["rows"]} == {"paper_sparsity": num_kept, "last": num_kept}
     assert {point["sparsity"] for point in run.curve("regularise")} == {0.0}  # until the phase has ended
+    assert run.summary["alarms"] == []
 
 
 def test_movement_ends_at_the_sparsity_of_its_schedule_and_its_soft_form_where_it_will(tmp_path: Path) -> None:

@@ -119,8 +119,7 @@ class Movement(Method):
 
     def _risen(self) -> Tensor:
         """How far the schedule has risen, in [0, 1]."""
-        passed = (self._count - self._ramp.begin) / (self._ramp.end - self._ramp.begin)
-        return cubic(passed.clamp(0, 1))
+        return cubic(self._ramp.passed(self._count))
 
     def _num_kept(self, scores: list[Tensor]) -> Tensor:
         """Hard: how many of these weights the schedule leaves."""
