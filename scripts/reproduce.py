@@ -15,13 +15,14 @@ from queue import Queue
 from sparsity import config, provenance
 from sparsity.data.sizes import split_sizes
 from sparsity.files import run_script
-from sparsity.hardware import driver
+from sparsity.hardware import cpu, driver
 from sparsity.records import Summary
+from sparsity.report.benchmarks import bf16_factor, load_benchmarks
 from sparsity.report.paper import load_paper
 from sparsity.report.reading import find_runs, load_summary
 from sparsity.report.terminal import render_runs
 from sparsity.run.jobs import EXPERIMENTS, TRAIN, add_options
-from sparsity.run.plan import checkpoint_bytes, make_plan, uncut
+from sparsity.run.plan import checkpoint_bytes, make_plan, most_written_bytes, record_bytes, uncut
 from sparsity.run.stopping import Children
 from sparsity.settings import Settings, leaf_name
 
@@ -183,7 +184,16 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
     """Disk, and hours from the pace of the newest run of the model of so many weights here, rehearsals included."""
     if settings.scale == "smoke":
         return "less than a minute"
-    disk = f"{checkpoint_bytes(settings, num_weights) / 1e9:.2g} GB of checkpoints"
+    made = make_plan(settings, num_train)
+    held, written, rows = (
+        f"{number / 1e9:.2g} GB"
+        for number in (
+            checkpoint_bytes(settings, num_weights),
+            most_written_bytes(settings, num_weights, made),
+            record_bytes(settings, made),
+        )
+    )
+    disk = f"{held} of checkpoints (at most {written} written over time), {rows} of rows"
     finished = find_runs(Path(settings.results_dir) / "runs", settings.experiment)
     newest_first = sorted(finished, key=lambda run: (run / "summary.json").stat().st_mtime, reverse=True)
     for run in newest_first:
@@ -191,8 +201,17 @@ def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
         if summary.cost and _is_like(summary, num_weights):
             pace = summary.cost.step_seconds, summary.cost.evaluation_seconds
             hours = make_plan(uncut(settings), num_train).seconds(*pace) / 3600
-            return f"{disk}, about {hours:,.1f} h at the pace of {run}"
+            return f"{disk}, about {hours:,.1f} h at the pace of {run}{_in_bf16(settings, summary, hours)}"
     return f"{disk}, hours unknown"
+
+
+def _in_bf16(settings: Settings, measured: Summary, hours: float) -> str:
+    """The hours of the same in bf16 on a CPU that multiplies it by itself, if both paces are on record."""
+    is_told = settings.machine.precision != "auto" or not measured.provenance.device.startswith("cpu")
+    if is_told or measured.provenance.device.endswith("bf16") or not cpu.has_bf16_units():
+        return ""
+    factor = bf16_factor(load_benchmarks(PAPER.parent), settings.experiment)
+    return f", {factor * hours:,.1f} h with machine.precision=bf16, for which this CPU has units" if factor else ""
 
 
 def _is_like(summary: Summary, num_weights: int) -> bool:

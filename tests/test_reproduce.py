@@ -12,11 +12,12 @@ import pytest
 from scripts import reproduce
 from sparsity import config, provenance
 from sparsity.files import locked, write_json
-from sparsity.hardware import driver
+from sparsity.hardware import cpu, driver
 from sparsity.run.jobs import EXPERIMENTS
 from sparsity.run.plan import checkpoint_bytes
 from sparsity.run.stopping import Children
 from tests.report.fake_results import row, summary
+from tests.report.test_benchmarks import add, timed
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 ONE = ("--experiments", "lenet5_mnist", "--pruners", "relevance")
@@ -63,7 +64,8 @@ def test_the_plan_holds_needed_prunes_against_evaluations(capsys: pytest.Capture
     assert reproduce.main(["plan", "--scale", "paper", *ONE]) == 0
     out = capsys.readouterr().out
     assert "71,500 steps (baseline 0, regularised 66,000, final 2 x 2,750)" in out
-    assert "prunes needed 143, evaluations available 240; 0.041 GB of checkpoints, hours unknown" in out
+    disk = "0.041 GB of checkpoints (at most 1.8 GB written over time), 0.0017 GB of rows, hours unknown"
+    assert f"prunes needed 143, evaluations available 240; {disk}" in out
 
 
 def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.CaptureFixture[str]):
@@ -80,6 +82,22 @@ def test_a_pace_is_taken_only_from_a_run_of_the_papers_model(capsys: pytest.Capt
         write_json(provenance.run_directory(settings) / "summary.json", content)
         reproduce.plan([reproduce.Job((), settings)])
         assert said in capsys.readouterr().out
+
+
+def test_a_cpu_that_multiplies_bf16_is_told_of_the_hours_that_takes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    settings = config.compose(["scale=paper"])
+    cost = {"step_seconds": 0.036, "evaluation_seconds": 0.0, "peak_memory_bytes": 0, "projected_hours": 0.7}
+    run = summary(fingerprint=provenance.fingerprint(settings), cost=cost)
+    write_json(provenance.run_directory(settings) / "summary.json", run)
+    for precision, seconds in (("fp32", 0.02), ("bf16", 0.01)):
+        add(tmp_path, precision, timed("relevance step", seconds), bf16_units=True, precision=precision)
+    monkeypatch.setattr(reproduce, "PAPER", tmp_path / "paper")
+    for has_units, said in ((True, "0.4 h with machine.precision=bf16, for which this CPU has units"), (False, "")):
+        monkeypatch.setattr(cpu, "has_bf16_units", lambda has_units=has_units: has_units)
+        reproduce_cost = reproduce._cost(settings, 55_000, 431_080)
+        assert reproduce_cost.endswith(said) and ("bf16" in reproduce_cost) is has_units
 
 
 def test_a_plan_that_cannot_reach_its_sparsity_warns(

@@ -64,6 +64,18 @@ def load_benchmarks(results: Path) -> list[Benchmark]:
     return [_load(path) for path in visible((results / BENCHMARKS).glob("*/*.json"), results)]
 
 
+def bf16_factor(found: Sequence[Benchmark], experiment: str) -> float | None:
+    """A step in bf16 over one in fp32 on a CPU with units for it, at equal threads; None if nobody has measured it."""
+    steps: dict[tuple[int, str], float] = {}
+    for each in found:
+        of, step = each.environment, each.named(f"{METHOD} step")
+        if step and of.experiment == experiment and of.bf16_units and of.device.startswith("cpu"):
+            steps[of.threads, of.precision] = step["seconds"]
+    pairs = [(steps[threads, "fp32"], bf16) for (threads, precision), bf16 in steps.items()
+             if precision == "bf16" and (threads, "fp32") in steps]  # fmt: skip
+    return pairs[0][1] / pairs[0][0] if pairs else None
+
+
 def benchmarks_page(found: Sequence[Benchmark]) -> list[Block]:
     """The page; nothing where nothing is recorded."""
     devices: dict[str, list[Benchmark]] = defaultdict(list)

@@ -10,6 +10,7 @@ from sparsity.settings import PenaltySettings, PhaseSettings, Settings
 NEGLIGIBLE_SHRINKAGE = 0.1
 PRINTED_PRECISION = 5e-5  # the paper prints sparsities in percent with two decimals
 NEGLIGIBLE_SHARE = 0.1  # of the next prune
+ROW_BYTES = 240  # of a step in metrics.jsonl
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,43 @@ def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
     resume from and its best network; the regularised one also its last, the one at the paper's sparsity and, where the
     final phase starts before a cut, the one before the latest.
     """
-    network = 4 * num_weights + num_weights // 4
+    network = network_bytes(num_weights)
 
     def phase_bytes(phase: PhaseSettings, num_networks: int) -> int:
-        moments = 2 if phase.optimizer.name == "adam" else int(phase.optimizer.momentum > 0)
-        return 2 * (network + 4 * num_weights * moments) + num_networks * network
+        return 2 * state_bytes(phase, num_weights) + num_networks * network
 
     starts = settings.finetune.start_from
     num_kept = 2 + ("paper_sparsity" in starts) + (settings.pruner.prunes and settings.protocol.start_before_cut)
     baseline = phase_bytes(settings.baseline, 2) if settings.baseline.source == "train" else 0
     return baseline + phase_bytes(settings.regularise, num_kept) + len(starts) * phase_bytes(settings.finetune, 1)
+
+
+def most_written_bytes(settings: Settings, num_weights: int, plan: RunPlan) -> int:
+    """What a run writes over its time at most: at each evaluation a state and a best network, before each cut another.
+
+    A state is written every `machine.checkpoint_every_seconds` only, and a network where it is the best: it is less.
+    """
+    network, starts_before_cut = network_bytes(num_weights), settings.protocol.start_before_cut
+    phases = [(settings.baseline, plan.baseline), (settings.regularise, plan.regularise)]
+    phases += [(settings.finetune, plan.finetune)] * plan.num_starts
+    states = sum(of.num_evaluations * (state_bytes(phase, num_weights) + network) for phase, of in phases)
+    return states + starts_before_cut * (plan.prunes_needed or 0) * network
+
+
+def record_bytes(settings: Settings, plan: RunPlan) -> int:
+    """What the record's rows of steps take, about; the mirror at W&B holds as many."""
+    return ROW_BYTES * plan.num_steps // settings.tracking.every_steps
+
+
+def network_bytes(num_weights: int) -> int:
+    """A network with its mask and the signs of what was pruned, as bits."""
+    return 4 * num_weights + num_weights // 4
+
+
+def state_bytes(phase: PhaseSettings, num_weights: int) -> int:
+    """A state to resume from: the network and what its optimiser remembers."""
+    moments = 2 if phase.optimizer.name == "adam" else int(phase.optimizer.momentum > 0)
+    return network_bytes(num_weights) + 4 * num_weights * moments
 
 
 def prunes_needed(target_sparsity: float, fraction: float) -> int:

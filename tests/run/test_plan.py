@@ -5,7 +5,17 @@ from typing import Any
 
 import pytest
 
-from sparsity.run.plan import checkpoint_bytes, make_plan, plan_phase, prunes_needed, reaches, shrinkage_bound, uncut
+from sparsity.run.plan import (
+    checkpoint_bytes,
+    make_plan,
+    most_written_bytes,
+    plan_phase,
+    prunes_needed,
+    reaches,
+    record_bytes,
+    shrinkage_bound,
+    uncut,
+)
 from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,
@@ -16,6 +26,7 @@ from sparsity.settings import (
     PrunerSettings,
     ScheduleSettings,
     Settings,
+    TrackingSettings,
 )
 from tests.pruners import pruner
 
@@ -234,6 +245,24 @@ def test_the_two_states_that_a_phase_resumes_from_hold_what_the_optimiser_rememb
 def test_a_trained_baseline_takes_two_states_to_resume_from_and_two_networks() -> None:
     trained = BaselineSettings(1, source="train", optimizer=SGD)
     assert disk(SGD, baseline=trained) - disk(SGD) == 4 * NETWORK_BYTES + 2 * 4 * NUM_WEIGHTS
+
+
+def test_what_is_written_over_time_is_a_state_and_a_network_at_each_evaluation_and_one_more_at_each_cut() -> None:
+    phases = {"regularise": PhaseSettings(1, optimizer=SGD), "finetune": FinetuneSettings(0, optimizer=SGD)}
+    gate = GateSettings(target_sparsity=0.5)
+    run = settings(**phases, gate=gate)
+    plan = make_plan(run, 1000)  # one evaluation of one state with a moment
+    assert most_written_bytes(run, NUM_WEIGHTS, plan) == 2 * NETWORK_BYTES + 4 * NUM_WEIGHTS
+    before = replace(run, protocol=ProtocolSettings(start_before_cut=True))
+    more = most_written_bytes(before, NUM_WEIGHTS, plan) - most_written_bytes(run, NUM_WEIGHTS, plan)
+    assert more == 69 * NETWORK_BYTES, "0.99^69 is the first below a half"
+
+
+def test_a_record_keeps_one_row_in_so_many_steps() -> None:
+    run = settings(PhaseSettings(1))
+    plan = make_plan(run, 1000)
+    assert record_bytes(run, plan) == 10 * 240
+    assert record_bytes(replace(run, tracking=TrackingSettings(every_steps=10)), plan) == 240
 
 
 def test_a_final_phase_that_starts_before_a_cut_takes_one_network_more() -> None:
