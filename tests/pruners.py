@@ -26,3 +26,24 @@ def own(name: str, **knobs: Any) -> PrunerSettings:
     class_name = "".join(word.title() for word in name.split("_"))
     node = {"_target_": f"sparsity.pruning.methods.{name}.{class_name}", **knobs}
     return PrunerSettings(name=name, prunes=True, method=node, trigger="own")
+
+
+# such as prune the tiny runs, which have 16 steps
+GATES = own(
+    "l0",
+    granularity="weight",
+    l0_lambda=20.0,
+    layer_lambdas={"fc2.*": 10.0},
+    weight_decay=0.1,
+    initial_drop=0.8,
+    gate_rate=0.3,
+)
+NOISE = own(
+    "sparse_vd",
+    log_alpha_threshold=3.0,
+    initial_log_variance=-1.0,
+    kl_weight=5.0,
+    rise_begin=0.0,
+    rise_end=0.2,
+    variance_rate=0.3,
+)

@@ -28,7 +28,7 @@ from sparsity.settings import (
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training import loop
 from sparsity.training.execution import Execution
-from tests.pruners import own, pruner
+from tests.pruners import GATES, NOISE, own, pruner
 from tests.recorded_graph import RecordedGraph, Recorder
 from tests.tiny_runs import tiny_run
 
@@ -83,6 +83,8 @@ def assert_same(ours: dict[str, Tensor], theirs: dict[str, Tensor]) -> None:
         pytest.param(MOMENTUM, pruner("sensitivity", 1e-2), id="sensitivity-momentum"),
         pytest.param(ADAM, own("movement"), id="movement-adam"),
         pytest.param(ADAM, own("sws", tau=1e-2, precision_rate=0.1), id="sws-adam"),
+        pytest.param(ADAM, GATES, id="l0"),
+        pytest.param(MOMENTUM, NOISE, id="sparse-vd"),
     ],
 )
 def test_a_captured_run_equals_an_eager_one_bit_for_bit(

@@ -15,7 +15,7 @@ from sparsity.run import pipeline
 from sparsity.settings import BaselineSettings, FinetuneSettings, GateSettings, PrunerSettings
 from sparsity.training.extensions import OwnParameters
 from sparsity.weights.checkpoints import load_checkpoint
-from tests.pruners import own, pruner
+from tests.pruners import GATES, NOISE, own, pruner
 from tests.tiny_runs import TinyRun, tiny_experiment, tiny_run
 
 NUM_LEFT = 50 - round(0.45 * 50)
@@ -94,6 +94,12 @@ ROUNDING = PrunerSettings("rounding", True, {"_target_": "tests.run.test_methods
 MOVEMENT = replace(own("movement"), counted="weights")
 SWS = own("sws", tau=1e-2, precision_rate=0.1)
 SOFT_MOVEMENT = replace(own("movement", is_soft=True, score_rate=0.5, score_penalty=1.0), counted="weights")
+RETURNINGS = [
+    pytest.param(RETURNING, id="returning"),
+    pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
+    pytest.param(GATES, id="l0"),
+    pytest.param(NOISE, id="sparse-vd"),
+]
 METHODS = [
     pytest.param(pruner("random", trigger="cubic", budget="uniform"), id="random"),
     pytest.param(pruner("random", trigger="cubic", budget="column"), id="random-by-column"),
@@ -101,8 +107,7 @@ METHODS = [
     pytest.param(pruner("magnitude", trigger="cubic"), id="cubic-magnitude"),
     pytest.param(pruner("han", trigger="threshold"), id="han"),
     pytest.param(pruner("sensitivity", 0.05, trigger="threshold"), id="sensitivity"),
-    pytest.param(RETURNING, id="returning"),
-    pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
+    *RETURNINGS,
     pytest.param(ROUNDING, id="rounding"),
     pytest.param(own("dns", c=0.3, gamma=0.1), id="dns"),
     pytest.param(MOVEMENT, id="movement"),
@@ -131,11 +136,14 @@ def test_a_schedule_ends_at_its_sparsity_before_the_phase_does(tmp_path: Path, m
     assert rows["last"] == pytest.approx(NUM_LEFT, abs=4)  # each of five tensors is rounded by itself
 
 
-def test_masks_that_return_say_what_is_kept_and_the_final_network_is_plain(tmp_path: Path) -> None:
-    run = tiny_run(tmp_path, pruner=RETURNING)
+@pytest.mark.parametrize("method", RETURNINGS)
+def test_masks_that_return_say_what_is_kept_and_the_final_network_is_plain(
+    tmp_path: Path, method: PrunerSettings
+) -> None:
+    run = tiny_run(tmp_path, pruner=method)
     kept = [round(50 * (1 - point["sparsity"])) for point in run.curve("regularise")]
     assert 0 < kept[-1] < 50
-    (row,) = run.summary["rows"]
+    row = run.summary["rows"][-1]
     assert row["kept"] == kept[-1] == sum(int(torch.count_nonzero(weight)) for weight in run.weights.values())
 
 
