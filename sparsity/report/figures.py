@@ -65,6 +65,8 @@ def _frontier(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
             " Lines: validation, at each prune, one per seed; dots: test, after the final phase (mean and standard"
             " deviation)."
         )
+    if paper.literature:
+        caption += " Crosses: published elsewhere, each in its own unit (results/literature.csv)."
     if paper.curves:
         caption += FIGURE_1_NOTE
     return figure(f"{paper.experiment}/frontier", caption, lambda: draw_frontier(paper, ours))

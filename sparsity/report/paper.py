@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from sparsity.files import visible
+from sparsity.report.literature import PublishedPoint, load_literature
 from sparsity.report.parsing import decode_document, load_yaml
+
+ARXIV = "arXiv 2204.04977"  # the paper, as a source of points
 
 
 @dataclass(frozen=True)
@@ -95,6 +98,7 @@ class PaperExperiment:
 
     published_checkpoint: what must be said of runs that start from the one that others give away.
     ours: the experiment's own settings of the phases and the gate by dotted path, where they are not the defaults.
+    literature: points of this network on these data that are published elsewhere.
     """
 
     experiment: str
@@ -110,6 +114,7 @@ class PaperExperiment:
     published_checkpoint: str = ""
     sizes: PublishedSizes | None = None
     curves: tuple[PublishedCurve, ...] = ()
+    literature: tuple[PublishedPoint, ...] = ()
 
     @property
     def metric_label(self) -> str:
@@ -128,7 +133,12 @@ def load_paper(directory: Path) -> list[PaperExperiment]:
         ValueError: one sentence with the file that is damaged or of another schema, and what is wrong in it.
     """
     experiments = [_load_experiment(path) for path in visible(directory.glob("*.yaml"), directory)]
-    return sorted(experiments, key=lambda experiment: experiment.results.table)
+    points = [p for p in load_literature(directory.parent / "literature.csv") if not p.source.startswith(ARXIV)]
+    found = [
+        replace(of, literature=tuple(p for p in points if (p.network, p.dataset) == (of.model, of.dataset)))
+        for of in experiments
+    ]
+    return sorted(found, key=lambda experiment: experiment.results.table)
 
 
 def _load_experiment(path: Path) -> PaperExperiment:

@@ -24,6 +24,7 @@ def draw_frontier(paper: PaperExperiment, configurations: Sequence[Configuration
     row = paper.row("relevance")
     assert row is not None and row.sparsity is not None, "every experiment has a row of the paper's own method"
     target = row.sparsity
+    _draw_literature(axes, paper, target)
     _draw_paper(axes, paper, target)
     for colour, curve in zip(reversed(SERIES), paper.curves, strict=False):
         _draw_curve(axes, curve, target, colour)
@@ -50,6 +51,14 @@ def _draw_paper(axes: Axes, paper: PaperExperiment, target: float) -> None:
             axes.plot(place, row.metric, "s", color=MUTED, markersize=4, label="paper: other methods", zorder=3)
             competitors.append((place, row.metric, row.citation or row.printed))
     _name(axes, competitors)
+
+
+def _draw_literature(axes: Axes, paper: PaperExperiment, target: float) -> None:
+    """What is published elsewhere, whatever its unit; a point far below the others may leave the figure."""
+    if paper.literature:
+        places = [position_of(target)(1 - point.density) for point in paper.literature]
+        scores = [point.score for point in paper.literature]
+        axes.plot(places, scores, "x", color=MUTED, markersize=4, label="published elsewhere", zorder=2)
 
 
 def _name(axes: Axes, competitors: Sequence[tuple[float, float, str]]) -> None:
