@@ -27,10 +27,11 @@ RESULTS = Path(__file__).resolve().parents[1] / "results"
 
 @dataclass(frozen=True)
 class Try:
-    """One setting of a method in one experiment, run with any seed."""
+    """One setting of a method in one experiment, run with any seed; the `number`-th of the method."""
 
     paper: PaperExperiment
     pruner: str
+    number: int
     overrides: Job
 
     def job(self, seed: str) -> Job:
@@ -42,7 +43,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; a failed run stops no other."""
     options = parser().parse_intermixed_args(arguments)
     try:
-        tries = list(list_tries(options))
+        tries = sorted(list_tries(options), key=lambda each: each.number)  # cut off, it has some of every method
         first, *others = options.seeds.split(",")
         places = {each.job(first): directory_of(each.job(first)) for each in tries}
         status = 0 if options.status else run(places, options.processes)
@@ -82,8 +83,8 @@ def list_tries(options: argparse.Namespace) -> Iterator[Try]:
         if experiment not in papers:
             raise ValueError(f"There is no experiment {experiment}; choose among {', '.join(papers)}.")
         for entry in [known.get(name, Entry(name)) for name in names or known]:
-            for tried in entry.tries_in(experiment):
-                yield Try(papers[experiment], entry.pruner, (*common, *tried))
+            for number, tried in enumerate(entry.tries_in(experiment)):
+                yield Try(papers[experiment], entry.pruner, number, (*common, *tried))
 
 
 def grouped(tries: Sequence[Try]) -> list[list[Try]]:

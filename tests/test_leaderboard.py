@@ -62,8 +62,8 @@ def test_the_status_begins_nothing(results: Path, calls: list[list[str]], capsys
     assert leaderboard.main(["--status", f"results_dir={results}"]) == 0
     assert [line.split()[:3] for line in capsys.readouterr().out.splitlines()] == [
         ["missing", "experiment=lenet5_mnist", "pruner=l2"],
-        ["missing", "experiment=lenet5_mnist", "pruner=l2"],
         ["missing", "experiment=lenet5_mnist", "pruner=snip"],
+        ["missing", "experiment=lenet5_mnist", "pruner=l2"],
     ]
     assert not calls
 
