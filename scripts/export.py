@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from sparsity import command_line, config
+from sparsity.data.sizes import image_shape
 from sparsity.files import run_script, visible
 from sparsity.records import NETWORKS
 from sparsity.report.reading import load_summary
@@ -52,7 +53,7 @@ def leave(run: Path, settings: Settings) -> Path:
     summary = load_summary(run)
     from sparsity.run.networks import leave_networks
 
-    leave_networks(run, summary, config.build(settings).build_model)
+    leave_networks(run, summary, config.build(settings).build_model, image_shape(settings.dataset))
     return run / NETWORKS
 
 

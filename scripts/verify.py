@@ -144,7 +144,7 @@ def of_run(setup: "Setup", run: Run) -> Iterator[str]:
             print(f"{name}: {network.bytes:,} bytes, not kept with the code", flush=True)
             continue
         metric = rescored(setup, path)
-        problems = [*contradictions(run, network), *strays(setup, run, network, metric)]
+        problems = [*contradictions(setup, run, network), *strays(setup, run, network, metric)]
         recorded = next((row.test for row in run.summary.rows if row.start == network.start), None)
         print(
             f"{name}: {network.kept:,} of {network.total:,} weights, {run.summary.metric} {metric:.2f} "

@@ -256,10 +256,29 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class Worth:
+    """What the zeros of a network are worth; what cannot be told of a network of its kind is None.
+
+    `num_weights` are kept, biases left out, and of these `num_on_path` lie on a path from input to output. `operations`
+    are multiply-accumulates for one input: of the dense network, of the kept weights alone, and of the compacted
+    network, which has `num_compact` parameters. `units` maps a layer to those it has in all and those left in it.
+    """
+
+    num_weights: int
+    num_on_path: int | None = None
+    operations: int | None = None
+    operations_kept: int | None = None
+    operations_compact: int | None = None
+    units: dict[str, dict[str, int]] = field(default_factory=dict)
+    num_compact: int | None = None
+    csr_bytes: int = 0
+
+
+@dataclass(frozen=True)
 class Network:
     """The file of one row's network, relative to the run's directory, and how many of its weights are not zero.
 
-    `layers` maps each parameter to its `total` and `kept`.
+    `layers` maps each parameter to its `total` and `kept`; early runs do not know its `worth`.
     """
 
     start: str
@@ -269,6 +288,7 @@ class Network:
     total: int
     kept: int
     layers: dict[str, dict[str, int]] = field(default_factory=dict)
+    worth: Worth | None = None
 
 
 @dataclass(frozen=True)

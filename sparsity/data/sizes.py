@@ -12,10 +12,13 @@ nowhere: it is counted when they are first loaded, and estimated until then.
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from sparsity.files import locked, write_json
+from sparsity.settings import leaf_name
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,17 @@ def published_sizes(dataset: str, source: str) -> PublishedSizes:
     check_word("dataset", dataset, tuple(_PUBLISHED))
     check_word("source", source, tuple(_PUBLISHED[dataset]))
     return _PUBLISHED[dataset][source]
+
+
+def image_shape(dataset: Mapping[str, Any]) -> tuple[int, int, int] | None:
+    """Channels, height and width of the images of a data set; None of texts, and of data sets of one's own.
+
+    Args:
+        dataset: its settings, with `_target_`.
+    """
+    name = leaf_name(dict(dataset)).lower()
+    pixels = {"cifar10": 32, "imagenet": dataset.get("image_size", 224)}.get(name)
+    return (1, 28, 28) if name in ("mnist", "fashion_mnist") else (3, pixels, pixels) if pixels else None
 
 
 def split_sizes(

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from sparsity.records import Network
-from sparsity.report.blocks import table
+from sparsity.report.blocks import Prose, table
 from sparsity.report.cells import interval, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import STARTS, Configuration, row_at
@@ -18,6 +18,7 @@ from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.publish import is_published
 from sparsity.report.reading import Run
+from sparsity.report.worth import NOTE, worth_table
 
 LICENSE = "mit"
 ARXIV = "2204.04977"
@@ -38,18 +39,20 @@ def _card(paper: PaperExperiment, ours: Configuration, run: Run, networks: list[
     head = yaml.safe_dump(_head(paper, ours, run, networks), sort_keys=False, allow_unicode=True)
     header = ["Network", "Weights left", "Validation", "Test", "Test over all seeds", "95 % interval of the mean", "n"]
     rows = [_row(ours, run, network) for network in networks]
+    worth = worth_table(networks)
+    told = f"\n## What its zeros are worth\n\n{render_markdown([Prose(NOTE), worth]).strip()}\n" if worth else ""
     return f"""---
 {head}---
 
 # {paper.title}, pruned: {ours.name}, seed {summary.seed}
 
 Of {networks[0].total:,} weights those below are left, the others are zeros.
-{paper.metric_label} on {summary.data_used}; unstructured sparsity saves disk space, not time, on common hardware.
+{paper.metric_label} on {summary.data_used}.
 
 {render_markdown([table(header, rows)]).strip()}
 
 The network of a row is chosen on validation data and scored on test data once.
-
+{told}
 ## How it was pruned
 
 With `pruner={summary.pruner}` of a reproduction of *Regularization-based Pruning of Irrelevant Weights in Deep Neural

@@ -36,6 +36,8 @@ from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
 from sparsity.report.units import units_section
+from sparsity.report.worth import NOTE as WORTH_NOTE
+from sparsity.report.worth import worth_table
 
 COMMAND = "python scripts/report.py"
 TITLE = "Results: ours against the paper"
@@ -225,7 +227,9 @@ def _runs(ours: Sequence[Configuration]) -> list[Block]:
 
 def _networks(ours: Sequence[Configuration], results: Path) -> list[Block]:
     table = networks_table(ours, results)
-    return [Folded("Networks", (Prose(NETWORKS_NOTE), table))] if table else []
+    worth = worth_table([network for each in ours for run in each.runs for network in run.networks])
+    blocks: list[Block] = [Folded("Networks", (Prose(NETWORKS_NOTE), table))] if table else []
+    return blocks + ([Folded("What their zeros are worth", (Prose(WORTH_NOTE), worth))] if worth else [])
 
 
 def _settings(paper: PaperExperiment) -> str:

@@ -5,7 +5,7 @@ what only torch can measure, so that reports need not read tensors.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +15,19 @@ from sparsity.files import sha256, write_json
 from sparsity.records import CARD, NETWORKS, SCHEMA, Card, Network, Row, Summary
 from sparsity.weights.checkpoints import load_checkpoint
 from sparsity.weights.export import load_sparse, save_sparse
+from sparsity.weights.worth import worth
 
 
-def leave_networks(directory: Path, summary: Summary, build_model: Callable[[], nn.Module]) -> None:
+def leave_networks(
+    directory: Path, summary: Summary, build_model: Callable[[], nn.Module], shape: tuple[int, ...] | None
+) -> None:
     """Write the network of each row of a run's summary into its directory, and the card.
 
     Args:
         directory: the run's, with its checkpoints.
         summary: what its summary.json says.
         build_model: the run's network, whose tied weights are to be stored once.
+        shape: of an input image, None of other inputs.
 
     Raises:
         CheckpointError: if a row's checkpoint is missing or damaged.
@@ -34,7 +38,8 @@ def leave_networks(directory: Path, summary: Summary, build_model: Callable[[], 
         model.load_state_dict(state["weights"])
         path = directory / NETWORKS / f"{row.start}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))
-        entries.append(measured(row.start, path, [name for name, _ in model.named_parameters()]))
+        network = measured(row.start, path, [name for name, _ in model.named_parameters()])
+        entries.append(replace(network, worth=worth(build_model, load_sparse(path), shape)))
     write_json(directory / CARD, {"schema": SCHEMA, **asdict(Card(tuple(entries)))})
 
 

@@ -14,6 +14,7 @@ from statistics import fmean
 from typing import Any
 
 from sparsity import provenance
+from sparsity.data.sizes import image_shape
 from sparsity.files import write_json, write_text
 from sparsity.pruning.summary import sparsity
 from sparsity.records import (
@@ -60,7 +61,7 @@ def write_outcome(
     """Write all of them into the run directory, the summary last, tell the mirrors, and return the summary."""
     summary = _summary(work, baseline, regularised, gated, results, sizes)
     document = {"schema": SCHEMA, **asdict(summary)}
-    leave_networks(work.directory, summary, work.experiment.build_model)
+    leave_networks(work.directory, summary, work.experiment.build_model, image_shape(work.settings.dataset))
     _write_layers(work.directory / "layers.csv", results)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     write_json(work.directory / "summary.json", document)

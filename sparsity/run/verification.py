@@ -6,20 +6,22 @@ processor rounds otherwise, and an example at the edge between two answers falls
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from sparsity.data.sizes import image_shape
 from sparsity.records import CARD, Network
 from sparsity.report.reading import Run
 from sparsity.run.networks import header, measured
 from sparsity.run.workspace import Setup
 from sparsity.weights.export import load_header, load_sparse
+from sparsity.weights.worth import worth
 
 MOST_EXAMPLES = 2
 
 
-def contradictions(run: Run, network: Network) -> Iterator[str]:
+def contradictions(setup: Setup, run: Run, network: Network) -> Iterator[str]:
     """In which words of the record a committed network is another than its file: card, header, summary, layers.csv.
 
     Raises:
@@ -31,6 +33,9 @@ def contradictions(run: Run, network: Network) -> Iterator[str]:
         return
     path, listed = run.directory / network.file, [layer for layer in run.layers if layer.start == network.start]
     found = measured(network.start, path, [layer.parameter for layer in listed])
+    if network.worth is not None:
+        shape = image_shape(setup.settings.dataset)
+        found = replace(found, worth=worth(setup.experiment.build_model, load_sparse(path), shape))
     yield from _differing(CARD, asdict(network), asdict(found))
     yield from _differing(f"the header of {path.name}", load_header(path), header(run.summary, row))
     yield from _differing("the row in summary.json", {"kept": row.kept, "total": row.total}, asdict(found))

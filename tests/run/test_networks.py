@@ -63,10 +63,10 @@ def test_a_finished_run_of_earlier_code_leaves_the_same_networks(tiny_run: TinyR
     before = {row["start"]: network(tiny_run, row["start"]).read_bytes() for row in tiny_run.summary["rows"]}
     summary = load_summary(tiny_run.directory)
     rows = tuple(replace(row, checkpoint=None) for row in summary.rows)
-    leave_networks(tiny_run.directory, replace(summary, rows=rows), TinyNet)
+    leave_networks(tiny_run.directory, replace(summary, rows=rows), TinyNet, None)
     assert {start: network(tiny_run, start).read_bytes() for start in before} == before
 
 
 def test_a_row_without_its_checkpoint_is_said(tiny_run: TinyRun, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="There is no checkpoint at"):
-        leave_networks(tmp_path, load_summary(tiny_run.directory), TinyNet)
+        leave_networks(tmp_path, load_summary(tiny_run.directory), TinyNet, None)

@@ -48,7 +48,7 @@ def setup(tmp_path: Path) -> Setup:
 def found(run: Run) -> list[str]:
     """Contradictions of the first row's network, the record read anew."""
     anew = load_run(run.directory)
-    return list(contradictions(anew, anew.networks[0]))
+    return list(contradictions(set_up(tiny_experiment(run.directory)), anew, anew.networks[0]))
 
 
 def edit(path: Path, change: Callable[[Any], None]) -> None:
@@ -61,7 +61,7 @@ def test_an_untouched_run_agrees_and_its_metric_comes_out_again(run: Run, setup:
     for network, row in zip(run.networks, run.summary.rows, strict=True):
         metric = rescored(setup, run.directory / network.file)
         assert metric == pytest.approx(row.test)
-        assert [*contradictions(run, network), *strays(setup, run, network, metric)] == []
+        assert [*contradictions(setup, run, network), *strays(setup, run, network, metric)] == []
 
 
 def test_a_flipped_bit_of_a_weight_is_named(run: Run) -> None:
@@ -108,9 +108,18 @@ def test_a_changed_count_of_the_card_is_named(run: Run) -> None:
     assert problem.startswith("card.json says layers ")
 
 
-def test_a_row_that_is_gone_is_named(run: Run) -> None:
+def test_a_changed_worth_is_named(run: Run) -> None:
+    def change(card: Any) -> None:
+        card["networks"][0]["worth"]["csr_bytes"] += 4
+
+    edit(run.directory / "card.json", change)
+    (problem,) = found(run)
+    assert problem.startswith("card.json says worth ")
+
+
+def test_a_row_that_is_gone_is_named(run: Run, setup: Setup) -> None:
     without = replace(run, summary=replace(run.summary, rows=run.summary.rows[1:]))
-    assert list(contradictions(without, run.networks[0])) == ["summary.json has no row paper_sparsity"]
+    assert list(contradictions(setup, without, run.networks[0])) == ["summary.json has no row paper_sparsity"]
 
 
 def test_two_examples_are_rounding_and_three_are_not(run: Run, setup: Setup) -> None:
