@@ -29,7 +29,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "scale": SCALES,
     "baseline.source": ("train", "file", "published", "none"),
     "finetune.start_from": STARTS,
-    "pruner.trigger": ("gate", "plateau", "cubic", "one_shot", "threshold", "own"),
+    "pruner.trigger": ("gate", "plateau", "restoring_plateau", "cubic", "one_shot", "threshold", "own"),
     "pruner.budget": ("global", "uniform", "erk", "column", "given"),
     "pruner.counted": ("all", "weights"),
     "pruner.penalty.irrelevance": ("exponential", "hyperbolic"),
@@ -43,7 +43,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "machine.memory_format": ("auto", "channels_last", "contiguous"),
     "tracking.mode": ("auto", "offline", "online", "none"),
     "*.optimizer.name": ("adam", "sgd"),
-    "*.lr_schedule.name": ("constant", "step", "linear", "cosine"),
+    "*.lr_schedule.name": ("constant", "step", "linear", "cosine", "plateau"),
 }
 
 MOST = 1_000_000_000  # of whatever is counted: beyond it no run ends, and nothing is meant by it
@@ -126,6 +126,8 @@ RANGES: dict[str, tuple[float, float]] = {
     "*.optimizer.weight_decay": (0.0, 1.0),
     "*.lr_schedule.step_factor": (0.0, 100.0),
     "*.lr_schedule.final_factor": (0.0, 1.0),
+    "*.lr_schedule.patience": (0, MOST),
+    "*.lr_schedule.cooldown": (0, MOST),
 }
 
 # Shares that are never the whole.
@@ -148,12 +150,18 @@ class OptimizerSettings:
 
 @dataclass
 class LrScheduleSettings:
-    """Factor on `optimizer.lr`: constant, multiplied at milestones (fractions of the phase), linear or cosine."""
+    """Factor on `optimizer.lr`: constant, multiplied at milestones (fractions of the phase), linear or cosine.
+
+    patience, cooldown: of a plateau's, multiplied by `step_factor` when the validation loss has not fallen for more
+    evaluations than the first, which are counted again after as many as the second.
+    """
 
     name: str = "constant"
     milestones: list[float] = field(default_factory=list)
     step_factor: float = 0.1
     final_factor: float = 0.0
+    patience: int = 10
+    cooldown: int = 50
 
 
 @dataclass
@@ -214,11 +222,11 @@ class PrunerSettings:
     """Which method, whether weights are removed at all, what lets them go, and where.
 
     method: a class of `sparsity/pruning/methods` or one's own, `_target_` and its knobs (EXTENDING.md). trigger: the
-    gate on the validation metric (the paper), a plateau of the validation loss (LOBSTER), a cubic schedule, one shot
-    before the first step, thresholds of the method, or its own: a method that says by itself which weights are there.
-    budget: how the removed weights spread over tensors; `layer_sparsities` are the given ones. counted: all parameters,
-    or weights without biases and norms, which then are never pruned. score: what says which weights go first, not the
-    method: a `_target_` and its arguments.
+    gate on the validation metric (the paper), a plateau of the validation loss (LOBSTER; a restoring one as its authors
+    run it), a cubic schedule, one shot before the first step, thresholds of the method, or its own: a method that says
+    by itself which weights are there. budget: how the removed weights spread over tensors; `layer_sparsities` are the
+    given ones. counted: all parameters, or weights without biases and norms, which then are never pruned. score: what
+    says which weights go first, not the method: a `_target_` and its arguments.
     """
 
     name: str = "dense"
@@ -484,7 +492,7 @@ def _check_texts(settings: Settings) -> None:
 def _check_schedule(settings: Settings) -> None:
     """Hold a schedule that knows where it ends to be told so."""
     pruner, schedule = settings.pruner, settings.schedule
-    if not pruner.prunes or pruner.trigger in ("gate", "plateau"):
+    if not pruner.prunes or "plateau" in pruner.trigger or pruner.trigger == "gate":
         return
     if pruner.trigger in ("cubic", "one_shot") and final_sparsity(settings) is None:
         raise ValueError(

@@ -24,7 +24,7 @@ from sparsity.settings import (
     leaves,
 )
 
-TRIGGERS = "gate, plateau, cubic, one_shot, threshold, own"
+TRIGGERS = "gate, plateau, restoring_plateau, cubic, one_shot, threshold, own"
 
 
 def with_penalty(**changes: Any) -> Settings:

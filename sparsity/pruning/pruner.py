@@ -17,6 +17,7 @@ from sparsity.pruning.budgets import Budget
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.method import Method, Ramp, Steps
 from sparsity.pruning.penalty import Strength
+from sparsity.pruning.plateaus import Sizes
 from sparsity.pruning.scores import Irrelevance, Score
 from sparsity.pruning.selection import num_to_prune, select_by_column, select_smallest, select_within
 from sparsity.pruning.summary import IrrelevanceProbe, sparsity
@@ -120,6 +121,16 @@ class Pruner:
         """How many of the weights that are left have a score below the threshold."""
         scores, kept = self._scores(), self.masks.kept
         return sum(int(((scores[name] < threshold) & kept[name]).sum()) for name in self._listed.values())
+
+    def sizes(self) -> Sizes:
+        """The scores of the weights that are left and not zero, of the tensors that are no vectors."""
+        scores, kept = self._scores(), self.masks.kept
+        left = [scores[name][kept[name] & (scores[name] > 0)] for name, p in self._counted.items() if p.dim() > 1]
+        some = [each for each in left if len(each)]
+        if not some:
+            return Sizes(0.0, 0.0, 0.0)
+        means = torch.stack([each.mean() for each in some])
+        return Sizes(min(float(each.min()) for each in some), float(means.mean()), max(float(e.max()) for e in some))
 
     @torch.no_grad()
     def prune(self, count: int | None = None) -> None:

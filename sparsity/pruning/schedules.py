@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from sparsity.pruning.plateaus import Plateau
+from sparsity.pruning.plateaus import Plateau, RestoringPlateau
 from sparsity.pruning.triggers import Decision, Trigger
 from sparsity.settings import GateSettings, PenaltySettings, ScheduleSettings, Settings, final_sparsity
 
@@ -198,6 +198,8 @@ def build_trigger(settings: Settings, plan: PhaseLengths, baseline_metric: float
     name, final = settings.pruner.trigger, final_sparsity(settings)
     if name == "plateau":
         return Plateau(settings.schedule)
+    if name == "restoring_plateau":
+        return RestoringPlateau(settings.schedule)
     if name == "gate" or not settings.pruner.prunes:
         return Gate(settings.gate, settings.metric, plan.num_evaluations, baseline_metric)
     if name == "own":

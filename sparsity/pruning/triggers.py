@@ -12,7 +12,8 @@ class Decision:
 
     A prune removes the scheduled fraction of what is left, unless one of these says otherwise. to_sparsity: so many
     that the network's sparsity is this. within_bound: the most that the trigger's bound on the validation loss allows.
-    below: all whose score is below it.
+    below: all whose score is below it. is_best: the state is to be kept, as the best since the last prune. from_best:
+    that state is put back first, and what goes is below the threshold that its loss allows.
     """
 
     prune: bool
@@ -20,6 +21,8 @@ class Decision:
     to_sparsity: float | None = None
     within_bound: bool = False
     below: float | None = None
+    is_best: bool = False
+    from_best: bool = False
 
 
 class Trigger(ABC):

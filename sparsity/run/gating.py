@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sparsity.pruning.plateaus import bisect_threshold
 from sparsity.pruning.triggers import Decision, Trigger
 from sparsity.run.alarms import Alarms
 from sparsity.run.kept_states import State
@@ -10,14 +11,15 @@ from sparsity.run.plan import reaches
 from sparsity.settings import Settings
 from sparsity.training.loop import Evaluation
 
-BEFORE_CUT = "before_cut"
+BEFORE_CUT, BEST_LOSS = "before_cut", "best_loss"
 
 
 class GatedPruning:
     """The controller of the regularised phase (the paper's section 4, step 2).
 
     Keeps, beside the phase's own checkpoints, the state that first reaches the paper's sparsity: as it was cut, or,
-    where the final phase starts before a cut, as the next evaluation finds it; there also the one before the last.
+    where the final phase starts before a cut, as the next evaluation finds it; there also the one before the last. And
+    where the trigger goes back to it, the one of the lowest validation loss since the last prune.
 
     Args:
         phase: whose network is pruned.
@@ -70,6 +72,8 @@ class GatedPruning:
             return Action(reason="closing evaluation of the phase", num_prunes=len(self.frontier))
         decision = self._trigger.decide(evaluation.step, evaluation.metrics)
         self._num_evaluations_since_prune += 1
+        if decision.is_best:
+            self._phase.keep(BEST_LOSS)
         count = self._count(decision) if decision.prune else 0
         if count == 0 and decision.within_bound:
             return Action(reason=decision.reason, num_prunes=len(self.frontier), stop="no weight can go at a plateau")
@@ -107,20 +111,37 @@ class GatedPruning:
         """How many weights a prune removes; None is the scheduled fraction."""
         if decision.within_bound:
             return self._largest_tolerable()
+        if decision.from_best:
+            return self._tolerable_from_best()
         if decision.below is not None:
             return self._phase.pruner.count_below(decision.below)
         return None if decision.to_sparsity is None else self._phase.pruner.count_to(decision.to_sparsity)
 
     def _largest_tolerable(self) -> int:
         """The most weights that can go while the validation loss stays within the trigger's bound, by bisection."""
-        phase, low, high = self._phase, 0, self._phase.pruner.num_kept
+        low, high = 0, self._phase.pruner.num_kept
         assert self._trigger.bound is not None, "a trigger without a bound names a sparsity"
         while high - low > 1:
             middle = (low + high) // 2
-            with phase.pruner.without(middle):
-                loss = float(phase.trainer.evaluate()["loss"])
-            low, high = (middle, high) if loss <= self._trigger.bound else (low, middle)
+            is_tolerable = self._loss_without(middle) <= self._trigger.bound
+            low, high = (middle, high) if is_tolerable else (low, middle)
         return low
+
+    def _tolerable_from_best(self) -> int:
+        """Go back to the best state since the last prune: how many weights are below the threshold that it allows."""
+        pruner = self._phase.pruner
+        self._phase.restore(self._phase.load(BEST_LOSS))
+        loss = self._loss_without(0)
+        self._trigger.bound = loss * (1 + self._settings.schedule.loss_tolerance)
+        threshold = bisect_threshold(
+            lambda of: self._loss_without(pruner.count_below(of)), loss, self._trigger.bound, pruner.sizes()
+        )
+        return pruner.count_below(threshold)
+
+    def _loss_without(self, count: int) -> float:
+        """The validation loss if `count` weights were removed."""
+        with self._phase.pruner.without(count):
+            return float(self._phase.trainer.evaluate()["loss"])
 
     def _prune(self, step: int, metric: float, count: int | None) -> None:
         pruner, number = self._phase.pruner, len(self.frontier) + 1

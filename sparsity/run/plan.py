@@ -118,7 +118,7 @@ def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
 
     A network is kept with its mask and the signs of what was pruned as bits. Each phase holds the two newest states to
     resume from and its best network; the regularised one also its last, the one at the paper's sparsity and, where the
-    final phase starts before a cut, the one before the latest.
+    final phase starts before a cut, the one before the latest; a restoring plateau also the one of the lowest loss.
     """
     network = network_bytes(num_weights)
 
@@ -127,6 +127,7 @@ def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
 
     starts = settings.finetune.start_from
     num_kept = 2 + ("paper_sparsity" in starts) + (settings.pruner.prunes and settings.protocol.start_before_cut)
+    num_kept += settings.pruner.trigger == "restoring_plateau"
     baseline = phase_bytes(settings.baseline, 2) if settings.baseline.source == "train" else 0
     return baseline + phase_bytes(settings.regularise, num_kept) + len(starts) * phase_bytes(settings.finetune, 1)
 

@@ -4,6 +4,7 @@ The caller decides at the yield what to do with the weights (prune them, save th
 heard of pruning. Between two yields the host asks the device for nothing but one copy of the recorded rows.
 """
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -20,7 +21,7 @@ from sparsity.hardware.ranks import Part
 from sparsity.settings import PhaseSettings
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions, Recorded, Stateful
-from sparsity.training.lr_schedules import lr_factor
+from sparsity.training.lr_schedules import RateOnPlateau, lr_factor
 from sparsity.training.optimizers import build_optimizer
 from sparsity.training.recorder import StepRecorder
 from sparsity.training.tasks import AnyTask, Batch
@@ -139,6 +140,7 @@ class Trainer:
         # The fused kernels read the rate as float64 on a CPU, as if it were a plain number, and as float32 on a GPU.
         rate_dtype = torch.float64 if device.type == "cpu" else torch.float32
         self._learning_rate = torch.tensor(settings.optimizer.lr, dtype=rate_dtype, device=device)
+        self._on_plateau = RateOnPlateau(settings.lr_schedule, settings.optimizer.lr)
         self._stop = torch.zeros((), dtype=torch.float32, device=device)  # what the fused kernels read it as
         self._first_bad_step = torch.full((), -1, dtype=torch.int64, device=device)
         self._device_step = torch.zeros((), dtype=torch.int64, device=device)
@@ -191,6 +193,7 @@ class Trainer:
             if is_yield:
                 started = time.monotonic()
                 metrics = self._ranks.of_first({name: float(value) for name, value in self.evaluate().items()})
+                self._on_plateau.see(metrics.get("loss", math.nan))
                 yield Evaluation(self.step, epoch, is_due, metrics, time.monotonic() - started, rows)
                 rows = []
             elif is_pause_due():
@@ -283,6 +286,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict()["state"],
             "extensions": [e.state_dict() for e in self.extensions.distinct() if isinstance(e, Stateful)],
             "generators": _generator_states(self.parameters[0].device),
+            "on_plateau": self._on_plateau.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -299,6 +303,8 @@ class Trainer:
         stateful = [e for e in self.extensions.distinct() if isinstance(e, Stateful)]
         for extension, saved in zip(stateful, state["extensions"], strict=True):
             extension.load_state_dict(saved)
+        if "on_plateau" in state:  # early checkpoints have none
+            self._on_plateau.load_state_dict(state["on_plateau"])
         _restore_generators(state["generators"])
 
     def _lay_out_moments(self) -> None:
@@ -405,7 +411,7 @@ class Trainer:
 
     def _set_learning_rate(self) -> None:
         factor = lr_factor(self.settings.lr_schedule, self.step + self._rate_ahead, self.num_steps)
-        self._learning_rate.fill_(self.settings.optimizer.lr * factor)
+        self._learning_rate.fill_(self.settings.optimizer.lr * factor * self._on_plateau.factor)
 
 
 def _generator_states(device: torch.device) -> dict[str, Tensor]:

@@ -9,10 +9,14 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from sparsity.pruning.masks import unpack_bits
-from sparsity.pruning.plateaus import Plateau
-from sparsity.run.gating import GatedPruning
+from sparsity.pruning.plateaus import Plateau, RestoringPlateau
+from sparsity.pruning.pruner import Pruner
+from sparsity.pruning.triggers import Decision
+from sparsity.run.gating import BEST_LOSS, GatedPruning
+from sparsity.run.phase import Phase
 from sparsity.settings import (
     GateSettings,
     OptimizerSettings,
@@ -217,3 +221,42 @@ def test_lobster_ends_where_no_weight_can_go(tmp_path: Path, monkeypatch: pytest
     run = lobster(tmp_path, plateau_evaluations=2)
     assert run.summary["regularise"]["stopped"] == "no weight can go at a plateau"
     assert run.summary["regularise"]["num_prunes"] == 0
+
+
+def test_a_restoring_plateau_goes_back_to_the_best_state_and_holds_the_prune_to_its_loss_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([2.0, 1.0, 3.0, 3.0, 9.0, 8.0, 8.5, 8.5])  # of the eight evaluations, as the trigger is told
+    decide, keep, prune = RestoringPlateau.decide, Phase.keep, GatedPruning._prune
+    at_evaluation: dict[int, Tensor] = {}
+    pruned: list[tuple[int, Tensor, bool]] = []
+
+    def scripted(self: RestoringPlateau, step: int, metrics: Any) -> Decision:
+        return decide(self, step, {"loss": next(losses)})
+
+    def remember(self: Phase, name: str, **record: Any) -> None:
+        keep(self, name, **record)
+        if name == BEST_LOSS:
+            at_evaluation[self.trainer.step] = self.model.state_dict()["fc1.weight"].clone()
+
+    def look(self: GatedPruning, step: int, metric: float, count: int | None) -> None:
+        loss = float(self._phase.trainer.evaluate()["loss"])
+        pruned.append((step, self._phase.model.state_dict()["fc1.weight"].clone(), self._trigger.bound == loss * 1.3))
+        prune(self, step, metric, count)
+
+    monkeypatch.setattr(RestoringPlateau, "decide", scripted)
+    monkeypatch.setattr(Phase, "keep", remember)
+    monkeypatch.setattr(GatedPruning, "_prune", look)
+    method = pruner("lobster", 0.01, trigger="restoring_plateau", decay="none")
+    tiny_run(tmp_path, pruner=method, schedule=ScheduleSettings(plateau_evaluations=2, loss_tolerance=0.3))
+    assert list(at_evaluation) == [2, 4, 10, 12]
+    step, weight, is_held = pruned[0]
+    assert step == 8 and is_held and torch.equal(weight, at_evaluation[4])
+
+
+def test_a_restoring_plateau_that_tolerates_no_prune_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pruner, "count_below", lambda self, threshold: 0)
+    method = pruner("lobster", trigger="restoring_plateau")
+    run = tiny_run(tmp_path, pruner=method, schedule=ScheduleSettings(plateau_evaluations=1))
+    assert run.summary["regularise"]["num_prunes"] == 0
+    assert run.summary["regularise"]["stopped"] == "epochs ended"

@@ -1,9 +1,12 @@
 """Which factor does each schedule give? Values by hand."""
 
+import random
+
 import pytest
+import torch
 
 from sparsity.settings import LrScheduleSettings
-from sparsity.training.lr_schedules import lr_factor
+from sparsity.training.lr_schedules import RateOnPlateau, lr_factor
 
 
 def factors(schedule: LrScheduleSettings, num_steps: int) -> list[float]:
@@ -30,3 +33,24 @@ def test_cosine_falls_from_one_to_the_final_factor() -> None:
 
 def test_cosine_reaches_zero_by_default_at_the_end_of_the_phase() -> None:
     assert lr_factor(LrScheduleSettings("cosine"), 100, 100) == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(("patience", "cooldown"), [(0, 0), (2, 0), (1, 3), (10, 50)])
+def test_a_rate_on_plateaus_is_torchs_at_a_threshold_of_zero(patience: int, cooldown: int) -> None:
+    draw = random.Random(0)
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
+    theirs = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, patience=patience, cooldown=cooldown, threshold=0)
+    ours = RateOnPlateau(LrScheduleSettings("plateau", patience=patience, cooldown=cooldown), rate=0.1)
+    for _ in range(500):
+        loss = draw.random()
+        theirs.step(loss)
+        ours.see(loss)
+        assert 0.1 * ours.factor == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9)
+    assert ours.factor < 1
+
+
+def test_other_schedules_take_no_note_of_the_loss() -> None:
+    ours = RateOnPlateau(LrScheduleSettings("constant", patience=0), rate=0.1)
+    for _ in range(5):
+        ours.see(1.0)
+    assert ours.factor == 1.0

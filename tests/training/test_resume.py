@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.pruning.pruner import Pruner
-from sparsity.settings import OptimizerSettings
+from sparsity.settings import LrScheduleSettings, OptimizerSettings
 from sparsity.training.extensions import Extensions, OwnParameters
 from sparsity.training.loop import NonFiniteLossError, Trainer
 from sparsity.training.tasks import Batch
@@ -16,6 +16,7 @@ from tests.training.fakes import (
     ADAM,
     COSINE,
     MOMENTUM,
+    STEPS_PER_EPOCH,
     FakeBatches,
     network,
     phase,
@@ -96,6 +97,24 @@ def test_the_schedule_still_reaches_the_optimiser_after_a_restore() -> None:
     loop.load_state_dict(loop.state_dict())
     (evaluation,) = loop.run()
     assert float(loop.optimizer.param_groups[0]["lr"]) == pytest.approx(evaluation.rows[-1]["train/learning_rate"])
+
+
+def test_a_rate_that_falls_on_plateaus_falls_on_after_a_restore() -> None:
+    schedule = LrScheduleSettings("plateau", step_factor=0.5, patience=1, cooldown=0)
+
+    def loop() -> Trainer:
+        settings = phase(5, every=None, lr_schedule=schedule)
+        return trainer(network(), settings, evaluate=lambda: {"loss": torch.tensor(1.0)})
+
+    whole, cut = loop(), loop()
+    rates = [evaluation.rows[-1]["train/learning_rate"] for evaluation in whole.run()]
+    assert rates == pytest.approx([ADAM.lr, ADAM.lr, ADAM.lr, 0.5 * ADAM.lr, 0.5 * ADAM.lr])
+    for evaluation in cut.run():
+        if evaluation.step == 2 * STEPS_PER_EPOCH:
+            break
+    resumed = loop()
+    resumed.load_state_dict(cut.state_dict())
+    assert [evaluation.rows[-1]["train/learning_rate"] for evaluation in resumed.run()] == rates[2:]
 
 
 class Scale(nn.Module):

@@ -220,6 +220,18 @@ def test_lobster_shrinks_what_the_loss_is_insensitive_to_whatever_the_rate() -> 
     assert weight.tolist() == [1.0 - STRENGTH, -2.0 + STRENGTH * 0.5 * 2.0, 4.0]
 
 
+def test_lobster_may_shrink_the_weight_as_it_is_after_the_step() -> None:
+    weight, gradient = torch.tensor([1.0, -2.0, 4.0]), torch.tensor([0.0, 0.5, -3.0])
+    settings = PenaltySettings(strength=STRENGTH, decay="none")
+    subject = Lobster(Strength(settings, Steps(100, 10, 4), torch.device("cpu")), of_new_weights=True)
+    subject.edit([weight], [gradient])
+    weight.copy_(torch.tensor([3.0, 5.0, 7.0]))
+    subject.after_step([weight], torch.tensor(1e-9))
+    assert weight.tolist() == [3.0 * (1 - STRENGTH), 5.0 * (1 - 0.5 * STRENGTH), 7.0]
+    subject.after_step([weight], torch.tensor(0.0))
+    assert weight.tolist() == [3.0 * (1 - STRENGTH), 5.0 * (1 - 0.5 * STRENGTH), 7.0], "the updates have stopped"
+
+
 def test_lobster_stops_with_the_updates() -> None:
     weight = torch.tensor([1.0])
     subject = penalty([weight], kind="lobster")
