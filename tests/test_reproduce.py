@@ -146,7 +146,7 @@ def test_every_experiment_pruner_and_seed_is_run(
 @pytest.mark.parametrize(
     ("experiment", "scale", "expected"),
     [
-        ("lenet5_mnist", "paper", ["relevance", "l2", "magnitude"]),
+        ("lenet5_mnist", "paper", ["relevance", "l2", "magnitude", "lobster_authors"]),
         ("lenet5_mnist", "rehearsal", ["relevance"]),
         ("lenet5_mnist", "smoke", ["relevance", "l2"]),
         ("transformer_taskmaster1", "paper", ["relevance", "l2", "l1", "magnitude"]),

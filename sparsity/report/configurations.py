@@ -36,8 +36,8 @@ _OF_METHOD = {*_OF_IRRELEVANCE, "pruner.name", "pruner.prunes", "pruner.method",
     "pruner.penalty.decoupled",
     "pruner.score",
 }
-# LOBSTER has an optimiser, a trigger and a lambda of its own: it shares the network, the data and the epochs.
-_OF_LOBSTER = ("pruner.", "gate.", "schedule.", "regularise.optimizer.", "regularise.evaluate_every_steps")
+# LOBSTER has an optimiser, a trigger, a lambda and a length of its own: it shares the network, the data and the start.
+_OF_LOBSTER = ("pruner.", "gate.", "schedule.", "regularise.")
 
 # In the tables the paper's method comes first and the unpruned control last.
 _ORDER = {"relevance": 0, "dense": 2}

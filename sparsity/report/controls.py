@@ -1,6 +1,7 @@
 """Relevance against its controls L2, L1 and magnitude at equal settings.
 
-LOBSTER stands beside them at its own settings: it has no gate, so only metrics at the paper's sparsity are compared.
+LOBSTER stands beside them as its authors run it, at its own settings and length, which is cut: it has no gate, so only
+metrics at the paper's sparsity are compared.
 
 Two configurations are compared if all but the method is equal (`Configuration.shared_settings`), marks included; their
 runs are paired by seed. They are compared at equal sparsity where both came to it (the paper's, on test data; the
@@ -19,9 +20,10 @@ from sparsity.report.paper import PaperExperiment
 from sparsity.report.reading import Run
 from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
 from sparsity.report.stops import LEVELS, is_at_bound, metric_at
+from sparsity.report.variants import SHORTENED
 
 SIGNIFICANT = 0.05
-METHOD, CONTROLS, LOBSTER = "relevance", ("l2", "magnitude", "l1"), "lobster"
+METHOD, CONTROLS, LOBSTER = "relevance", ("l2", "magnitude", "l1"), "lobster_authors"
 
 
 _Number = tuple[str, Kind, Callable[[Run], float | None]]
@@ -84,7 +86,8 @@ def _comparable(ours: Configuration, control: Configuration) -> bool:
         return False
     is_lobster = control.first.pruner == LOBSTER
     shared = [each.shared_with_lobster if is_lobster else each.shared_settings for each in (ours, control)]
-    return shared[0] is not None and shared[0] == shared[1] and ours.marks == control.marks
+    marks = tuple(mark for mark in control.marks if not (is_lobster and mark == SHORTENED))
+    return shared[0] is not None and shared[0] == shared[1] and ours.marks == marks
 
 
 def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:

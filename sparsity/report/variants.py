@@ -12,6 +12,7 @@ from sparsity.report.paper import PaperExperiment
 from sparsity.settings import Settings, leaves
 
 DATA, PROTOCOL = "data: ", "protocol: "  # how the marks begin that are part of a run's name
+SHORTENED = "shortened"
 
 _DEFAULTS = dict(leaves(Settings()))
 # The paper's settings of its method by the names in results/paper, their paths, and how the tables call another value.
@@ -38,7 +39,7 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
     num_weights = summary.rows[0].total if summary.rows else paper.num_parameters
     reasons = {
         f"{summary.scale} scale": summary.scale != "paper",
-        "shortened": summary.shortened and not _is_whole_up_to_the_papers_sparsity(summary, paper),
+        SHORTENED: summary.shortened and not _is_whole_up_to_the_papers_sparsity(summary, paper),
         f"{DATA}{summary.data_used}": summary.data_source != "real" or summary.dataset != paper.dataset,
         f"model: {summary.model}": summary.model != paper.model,
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
@@ -86,7 +87,7 @@ def changes(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
     A marked run is not judged anyway; of it only what the paper prints is said.
     """
     settings = summary.settings
-    if settings is None or settings.get("pruner.trigger") == "plateau":
+    if settings is None or "plateau" in settings.get("pruner.trigger", ""):
         return ()
     printed = {_OF_PAPER[setting.name]: setting.value for setting in paper.settings if setting.name in _OF_PAPER}
     ours = {path: settings.get(path, _DEFAULTS[path]) for path, _ in printed}

@@ -13,7 +13,6 @@ from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.reading import find_runs, load_run
 from sparsity.report.statistics import Paired, compare_pairs
 from sparsity.report.study import study_section, verdict
-from sparsity.settings import PaperSettings
 from tests.report.fake_results import PHASES, AddRun, row, summary
 
 SHARED = PHASES | {"pruner.prunes": True, "pruner.penalty.strength": 1e-3}
@@ -201,31 +200,37 @@ def test_metrics_are_compared_at_the_highest_sparsity_that_all_pairs_reached(
     assert (metric.first.mean, metric.second.mean) == (98.9, 98.2)  # of the network after the prune that reached it
 
 
-def test_the_section_says_why_lobster_is_no_control(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
-    assert "LOBSTER is no control here" in str(study_section([(paper, [])]))
+def test_the_section_says_which_lobster_is_a_control(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    assert "`pruner=lobster` is no control" in str(study_section([(paper, [])]))
 
 
 @pytest.mark.parametrize("name", [path.stem for path in (config.CONF / "experiment").glob("*.yaml")])
-def test_lobster_is_a_control_of_no_experiment(name: str) -> None:
-    assert "lobster" not in (config.CONF / "experiment" / f"{name}.yaml").read_text()
-    assert "lobster" not in PaperSettings().controls
+def test_lobster_is_a_control_as_its_authors_run_it_where_they_say_how(name: str) -> None:
+    controls = config.compose([f"experiment={name}", "scale=paper"]).paper.controls
+    is_known = (config.CONF / "specializing" / "pruner" / "lobster_authors" / f"{name}.yaml").is_file()
+    assert ("lobster_authors" in controls) == is_known
+    assert "lobster" not in controls
 
 
 LOBSTER = SHARED | {
-    "pruner.name": "lobster", "pruner.trigger": "plateau", "pruner.penalty.kind": "lobster",
-    "pruner.penalty.strength": 1e-4, "regularise.optimizer.name": "sgd",
+    "pruner.name": "lobster_authors", "pruner.trigger": "restoring_plateau", "pruner.penalty.strength": 1e-4,
+    "regularise.optimizer.name": "sgd", "regularise.num_epochs": 10_000, "regularise.max_steps": 400_000,
 }  # fmt: skip
 
 
-def test_lobster_at_its_own_settings_is_compared_at_the_papers_sparsity_alone(
+def test_lobster_at_its_own_settings_and_length_is_compared_at_the_papers_sparsity_alone(
     results: Path, paper: PaperExperiment, add_run: AddRun
 ) -> None:
-    add_pairs(add_run, [99.0], [98.9], pruner="lobster", settings=LOBSTER)
+    add_pairs(add_run, [99.0], [98.9], pruner="lobster_authors", settings=LOBSTER, shortened=True)
     (contrast,) = found(results, paper)
-    assert contrast.control.first.pruner == "lobster"
+    assert contrast.control.first.pruner == "lobster_authors"
     assert contrast.pairs.difference.mean == pytest.approx(0.1)
 
 
-def test_lobster_over_other_epochs_is_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
-    add_pairs(add_run, [99.0], [98.9], pruner="lobster", settings=LOBSTER | {"regularise.num_epochs": 60})
+def test_lobster_from_another_start_or_simplified_is_not_compared(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    other = LOBSTER | {"baseline.num_epochs": 7}
+    add_pairs(add_run, [99.0], [98.9], pruner="lobster_authors", settings=other, shortened=True)
+    add_run(pruner="lobster", fingerprint="dd", settings=LOBSTER | {"pruner.name": "lobster"}, shortened=True)
     assert found(results, paper) == []
