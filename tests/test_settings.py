@@ -231,6 +231,8 @@ def test_leaves_come_in_the_order_of_declaration_under_dotted_paths() -> None:
         "lr_schedule.milestones",
         "lr_schedule.step_factor",
         "lr_schedule.final_factor",
+        "lr_schedule.patience",
+        "lr_schedule.cooldown",
     ]
 
 
