@@ -109,7 +109,6 @@ METHODS = [
     pytest.param(pruner("sensitivity", 0.05, trigger="threshold"), id="sensitivity"),
     *RETURNINGS,
     pytest.param(pruner("lobster", 0.05, trigger="restoring_plateau"), id="lobster-of-its-authors"),
-    pytest.param(own("targeted_dropout", gamma=0.5, alpha=0.5, ramps=True), id="targeted-dropout"),
     pytest.param(ROUNDING, id="rounding"),
     pytest.param(own("dns", c=0.3, gamma=0.1), id="dns"),
     pytest.param(MOVEMENT, id="movement"),
