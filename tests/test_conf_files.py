@@ -56,7 +56,7 @@ def test_experiments_scales_and_pruners_compose(experiment: str, scale: str, pru
     assert (settings.experiment, settings.scale, settings.pruner.name) == (experiment, scale, pruner)
     # the experiment's numbers survive every pruner, and no experiment turns a penalty on
     assert settings.pruner.penalty.strength > 0
-    has_penalty = pruner in ("l1", "l2", "lobster", "relevance")
+    has_penalty = pruner in ("l1", "l2", "lobster", "lobster_authors", "relevance")
     assert issubclass(config.method_class(settings.pruner), Penalty) == has_penalty
     assert settings.pruner.penalty.is_weight_decay == (pruner in ("l2", "relevance"))
     assert settings.pruner.prunes == (pruner != "dense")

@@ -12,9 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsity.hardware import ranks
 from sparsity.pruning.method import Method
 from sparsity.pruning.penalty import Strength
 from sparsity.pruning.scores import insensitivity, magnitude
+from sparsity.training.extensions import OwnParameters
 
 FORMS = ("unspecified", "specified", "lower_bound")
 MOST_CLASSES = 100  # for each of which a step of the unspecified form makes a backward pass
@@ -34,7 +36,7 @@ class Sensitivity(Method):
         threshold: of |w|, below which a weight goes.
 
     Raises:
-        ValueError: if the form is none of these.
+        ValueError: if the form is none of these, or several ranks share a batch.
     """
 
     def __init__(
@@ -46,6 +48,11 @@ class Sensitivity(Method):
     ) -> None:
         if form not in FORMS:
             raise ValueError(f"pruner.method.form={form} is unknown; choose one of {', '.join(FORMS)}.")
+        if ranks.here().size > 1:
+            raise ValueError(
+                f"pruner=sensitivity asks how the outputs of a whole batch depend on a weight, of which each of "
+                f"{ranks.here().size} ranks sees a part: train in one process."
+            )
         self._form, self._threshold, self._strength = form, threshold, strength
         shrunk = {name: weight for name, weight in counted.items() if weight.dim() > 1}
         self._weights = list(shrunk.values())
@@ -70,7 +77,7 @@ class Sensitivity(Method):
             sensitivity.copy_(found)
         return torch.zeros_like(self._strength.value)
 
-    def own_parameters(self) -> list[Any]:
+    def own_parameters(self) -> list[OwnParameters]:
         """None."""
         return []
 

@@ -1,6 +1,7 @@
 """Output sensitivity: what the class scores do not depend on, averaged over the batch, shrinks."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity.hardware import ranks
 from sparsity.pruning.method import Steps
 from sparsity.pruning.methods.sensitivity import FORMS, Sensitivity
 from sparsity.pruning.penalty import Strength
@@ -115,6 +117,12 @@ def test_outputs_that_are_no_scores_of_classes_are_refused() -> None:
 def test_a_form_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match=r"pruner\.method\.form=both is unknown; choose one of unspecified, specified"):
         method(LINEAR, "both")
+
+
+def test_several_ranks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "here", lambda: SimpleNamespace(size=2))
+    with pytest.raises(ValueError, match="of which each of 2 ranks sees a part: train in one process"):
+        method(LINEAR, "lower_bound")
 
 
 def test_at_each_evaluation_what_is_below_the_threshold_goes(tmp_path: Path) -> None:
