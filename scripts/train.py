@@ -1,4 +1,7 @@
-"""Train one experiment: python scripts/train.py experiment=lenet5_mnist pruner=relevance seed=0 scale=paper."""
+"""Train one experiment: python scripts/train.py experiment=lenet5_mnist pruner=relevance seed=0 scale=paper.
+
+On several GPUs of a machine: torchrun --nproc-per-node 4 scripts/train.py experiment=vgg16_imagenet scale=paper.
+"""
 
 import logging
 import os
@@ -6,6 +9,8 @@ import sys
 from pathlib import Path
 
 from sparsity import config, provenance, sweeps
+from sparsity.hardware import ranks
+from sparsity.hardware.machine import has_cuda
 from sparsity.report.reading import load_summary
 from sparsity.report.sweep import render_sweep
 from sparsity.report.terminal import render_runs
@@ -16,10 +21,13 @@ REQUEUED = "SLURM_RESTART_COUNT"  # set by Slurm in a job that it has put back i
 
 def main(settings: Settings) -> float:
     """Run an experiment, resume it, or say that it is already done; what a sweep is to maximise."""
+    ranks.check_launch(config.is_multirun())
+    if not ranks.is_first():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  # the first one speaks for all
     directory = provenance.run_directory(settings)
     names = f"pruner={settings.pruner.name}, seed={settings.seed}"
     print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
-    if config.is_multirun() or settings.sweep_name != sweeps.UNNAMED:
+    if ranks.is_first() and (config.is_multirun() or settings.sweep_name != sweeps.UNNAMED):
         sweeps.register(settings)
     is_redone = settings.force and REQUEUED not in os.environ  # else a job would lose all each time it is put back
     if provenance.is_done(directory) and not is_redone:
@@ -30,9 +38,9 @@ def main(settings: Settings) -> float:
         logging.warning("warning: %s", warning)
     from sparsity.run import pipeline  # imports torch: only now, so that what is done answers at once
 
-    experiment = config.build(settings)
     train = pipeline.rehearse if settings.scale == "rehearsal" else pipeline.run
-    summary = train(experiment, anew=is_redone)
+    with ranks.joined(on_gpus=settings.machine.device != "cpu" and has_cuda()):
+        summary = train(config.build(settings), anew=is_redone)
     print(render_runs([directory]))
     if settings.scale == "rehearsal" and summary.cost:
         memory, hours = summary.cost.peak_memory_bytes / 2**30, summary.cost.projected_hours

@@ -11,13 +11,14 @@ import re
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from functools import reduce
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -30,6 +31,7 @@ from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBas
 
 from sparsity import command_line, history, provenance, sweeps
 from sparsity.files import REMEDY, refusal
+from sparsity.hardware import ranks
 from sparsity.hardware.machine import has_cuda
 from sparsity.settings import DATA_KEYS, PhaseSettings, PrunerSettings, Settings, check, leaf_name, leaves
 
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
+SECONDS_FOR_THE_FIRST = 5.0
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
 PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
@@ -76,7 +79,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
                 raise  # Hydra then goes on with the other runs
             if wants_traceback:
                 raise
-            sys.exit(f"error: {one_sentence(error)}")
+            _end(error)
 
     register()
     sys.argv[1:] = history.respelt(sys.argv[1:])
@@ -90,10 +93,17 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
     except USER_ERRORS as error:
         if wants_traceback:
             raise
-        sys.exit(f"error: {one_sentence(error)}")
+        _end(error)
     finally:
         if conclude and SweepStarted.sweep:
             conclude(*SweepStarted.sweep)
+
+
+def _end(error: Exception) -> NoReturn:
+    """Exit with one sentence; what all of several ranks have met the first one says alone, whose end is theirs."""
+    if not ranks.is_first():
+        time.sleep(SECONDS_FOR_THE_FIRST)
+    sys.exit(f"error: {one_sentence(error)}")
 
 
 def is_multirun() -> bool:

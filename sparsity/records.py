@@ -150,7 +150,7 @@ class Cost:
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One of the processes that a run was trained by, from step `first_step` of the run on."""
+    """One of the processes that a run was trained by, from step `first_step` of the run on; of several its ranks."""
 
     first_step: int
     commit: str | None
@@ -159,6 +159,7 @@ class Process:
     precision: str
     versions: dict[str, str | None]
     started: str
+    ranks: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

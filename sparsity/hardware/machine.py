@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
-from sparsity.hardware import cpu, driver
+from sparsity.hardware import cpu, driver, ranks
 from sparsity.settings import MachineSettings
 
 if TYPE_CHECKING:
@@ -47,7 +47,11 @@ def prepare(settings: MachineSettings) -> "torch.device":
     # deterministic mode also fills every new tensor with NaN, 4 % of a LeNet step, to expose reads of unwritten memory
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False
-    return torch.device(_chosen(settings.device))
+    device = torch.device(_chosen(settings.device))
+    if device.type == "cuda" and ranks.here().size > 1:
+        device = torch.device("cuda", ranks.own_place(torch.cuda.device_count()))
+        torch.cuda.set_device(device)
+    return device
 
 
 def _chosen(asked: str) -> str:

@@ -131,9 +131,7 @@ class Ranks:
         values = self.gather(value)
         odd = [rank for rank, other in enumerate(values) if other != values[0]]
         if odd:
-            raise ValueError(
-                f"{what} of rank {odd[0]} differ from those of rank 0, so that they cannot go on together."
-            )
+            raise ValueError(f"{what} of rank {odd[0]} differ from those of rank 0: they cannot go on together.")
 
     def share(self, items: Iterable[T]) -> Iterable[T]:
         """This rank's share of what all ranks have."""
@@ -186,14 +184,46 @@ def here() -> Ranks:
     return _HERE.get()
 
 
+def number_launched() -> int:
+    """How many processes torchrun, or submitit for a job of several tasks, has started for this run."""
+    if "SUBMITIT_EXECUTOR" in os.environ and "WORLD_SIZE" not in os.environ:
+        from submitit.helpers import TorchDistributedEnvironment  # there, as it has started this process
+
+        TorchDistributedEnvironment().export(set_cuda_visible_devices=False)
+    return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
+
+
+def check_launch(has_several_runs: bool) -> None:
+    """Refuse processes that were started together for several runs.
+
+    Raises:
+        ValueError: if these are such.
+    """
+    if has_several_runs and number_launched() > 1 and "SUBMITIT_EXECUTOR" not in os.environ:
+        raise ValueError(
+            "torchrun trains one run: leave out -m and sweep=, or start several runs, each on GPUs of its own, by "
+            "hydra/launcher=processes or slurm_ranks."
+        )
+
+
 def is_first() -> bool:
     """Whether this process is not one of several, or the first of them, also before they are joined."""
-    return os.environ.get("RANK", "0") == "0"
+    return number_launched() == 1 or os.environ["RANK"] == "0"
 
 
-def number_launched() -> int:
-    """How many processes torchrun, or what sets the same variables, has started for this run."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+def own_place(num_gpus: int) -> int:
+    """Which of this machine's GPUs is this process's.
+
+    Raises:
+        ValueError: if there is not one for each.
+    """
+    num_here = int(os.environ["LOCAL_WORLD_SIZE"])
+    if num_here > num_gpus:
+        raise ValueError(
+            f"{num_here} processes were started where {num_gpus} of the GPUs can be seen: start one for each GPU, "
+            "torchrun --nproc-per-node N."
+        )
+    return int(os.environ["LOCAL_RANK"])
 
 
 @contextmanager
@@ -217,5 +247,9 @@ def joined(on_gpus: bool) -> Iterator[Ranks]:
     backend = "cpu:gloo,cuda:nccl" if on_gpus else "gloo"
     torch.distributed.init_process_group(backend, timeout=LONGEST_WAIT)
     with acting_as(Group()) as group:
-        yield group
+        try:
+            yield group
+        except SystemExit:  # the end of all, which none may see before rank 0 has written what there is
+            group.gather(None)
+            raise
     torch.distributed.destroy_process_group()  # not after an error: it might wait for those that have none

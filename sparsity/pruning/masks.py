@@ -3,6 +3,7 @@
 Masks only shrink, unless a method lets weights return: then it alone says what a pruned weight is in the forward pass.
 """
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -91,6 +92,13 @@ class Masks:
         masks = {name: pack_bits(multiplier != 0) for name, multiplier in self._multipliers.items()}
         signs = {name + NEGATIVE: pack_bits(torch.signbit(value)) for name, value in self._multipliers.items()}
         return masks | signs if self._knows_signs else masks
+
+    def digest(self) -> str:
+        """Of all bits: another one for other masks."""
+        content = hashlib.sha256()
+        for bits in self.state_dict().values():
+            content.update(bits.numpy().data)
+        return content.hexdigest()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore the bits and zero the weights they prune; early checkpoints do not know the signs of these."""

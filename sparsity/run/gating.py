@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from sparsity.hardware import ranks
 from sparsity.pruning.plateaus import bisect_threshold
 from sparsity.pruning.triggers import Decision, Trigger
 from sparsity.run.alarms import Alarms
@@ -149,6 +150,9 @@ class GatedPruning:
         if self._starts_before_cut:
             self._phase.keep(BEFORE_CUT)
         pruner.prune(count)
+        here = ranks.here()
+        if here.size > 1:
+            here.check_equal(pruner.masks.digest(), f"The masks after prune {number}")
         self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0

@@ -5,6 +5,7 @@ from typing import Any
 
 from sparsity import provenance
 from sparsity.files import write_json
+from sparsity.hardware import ranks
 from sparsity.records import Process
 
 
@@ -21,14 +22,18 @@ class Manifest:
         self._path = directory / "manifest.json"
         earlier = provenance.read_manifest(directory)
         history = [*earlier.get("history", []), *([_as_process(earlier)] if "first_step" in earlier else [])]
-        self.origin = provenance.origin() | {"device": device}
-        self._content = self.origin | {"precision": precision, "status": "running", "history": history}
+        self._ranks = ranks.here()
+        together = f"{self._ranks.size} x " if self._ranks.size > 1 else ""
+        self.origin = provenance.origin() | {"device": together + device}
+        computing = {"precision": precision, "ranks": self._ranks.size}
+        self._content = {**self.origin, **computing, "status": "running", "history": history}
         self.update()
 
     def update(self, **entries: Any) -> None:
-        """Add entries and write."""
+        """Add entries and write, which of several ranks the first one does."""
         self._content |= entries
-        write_json(self._path, self._content)
+        if self._ranks.is_first:
+            write_json(self._path, self._content)
 
     def began(self, step: int) -> None:
         """This process trains from `step` of the run on; those that had come further have lost it to a resume."""
@@ -45,4 +50,4 @@ class Manifest:
 def _as_process(manifest: dict[str, Any]) -> dict[str, Any]:
     """What history keeps of a manifest."""
     kept = ("first_step", "commit", "dirty", "device", "precision", "versions", "started")
-    return {name: manifest[name] for name in kept}
+    return {name: manifest[name] for name in kept} | {"ranks": manifest.get("ranks", 1)}

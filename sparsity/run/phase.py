@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from sparsity.files import write_text
+from sparsity.hardware import ranks
 from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.summary import layer_sparsities
 from sparsity.run import stopping
@@ -105,6 +106,8 @@ class Progress:
 class Phase:
     """One phase of one run, resumable.
 
+    Of several ranks that train it the first one writes, and all read what it has written.
+
     Args:
         name: of the phase, as it appears in the log and as the folder of its checkpoints.
         directory: run directory that holds checkpoints/<name>/.
@@ -134,9 +137,11 @@ class Phase:
         began: Callable[[int], None] = lambda step: None,
     ) -> None:
         self.name, self.trainer, self.pruner = name, trainer, pruner
+        self._ranks = ranks.here()
         self.progress = Progress()
         self._directory, self._folder = directory, directory / "checkpoints" / name
-        self._metric, self._log, self._mirrors = metric, log, mirrors
+        self._metric, self._log = metric, log
+        self._writers: tuple[JsonlWriter | Mirrors, ...] = (log, mirrors) if self._ranks.is_first else ()
         self._offset, self._every_seconds = offset, checkpoint_every_seconds
         self._kept, self._data_digests, self._began = KeptStates(self._folder), dict(data_digests), began
         self._beside = Beside()
@@ -177,6 +182,7 @@ class Phase:
             self.pruner.refresh()
             self._keep_best(evaluation)
             action = controller.act(evaluation)
+            self._agree()
             self._report(evaluation, action)
             self.keep_text(str(evaluation.step))
             self.progress.seconds = time.monotonic() - self._started
@@ -194,11 +200,19 @@ class Phase:
     def _is_pause_due(self) -> bool:
         """Whether a signal came, or the last checkpoint is too old for a phase between two evaluations."""
         self._beside.check()
-        return self._request.number is not None or time.monotonic() - self._saved_at > self._longest_without
+        is_late = time.monotonic() - self._saved_at > self._longest_without
+        return self._agree(is_late) or self._request.number is not None
+
+    def _agree(self, is_late: bool = False) -> bool:
+        """Let a signal that came to one rank have come to all; whether it is late for any."""
+        if self._ranks.size > 1:
+            number, is_late_for = self._ranks.highest([self._request.number or 0, is_late])
+            self._request.number, is_late = number or None, bool(is_late_for)
+        return is_late
 
     def _pause(self, controller: Controller, rows: list[dict[str, float]]) -> None:
         """A checkpoint between two evaluations."""
-        for writer in (self._log, self._mirrors):
+        for writer in self._writers:
             writer.write_steps(self._placed(rows))
         self.progress.seconds = time.monotonic() - self._started
         self._save(controller)
@@ -215,11 +229,14 @@ class Phase:
 
     def keep(self, name: str, **record: Any) -> None:
         """Save weights and masks as they stand under `name`, with plain values beside, for a later phase."""
-        self._keep(name, self._network() | record)
+        if self._ranks.is_first:
+            self._keep(name, self._network() | record)
 
     def keep_again(self, name: str, kept: str) -> None:
         """Save the state that was kept under `kept` under `name` too."""
-        self._keep(name, self.load(kept))
+        state = self.load(kept)
+        if self._ranks.is_first:
+            self._keep(name, state)
 
     def _keep(self, name: str, state: State) -> None:
         self._beside.wait()  # a checkpoint that is being written is about to settle what was kept before it
@@ -227,11 +244,11 @@ class Phase:
 
     def has(self, name: str) -> bool:
         """Whether a state was kept under `name`."""
-        return self._kept.has(name)
+        return self._ranks.first(lambda: self._kept.has(name))
 
     def load(self, name: str) -> State:
         """A kept state: weights and masks."""
-        return self._kept.load(name)
+        return self._ranks.in_turn(lambda: self._kept.load(name))
 
     def restore(self, state: State) -> None:
         """Put kept weights and masks into the network."""
@@ -262,7 +279,7 @@ class Phase:
             "prune/reason": action.reason,
             "prune/count": action.num_prunes,
         }
-        for writer in (self._log, self._mirrors):
+        for writer in self._writers:
             writer.write_steps(rows)
             writer.write_evaluation(row)
 
@@ -272,13 +289,18 @@ class Phase:
 
     def keep_text(self, name: str) -> None:
         """What the last evaluation wrote, in hypotheses/<phase>-<name>.txt as sacrebleu reads it, if it did."""
-        if isinstance(self.trainer.task, WritesText):
+        if self._ranks.is_first and isinstance(self.trainer.task, WritesText):
             lines = [f"{line}\n" for line in self.trainer.task.hypotheses]
             write_text(self._directory / "hypotheses" / f"{self.name.replace('/', '-')}-{name}.txt", "".join(lines))
 
     def _save(self, controller: Controller, only_if_due: bool = False) -> None:
         if only_if_due and time.monotonic() - self._saved_at < self._every_seconds:
             return
+        if self._ranks.is_first:
+            self._write(controller)
+        self._saved_at = time.monotonic()
+
+    def _write(self, controller: Controller) -> None:
         self._beside.wait()
         settled, kept = self._kept, self._kept.aside
         state = {
@@ -293,28 +315,32 @@ class Phase:
             "log_position": self._log.position(),
         }
         self._beside.save(self._folder / "last.pt", state, then=lambda: settled.settle(kept))
-        self._saved_at = time.monotonic()
 
     def _resume(self, controller: Controller) -> None:
-        state, problem = load_newest(self._folder / "last.pt")
+        state, problem = self._ranks.in_turn(lambda: load_newest(self._folder / "last.pt"))
         if problem is not None:
             logger.warning("warning: %s", problem)
         if state is None:
-            self._kept.clear()
-            if self._log.cut_phase(self.name):
-                self._forget_later()
+            self._ranks.first(self._clear)
             controller.begin()
             self._save(controller)  # so that a crash before the next checkpoint cuts the record back to here
             return
         self._check(state)
-        self._kept.settle(state.get("kept", self._kept.aside))
+        if self._ranks.is_first:
+            self._kept.settle(state.get("kept", self._kept.aside))
         self.restore(state)
         self.trainer.load_state_dict(state["trainer"])
         controller.load_state_dict(state["judge"])
         known = {field.name for field in fields(Progress)}
         self.progress = Progress(**{name: value for name, value in state["progress"].items() if name in known})
-        if self.progress.stopped is None:
+        if self.progress.stopped is None and self._ranks.is_first:
             self._log.cut(state["log_position"])
+
+    def _clear(self) -> None:
+        """Remove what a phase that starts anew has left."""
+        self._kept.clear()
+        if self._log.cut_phase(self.name):
+            self._forget_later()
 
     def _forget_later(self) -> None:
         """Remove the checkpoints of phases that followed the one that starts anew: the record has lost them too."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from sparsity import provenance
 from sparsity.data.published.checkpoints import PublishedCheckpoint, published_for, recognised
 from sparsity.data.published.download import fetch
-from sparsity.files import locked, remove_temporaries
+from sparsity.hardware import ranks
 from sparsity.pruning.schedules import build_trigger
 from sparsity.pruning.summary import sparsity
 from sparsity.records import Baseline, Row, Summary
@@ -23,7 +23,7 @@ from sparsity.run.outcome import Result, write_outcome
 from sparsity.run.phase import Interrupted, Phase, Watch
 from sparsity.run.plan import plan_phase
 from sparsity.run.preparation import check_phases
-from sparsity.run.workspace import Experiment, Workspace, opened
+from sparsity.run.workspace import Experiment, Workspace, held, opened
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking.writers import JsonlWriter
 from sparsity.weights.checkpoints import load_checkpoint, plain_weights
@@ -51,8 +51,7 @@ def run(experiment: Experiment, interrupt_after: int | None = None, anew: bool =
         results = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
         if work.settings.protocol.report == "any_phase":
             results.append(best_of_all(work, regularised, results))
-        sizes = disk_sizes(work, start, results) if work.settings.measure_sizes else {}
-        return write_outcome(work, baseline, regularised, gated, results, sizes)
+        return ranks.here().first(lambda: conclude(work, baseline, start, regularised, gated, results))
 
 
 def rehearse(experiment: Experiment, anew: bool = False) -> Summary:
@@ -83,10 +82,9 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
     settings = work.settings
     directory = provenance.baseline_directory(settings)
     with (
-        locked(directory, wait=True),
+        held(directory, wait=True),
         JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
     ):
-        remove_temporaries(directory)
         phase = work.phase("baseline", settings.baseline_phase, 0, directory=directory, log=log)
         if not phase.has("scored"):
             progress = phase.run(Watch())
@@ -123,7 +121,7 @@ def published_baseline(work: Workspace) -> tuple[Baseline, State]:
     settings = work.settings
     model, dataset = (leaf_name(node).lower() for node in (settings.model, settings.dataset))
     published = published_for(model, settings.dataset, dataset)
-    path = fetch(published.file, settings.data_dir)
+    path = ranks.here().in_turn(lambda: fetch(published.file, settings.data_dir))
     weights = read_weights(path, work.new_model()).weights
     baseline, state = _measured(work, path, weights, published.saw, published.chosen_on)
     logger.info("baseline: %s, %.2f on test; its publisher: %.2f", path.name, baseline.test, published.metric)
@@ -209,6 +207,19 @@ def best_of_all(work: Workspace, regularised: Phase, results: list[Result]) -> R
     regularised.restore(regularised.load("best"))
     progress = regularised.progress
     return _result(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
+
+
+def conclude(
+    work: Workspace,
+    baseline: Baseline,
+    start: State | None,
+    regularised: Phase,
+    gated: GatedPruning,
+    results: list[Result],
+) -> Summary:
+    """Measure what the networks take on the disk, and write all that stands at the end."""
+    sizes = disk_sizes(work, start, results) if work.settings.measure_sizes else {}
+    return write_outcome(work, baseline, regularised, gated, results, sizes)
 
 
 def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> dict[str, int]:

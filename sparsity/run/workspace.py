@@ -5,7 +5,7 @@ import resource
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sparsity import provenance
 from sparsity.files import clear, locked, remove_temporaries, write_text
-from sparsity.hardware import gpu, machine
+from sparsity.hardware import gpu, machine, ranks
 from sparsity.pruning.method import Method, Ramp, Steps
 from sparsity.pruning.methods.dense import Dense
 from sparsity.pruning.pruner import Pruner
@@ -177,7 +177,7 @@ class Setup:
         return Execution(
             bf16=settings.precision == "bf16",
             compile=settings.compile if is_fused else "none",
-            capture=settings.capture and kind == "cuda",
+            capture=settings.capture and kind == "cuda" and ranks.here().size == 1,
         )
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, Tensor]:
@@ -321,31 +321,35 @@ def opened(experiment: Experiment, interrupt_after: int | None = None, anew: boo
     """
     settings = experiment.settings
     directory, identity = provenance.run_directory(settings), provenance.identity(settings)
-    with locked(directory, wait=False):
-        remove_temporaries(directory)
-        experiment, device = on_machine(experiment, None if anew else _precision_before(settings, directory))
-        data = experiment.load(device) if anew else None
+    here = ranks.here()
+    with held(directory, wait=False):
+        before = None if anew else here.first(lambda: _precision_before(settings, directory))
+        experiment, device = on_machine(experiment, before)
+        data = here.in_turn(lambda: experiment.load(device)) if anew else None
         if anew:
-            clear(directory)
+            here.first(lambda: clear(directory))
         settings = experiment.settings
         precision = settings.machine.precision
         manifest = Manifest(directory, machine.describe(device, precision), precision)
-        write_text(directory / "config.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
+        if here.is_first:
+            write_text(directory / "config.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
+        _check_shared(directory)
         mirrors, exit_code = Mirrors(), 1
         try:
             if device.type == "cuda":
-                finding = gpu.checked(settings, directory, machine.describe(device))
+                finding = here.first(lambda: gpu.checked(settings, directory, machine.describe(device)))
                 manifest.update(selfcheck=finding.describe())
                 experiment = _executable(experiment, finding)
-            data = data or experiment.load(device)
-            for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
-                shutil.copyfile(path, directory / name)
-            plan = make_plan(settings, len(data.train))
-            _announce(plan, data)
-            _open_mirrors(mirrors, settings, plan, directory)
+            data = data or here.in_turn(lambda: experiment.load(device))
+            digests, plan = _digests(data), make_plan(settings, len(data.train))
+            here.check_equal(digests, "The data")
+            if here.is_first:
+                _leave_artifacts(data, directory)
+                _announce(plan, data)
+                _open_mirrors(mirrors, settings, plan, directory)
             with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
-                held = (directory, identity, manifest, _digests(data))
-                yield Workspace(experiment, device, data, *held, plan, log, mirrors, interrupt_after)
+                kept = (directory, identity, manifest, digests)
+                yield Workspace(experiment, device, data, *kept, plan, log, mirrors, interrupt_after)
             ending, exit_code = {"status": "done"}, 0
         except (Stopped, KeyboardInterrupt) as error:
             ending = {"status": "interrupted", "reason": getattr(error, "signal", "Ctrl-C")}
@@ -358,6 +362,36 @@ def opened(experiment: Experiment, interrupt_after: int | None = None, anew: boo
             # a disk that is full must not hide the error that says so
             with nullcontext() if exit_code == 0 else suppress(OSError):
                 manifest.update(**ending, ended=provenance.now())
+
+
+@contextmanager
+def held(directory: Path, wait: bool) -> Iterator[None]:
+    """Hold a directory, without what killed writers left in it, for this process or those that it is one of.
+
+    Raises:
+        BusyError: if another process holds it and `wait` is False.
+    """
+
+    def hold() -> None:
+        stack.enter_context(locked(directory, wait))
+        remove_temporaries(directory)
+
+    with ExitStack() as stack:
+        ranks.here().first(hold)
+        yield
+
+
+def _check_shared(directory: Path) -> None:
+    """Hold all ranks to see what the first one writes."""
+    here = ranks.here()
+    if here.size > 1:
+        seen = here.in_turn(lambda: provenance.read_manifest(directory))
+        here.check_equal(seen, f"All must share one results_dir, but the contents of {directory}")
+
+
+def _leave_artifacts(data: Data, directory: Path) -> None:
+    for name, path in data.artifacts.items() if isinstance(data, Furnished) else ():
+        shutil.copyfile(path, directory / name)
 
 
 def _digests(data: Data) -> dict[str, str]:
