@@ -58,8 +58,9 @@ def _join(rank: int, size: int, port: int, act: Callable[[], Any], answer: Conne
 def _answers(pipes: "list[Connection]") -> list[Any]:
     found: dict[int, Any] = {}
     while len(found) < len(pipes):
-        for pipe in wait([pipe for rank, pipe in enumerate(pipes) if rank not in found], timeout=120):
-            is_well, result = pipe.recv()  # type: ignore[union-attr]
-            assert is_well, result
-            found[pipes.index(pipe)] = result  # type: ignore[arg-type]
+        ready = wait([pipe for rank, pipe in enumerate(pipes) if rank not in found], timeout=120)
+        assert ready, "no process answers"
+        for rank in (rank for rank, pipe in enumerate(pipes) if pipe in ready):
+            is_well, found[rank] = pipes[rank].recv()
+            assert is_well, found[rank]
     return [found[rank] for rank in range(len(pipes))]
