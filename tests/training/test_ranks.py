@@ -185,11 +185,11 @@ def test_a_network_that_normalises_over_its_batch_is_refused_among_ranks() -> No
 @pytest.mark.parametrize("num_batches", [1, 5])
 def test_the_accuracy_over_all_ranks_is_exact_also_where_one_has_no_batch(num_batches: int) -> None:
     task, batches = Classification(), [fakes.FakeBatches().batch(0, step) for step in range(num_batches)]
-    model = fakes.network()
-    alone = {name: float(value) for name, value in task.evaluate(model, batches).items()}
+    networks = [fakes.network() for _ in range(2)]
+    alone = {name: float(value) for name, value in task.evaluate(fakes.network(), batches).items()}
 
     def evaluate(rank: int) -> dict[str, float]:
-        return {name: float(value) for name, value in task.evaluate(fakes.network(), batches).items()}
+        return {name: float(value) for name, value in task.evaluate(networks[rank], batches).items()}
 
     for found in together(2, evaluate):
         assert found["accuracy"] == alone["accuracy"] and math.isclose(found["loss"], alone["loss"], rel_tol=1e-12)

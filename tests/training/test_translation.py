@@ -238,12 +238,12 @@ def test_what_is_compiled_is_what_the_loss_calls() -> None:
 
 
 def test_ranks_score_a_split_together_as_one_process_does() -> None:
-    model, text = copier(), SharedText()
+    models, text = [copier() for _ in range(2)], SharedText()
     alone, metrics = evaluate()
 
     def scored(rank: int) -> tuple[list[str], dict[str, float]]:
         task = Translation(num_beams=3, max_length=20)
-        found = task.evaluate(model, text)
+        found = task.evaluate(models[rank], text)
         return task.hypotheses, {name: float(value) for name, value in found.items()}
 
     for hypotheses, found in together(2, scored):
