@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from sparsity.files import check_folder, run_script, visible
+from sparsity.report.precisions import FOLDER as PRECISIONS
 from sparsity.report.publish import publish
 from sparsity.report.reading import find_runs
 from sparsity.report.sweep import render_sweep
@@ -57,7 +58,7 @@ def report(results: Path) -> None:
         raise ValueError(f"{results} holds no paper/*.yaml to compare with; name the results folder of the repository.")
     if not find_runs(results) and not find_runs(results / "runs"):
         raise ValueError(f"{results} holds no finished run to report; make one first, e.g. with scripts/train.py.")
-    for directory in publish(results):
+    for directory in [*publish(results), *publish(results / PRECISIONS)]:
         print(f"published {directory}")
     for page in write_page(results):
         print(f"wrote {page}")

@@ -81,9 +81,9 @@ def test_a_name_that_nobody_knows_is_said(
 
 
 @pytest.mark.parametrize("experiment", ["lenet5_mnist", "lenet5_fashion_mnist"])
-def test_every_listed_try_has_the_epochs_of_the_budget(experiment: str) -> None:
+def test_the_first_try_of_every_method_has_the_epochs_of_the_budget(experiment: str) -> None:
     for entry in LISTED.methods:
-        for tried in entry.tries_in(experiment):
+        for tried in entry.tries_in(experiment)[:1]:
             words = [f"experiment={experiment}", f"pruner={entry.pruner}", *LISTED.common, *tried]
             settings = config.compose(words)
             own_start = settings.baseline.num_epochs if settings.baseline.source == "train" else 0

@@ -24,6 +24,7 @@ from sparsity.report.model_card import model_cards
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.parsing import decode, load_yaml
 from sparsity.report.plots.style import standalone
+from sparsity.report.precisions import precision_section
 from sparsity.report.publish import write_atomically
 from sparsity.report.reading import Run, find_runs, load_run
 from sparsity.report.readme import brought_up_to_date
@@ -162,7 +163,7 @@ def _pages(results: Path, blocks: list[Block], sections: Sequence[Section]) -> d
     texts = {name: (results / name).read_text(encoding="utf-8") for name in EMBEDDED if (results / name).is_file()}
     pages = {results / "README.md": render_markdown(blocks), results / "index.html": render_html(blocks, texts)}
     if measured := benchmarks_page(load_benchmarks(results)):
-        pages[results / BENCHMARKS] = render_markdown(measured)
+        pages[results / BENCHMARKS] = render_markdown([*measured, *precision_section(results)])
     pages |= brought_up_to_date(results.parent / "README.md", sections)
     for paper, ours in sections:
         for each in ours:
