@@ -9,9 +9,18 @@ from sparsity.records import Summary
 from sparsity.run import pipeline
 
 EXPERIMENTS = sorted(path.stem for path in (config.CONF / "experiment").glob("*.yaml"))
-METHODS = ("dns", "han", "sensitivity", "lobster_authors")
+METHODS = ("dns", "han", "sensitivity", "lobster_authors", "movement", "sws", "edropout", "zhu_gupta", "erk")
 PATIENT = ("lobster_authors",)  # of which a few steps may see no plateau
-REFUSED = [(name, "sensitivity", "asks for scores of classes") for name in EXPERIMENTS if "transformer" in name]
+HASTY = ("sws",)  # which after a few steps may put all weights at zero
+REFUSED = [
+    (name, method, reason)
+    for name in EXPERIMENTS
+    for method, reason in (
+        ("sensitivity", "asks for scores of classes"),
+        ("edropout", "this network has no convolution"),
+    )
+    if "transformer" in name
+]
 
 
 def run(results: Path, method: str, experiment: str) -> Summary:
@@ -33,4 +42,4 @@ def test_a_method_runs_on_a_network_and_prunes_it(tmp_path: Path, method: str, e
         assert not list(tmp_path.rglob("*.pt")), "it had trained already"
     else:
         sparsity = run(tmp_path, method, experiment).rows[-1].sparsity
-        assert 0 < sparsity < 1 or (sparsity == 0 and method in PATIENT)
+        assert 0 < sparsity < 1 or (sparsity == 0 and method in PATIENT) or (sparsity == 1 and method in HASTY)

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity.hardware import ranks
 from sparsity.pruning.evolution import evolve
 from sparsity.pruning.layers import weighted_layers
 from sparsity.pruning.masks import Masks
@@ -36,7 +37,7 @@ class Edropout(Method):
         initial_share: of the units that are on in the first population.
 
     Raises:
-        ValueError: if the network has no convolution.
+        ValueError: if the network has no convolution, or several ranks share a batch.
     """
 
     def __init__(
@@ -50,6 +51,10 @@ class Edropout(Method):
         crossover: float = 0.9,
         initial_share: float = 0.5,
     ) -> None:
+        if ranks.here().size > 1:
+            raise ValueError(
+                "pruner=edropout compares states by a batch, of which each rank sees a part: train in one process."
+            )
         self._model, self._masks, self._weights = model, masks, dict(counted)
         self._mutation, self._crossover = mutation, crossover
         self._units, num_units = _units(model, counted)

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsity import provenance
+from sparsity.hardware import ranks
 from sparsity.pruning import evolution
 from sparsity.pruning.evolution import evolve, mutated
 from sparsity.pruning.masks import Masks
@@ -152,6 +154,12 @@ def test_an_interrupted_run_ends_with_the_bits_of_one_that_was_not(tmp_path: Pat
     assert runs[0].curve("regularise") == runs[1].curve("regularise")
     assert all(torch.equal(runs[1].weights[name], weight) for name, weight in runs[0].weights.items())
     assert 0 < runs[0].curve("regularise")[-1]["sparsity"] < 1
+
+
+def test_several_ranks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "here", lambda: SimpleNamespace(size=2))
+    with pytest.raises(ValueError, match="of which each rank sees a part: train in one process"):
+        method(network())
 
 
 def test_a_network_without_convolutions_is_refused() -> None:
