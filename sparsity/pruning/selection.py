@@ -90,7 +90,7 @@ def keep_largest(scores: Sequence[Tensor], count: Tensor) -> list[Tensor]:
     flat = torch.cat([score.flatten() for score in scores])
     threshold = _largest(flat, count.clamp_min(1))
     above, equal = flat > threshold, flat == threshold
-    kept = above | (equal & (equal.cumsum(0) <= count - above.sum()))
+    kept = above | (equal & (equal.cumsum(0, dtype=torch.int32) <= count - above.sum()))
     parts = kept.split([score.numel() for score in scores])
     return [part.view(score.shape) for part, score in zip(parts, scores, strict=True)]
 

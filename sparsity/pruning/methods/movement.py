@@ -5,6 +5,9 @@ Each weight w has a score S, at first 0; the network computes with w' = w m, and
 term lambda mean sigmoid(S) rise by that schedule). The gradient goes straight through to the scores, dL/dS = dL/dw' w,
 so that S gathers -dL/dw' w also of weights that are not there now and may return; dL/dw = dL/dw' m. Source: Sanh et al.
 2020 (arXiv 2005.07683), for BERT. Knobs: below; the schedule is that of `schedule`, to the sparsity of `gate`.
+
+A step looks for the largest of all scores and trains as many of them as weights, by the rule itself: on a CPU LeNet-5
+takes almost twice as long.
 """
 
 import math
@@ -92,19 +95,20 @@ class Movement(Method):
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Choose anew what is there in the next step."""
         self._count.add_(1)
-        kept = self.kept()
-        self._masks.replace(kept)
-        total = sum(mask.numel() for mask in kept.values())
-        self._kept_share.copy_(torch.stack([mask.sum() for mask in kept.values()]).sum() / total)
+        self._masks.replace(self.kept())
 
     @torch.no_grad()
     def kept(self) -> dict[str, Tensor]:
         """The masks as scores and schedule have them now."""
         masks: dict[str, Tensor] = {}
+        counts = []
         for names in self._groups:
             scores: list[Tensor] = [self._scores[name] for name in names]
             count = self._num_above(scores[0]) if self._is_soft else self._num_kept(scores)
             masks |= zip(names, keep_largest(scores, count), strict=True)
+            counts.append(count)
+        total = sum(score.numel() for score in self._scores.values())
+        self._kept_share.copy_(torch.stack(counts).sum() / total)
         return masks
 
     def state_dict(self) -> dict[str, Any]:
