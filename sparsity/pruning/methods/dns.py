@@ -55,8 +55,6 @@ class Dns(Method):
         device = next(iter(counted.values())).device
         self._thresholds = {name: torch.zeros((), device=device, dtype=counted[name].dtype) for name in names}
         self._iteration = torch.zeros((), dtype=torch.int64, device=device)
-        self._num_returned = torch.zeros((), dtype=torch.int64, device=device)
-        self.recorded = {"dns/returned": self._num_returned}
 
     @torch.no_grad()
     def begin(self) -> None:
@@ -79,8 +77,10 @@ class Dns(Method):
         """The masked weight, whose gradient in training is that of the whole weight."""
         if name not in self._weights:
             return weight
-        masked = weight * self._masks[name]
-        return weight + (masked - weight).detach() if is_training else masked
+        if not is_training:
+            return weight * self._masks[name]
+        masked: Tensor = _StraightThrough.apply(weight, self._masks[name])
+        return masked
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Look at the masks of the layers that are drawn, before the next iteration."""
@@ -104,15 +104,26 @@ class Dns(Method):
 
     def _look(self, drawn: Tensor) -> None:
         """New masks for the layers of which `drawn`, boolean [number of layers], is true."""
-        self._num_returned.zero_()
         for is_drawn, layer in zip(drawn, self._layers, strict=True):
             for name in layer:
-                mask, size = self._masks[name], self._weights[name].abs()
-                threshold = self._thresholds[name]
-                limit = torch.where(mask != 0, self._low * threshold, self._high * threshold)
-                new = torch.where(is_drawn, size > limit, mask != 0)
-                self._num_returned.add_((new & (mask == 0)).sum())
-                mask.copy_(new)
+                mask, threshold = self._masks[name], self._thresholds[name]
+                # what is not drawn has limits that change nothing
+                most = torch.finfo(threshold.dtype).max
+                low = torch.where(is_drawn, self._low * threshold, -1.0)
+                high = torch.where(is_drawn, self._high * threshold, most)
+                torch.gt(self._weights[name].abs(), torch.where(mask != 0, low, high), out=mask)
+
+
+class _StraightThrough(torch.autograd.Function):
+    """weight * mask, whose gradient is the weight's as it is: one pass over the memory, and none backward."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: Tensor, mask: Tensor) -> Tensor:
+        return weight * mask
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0], None
 
 
 def _layers(parameters: Mapping[str, Tensor]) -> list[list[str]]:

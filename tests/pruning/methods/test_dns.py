@@ -158,13 +158,3 @@ def test_an_evaluation_sees_the_masked_weights() -> None:
     weight = torch.tensor([[1.2, 0.6, 1.2]])
     method, _ = surgery({"a": weight}, c=0.0)
     assert method.effective("a", weight, is_training=False)[0].tolist() == pytest.approx([1.2, 0.0, 1.2])
-
-
-def test_the_record_counts_what_returns_in_a_step() -> None:
-    weight = torch.tensor([[1.2, 0.6, 1.2]])
-    method, _ = surgery({"a": weight}, c=0.0, **ALWAYS)
-    weight[0, 1] = 2.0
-    method.after_step([], torch.tensor(0.1))
-    assert int(method.recorded["dns/returned"]) == 1
-    method.after_step([], torch.tensor(0.1))
-    assert int(method.recorded["dns/returned"]) == 0
