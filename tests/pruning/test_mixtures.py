@@ -87,3 +87,9 @@ def test_what_is_quantised_stays_as_it_is(seed: int) -> None:
     once = of.quantised(2 * torch.randn(500, generator=generator))
     assert torch.equal(of.quantised(once), once)
     assert set(once.tolist()) <= set(means.tolist())
+
+
+def test_a_mean_at_which_another_component_is_likelier_goes_on_to_that_ones() -> None:
+    # at 0.5 the second is likelier than the third, at 0.2 the first than the second
+    of = mixture([0.0, 0.2, 0.5], [0.1, 0.15, 1.0], [0.9, 0.09, 0.01], torch.float64)
+    assert of.quantised(torch.tensor([5.0, 0.3, 0.0], dtype=torch.float64)).tolist() == [0.0, 0.0, 0.0]

@@ -72,3 +72,9 @@ def test_at_the_end_each_weight_has_its_mean_and_the_zeros_are_gone() -> None:
     assert kept["0"].tolist() == [[False, True], [True, False]]
     torch.testing.assert_close(weight, torch.tensor([[0.0, 0.6], [-0.6, 0.0]]))
     assert subject.finish()["0"].tolist() == kept["0"].tolist()
+
+
+def test_a_component_that_is_merged_with_that_at_zero_is_at_zero() -> None:
+    weight = torch.tensor([0.1])
+    subject = method(weight, num_components=2, extent=0.01, zero_share=0.5, merging_divergence=1.0)
+    assert not subject.finish()["0"].any() and weight.item() == 0
