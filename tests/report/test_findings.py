@@ -77,14 +77,14 @@ def test_the_reported_checkpoints_of_fashion_mnist_are_early_ones() -> None:
     assert f"are those of epochs {listed([row.epoch for row in rows])}." in FINDINGS
 
 
-def test_validation_falls_over_that_final_phase_by_what_is_said() -> None:
+def test_validation_goes_over_that_final_phase_by_what_is_said() -> None:
     phases = [[point.val for point in run.curve if point.phase == "finetune/paper_sparsity"] for run in seeds(FASHION)]
     first, last = (
         [f"{statistics.mean(part):.2f}" for part in parts] for parts in zip(*map(_ends, phases), strict=True)
     )
     below = [f"{max(phase) - statistics.mean(phase[-10:]):.2f}" for phase in phases]
     assert (
-        f"falls from {listed(first)} to {listed(last)}; below the best epoch that is {listed(below)} points" in FINDINGS
+        f"goes from {listed(first)} to {listed(last)}; below the best epoch that is {listed(below)} points" in FINDINGS
     )
 
 
@@ -107,7 +107,7 @@ def test_the_median_of_the_lowest_mean_irrelevance_is_the_recorded_one(configura
     for run in seeds(configuration):
         lowest = [point.lowest_mean_irrelevance for point in regularised(run)]
         found = statistics.median(value for value in lowest if value is not None)
-        assert found == pytest.approx(float(median.split()[0]), abs=1e-3)
+        assert found == pytest.approx(float(median.split()[0]), abs=2e-3)
 
 
 def test_the_first_evaluations_of_resnet32_pruned_without_a_miss() -> None:
