@@ -43,12 +43,12 @@ def score(directory: Path, trusted: Sequence[str] = ()) -> Iterator[dict[str, An
     found = visible(directory.glob("checkpoints/**/*.pt"), directory)
     paths = [path for path in found if path.name not in TRAINING_STATES]
     from sparsity.run.workspace import set_up
-    from sparsity.weights.checkpoints import load_checkpoint
+    from sparsity.weights.checkpoints import load_kept
 
     setup = set_up(config.build(settings))
     model = setup.new_model()
     for path in paths:
-        model.load_state_dict(load_checkpoint(path)["weights"])
+        model.load_state_dict(load_kept(path, model)["weights"])
         weights = [p for p in model.parameters() if p.requires_grad]
         num_zeros = sum(int((weight == 0).sum()) for weight in weights)
         yield {

@@ -65,12 +65,11 @@ def export(run: Path, settings: Settings, checkpoint: str, directory: Path, is_c
     """
     if directory.exists() and visible(directory.iterdir(), directory):
         raise ValueError(f"{directory} is not empty; name a new directory.")
-    from sparsity.weights.checkpoints import load_checkpoint
+    from sparsity.weights.checkpoints import load_kept
     from sparsity.weights.export import save_huggingface, save_sparse
 
-    weights = load_checkpoint(run / "checkpoints" / f"{checkpoint}.pt")["weights"]
     model = config.build(settings).build_model()
-    model.load_state_dict(weights)
+    model.load_state_dict(load_kept(run / "checkpoints" / f"{checkpoint}.pt", model)["weights"])
     save_sparse(directory / "sparse.safetensors", model.state_dict())
     if hasattr(model, "save_pretrained"):
         tokenizer = run / TOKENIZER

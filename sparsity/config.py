@@ -179,11 +179,7 @@ def from_run(directory: Path, trusted: Sequence[str] | None = ()) -> Settings:
     Raises:
         ValueError: if there is no such file, it does not fit, or names a constructor of another module.
     """
-    path = directory / "config.yaml"
-    if not path.is_file():
-        raise ValueError(f"There is no {path}; name a run directory, results/runs/EXPERIMENT/RUN/seedN.")
-    tree = OmegaConf.load(path)
-    assert isinstance(tree, DictConfig)
+    path, tree = directory / provenance.CONFIG, OmegaConf.create(provenance.read_config(directory))
     for once, today in history.SPELT.items():
         if OmegaConf.select(tree, once) is not None:
             OmegaConf.update(tree, today, _taken(tree, once))

@@ -22,11 +22,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sparsity.files import is_held, sha256, visible
+import yaml
+
+from sparsity.files import is_held, sha256, visible, write_text
 from sparsity.history import in_old_words
 from sparsity.settings import DATA_KEYS, Settings, leaves
 
 IDENTITY_LENGTH = 10
+CONFIG = "config.yaml"
 COMMIT_VARIABLE = "SPARSITY_COMMIT"
 _SEED_FOLDER = re.compile("seed(0|[1-9][0-9]*)")
 _NEVER_IDENTITY = (
@@ -90,6 +93,34 @@ def seed_folders(runs: Path, experiment: str = "*") -> list[Path]:
     """The folders <experiment>/<run>/seed<seed> below `runs`, sorted; a copy, such as `seed0 copy`, is no seed."""
     found = [path for path in runs.glob(f"{experiment}/*/seed*") if _SEED_FOLDER.fullmatch(path.name)]
     return [path for path in visible(found, runs) if path.is_dir()]
+
+
+def write_config(directory: Path, settings: Settings) -> None:
+    """Record the settings of a run, with marks of YAML by which a file that was cut short is known."""
+    text = yaml.safe_dump(asdict(settings), sort_keys=False, explicit_start=True, explicit_end=True)
+    write_text(directory / CONFIG, text)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The tree of settings that a run recorded.
+
+    Raises:
+        ValueError: if there is none or it is damaged, with the way out.
+    """
+    path = directory / CONFIG
+    if not path.is_file():
+        raise ValueError(f"There is no {path}; name a run directory, results/runs/EXPERIMENT/RUN/seedN.")
+    tree: Any = None
+    with contextlib.suppress(yaml.YAMLError, UnicodeDecodeError):
+        text = path.read_text()
+        is_cut = text.startswith("---") and not text.endswith("...\n")
+        tree = None if is_cut else yaml.safe_load(text)
+    if not isinstance(tree, dict):
+        raise ValueError(
+            f"{path} is damaged: remove {directory / 'summary.json'}, if it is there, and give that run's command "
+            "again, which writes it anew."
+        )
+    return tree
 
 
 def read_manifest(directory: Path) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map_only
 from sparsity import config
 from sparsity.hardware import driver, gpu
 from sparsity.run.manifest import Manifest
-from sparsity.run.phase import Phase, load_network
+from sparsity.run.phase import Phase, put_into
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Experiment, Workspace, on_machine
 from sparsity.settings import Settings
@@ -197,7 +197,7 @@ def resume(work: Workspace, phase: Phase) -> None:
 def resumed(work: Workspace, saved: State) -> State:
     """What four more steps from a saved state come to; their phase is gone before the next one is made."""
     phase = begun(work)
-    load_network(phase.model, phase.pruner, saved)
+    put_into(phase.model, phase.pruner, saved)
     phase.trainer.load_state_dict(saved["trainer"])
     advance(phase, FOUR)
     return standing(phase)

@@ -61,7 +61,8 @@ def _read(path: Path, parse: Callable[[str], T]) -> T:
         problem = "it is missing"
     except (ValueError, csv.Error) as error:
         problem = str(error)
-    raise ValueError(f"{path} cannot be used: {problem}; repeat that run with force=true or delete its directory.")
+    again = f"remove {path.parent}/summary.json and give that run's command again, or delete its directory"
+    raise ValueError(f"{path} cannot be used: {problem}; {again}.")
 
 
 def _parse_summary(text: str, directory: Path) -> Summary:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from sparsity.files import put_in_place
-from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
+from sparsity.weights.checkpoints import save_checkpoint
 
 State = dict[str, Any]
 
@@ -35,11 +35,12 @@ class KeptStates:
 
     def has(self, name: str) -> bool:
         """Whether a state was kept under `name`."""
-        return self._newest(name).is_file()
+        return self.newest(name).is_file()
 
-    def load(self, name: str) -> State:
-        """The state that was kept last under `name`."""
-        return load_checkpoint(self._newest(name))
+    def newest(self, name: str) -> Path:
+        """Where the state that was kept last under `name` lies."""
+        aside = self._lying_aside(name)
+        return self._aside(aside[-1]) if aside else self._settled(name)
 
     @property
     def aside(self) -> list[str]:
@@ -58,10 +59,6 @@ class KeptStates:
         """Remove all states: of a phase that starts anew."""
         for path in self._folder.glob("*.pt"):
             path.unlink()
-
-    def _newest(self, name: str) -> Path:
-        aside = self._lying_aside(name)
-        return self._aside(aside[-1]) if aside else self._settled(name)
 
     def _lying_aside(self, name: str) -> list[str]:
         return [stem for stem in self.aside if _name_of(stem) == name]

@@ -1,5 +1,6 @@
 """manifest.json of a run: the process that works on it, those that did before, and how the last one ended."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,8 @@ from sparsity import provenance
 from sparsity.files import write_json
 from sparsity.hardware import ranks
 from sparsity.records import Process
+
+logger = logging.getLogger(__name__)
 
 
 class Manifest:
@@ -21,6 +24,8 @@ class Manifest:
     def __init__(self, directory: Path, device: str, precision: str) -> None:
         self._path = directory / "manifest.json"
         earlier = provenance.read_manifest(directory)
+        if not earlier and self._path.exists():
+            logger.warning("warning: %s is damaged: who trained this run until now is not known any more.", self._path)
         history = [*earlier.get("history", []), *([_as_process(earlier)] if "first_step" in earlier else [])]
         self._ranks = ranks.here()
         together = f"{self._ranks.size} x " if self._ranks.size > 1 else ""

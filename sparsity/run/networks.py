@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sparsity.files import sha256, write_json
 from sparsity.records import CARD, NETWORKS, SCHEMA, Card, Network, Row, Summary
-from sparsity.weights.checkpoints import load_checkpoint
+from sparsity.weights.checkpoints import load_kept
 from sparsity.weights.export import load_sparse, save_sparse
 from sparsity.weights.worth import worth
 
@@ -34,7 +34,7 @@ def leave_networks(
     """
     model, entries = build_model(), []
     for row in summary.rows:
-        state = load_checkpoint(directory / "checkpoints" / f"{checkpoint_of(row)}.pt")
+        state = load_kept(directory / "checkpoints" / f"{checkpoint_of(row)}.pt", model)
         model.load_state_dict(state["weights"])
         path = directory / NETWORKS / f"{row.start}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))

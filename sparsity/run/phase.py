@@ -8,6 +8,7 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
@@ -25,9 +26,11 @@ from sparsity.tracking.writers import JsonlWriter, Mirrors
 from sparsity.training.loop import Evaluation, Trainer
 from sparsity.training.tasks import WritesText
 from sparsity.weights.beside import Beside
-from sparsity.weights.checkpoints import CheckpointError, load_checkpoint, load_newest, plain_weights
+from sparsity.weights.checkpoints import CheckpointError, load_kept, load_network, load_newest, plain_weights, way_out
 
 LONGEST_WITHOUT_CHECKPOINT = 600.0  # seconds, also between two evaluations
+MISFITS = (KeyError, IndexError, TypeError, AttributeError, ValueError, RuntimeError)
+"""With which what a checkpoint holds is refused by a network, an optimiser or a controller that it is not of."""
 FORMAT = 1
 """Of checkpoints; those of the time before formats had a number are read as well."""
 
@@ -69,10 +72,14 @@ class Action:
 
 
 class Watch:
-    """The controller of a phase without a gate: it only looks."""
+    """The controller of a phase without a gate: it only looks. `prepare` is called before the first step."""
+
+    def __init__(self, prepare: Callable[[], None] = lambda: None) -> None:
+        self._prepare = prepare
 
     def begin(self) -> None:
-        """Nothing is done."""
+        """What is to be done before the first step."""
+        self._prepare()
 
     def act(self, evaluation: Evaluation) -> Action:
         """Nothing is done."""
@@ -247,12 +254,27 @@ class Phase:
         return self._ranks.first(lambda: self._kept.has(name))
 
     def load(self, name: str) -> State:
-        """A kept state: weights and masks."""
-        return self._ranks.in_turn(lambda: self._kept.load(name))
+        """A kept state: weights and masks of this network.
+
+        Raises:
+            CheckpointError: if it cannot be used, with the way out.
+        """
+        return self._ranks.in_turn(lambda: load_kept(self._kept.newest(name), self.model))
+
+    def intact(self, name: str) -> State | None:
+        """A kept state, or None if there is none; of one that cannot be used it is said that it is made again."""
+        return self._ranks.in_turn(lambda: self._intact(name))
+
+    def _intact(self, name: str) -> State | None:
+        try:
+            return load_network(self._kept.newest(name), self.model) if self._kept.has(name) else None
+        except CheckpointError as error:
+            logger.warning("warning: %s It is made again.", error)
+            return None
 
     def restore(self, state: State) -> None:
         """Put kept weights and masks into the network."""
-        load_network(self.model, self.pruner, state)
+        put_into(self.model, self.pruner, state)
 
     def _keep_best(self, evaluation: Evaluation) -> None:
         value = evaluation.metrics[self._metric]
@@ -325,16 +347,30 @@ class Phase:
             controller.begin()
             self._save(controller)  # so that a crash before the next checkpoint cuts the record back to here
             return
-        self._check(state)
+        try:
+            self._take(state, controller)
+        except CheckpointError:
+            raise
+        except MISFITS as error:
+            path = self._folder / "last.pt"
+            raise CheckpointError(
+                f"The checkpoint {path} is of another structure than this run ({type(error).__name__}). {way_out(path)}"
+            ) from error
         if self._ranks.is_first:
             self._kept.settle(state.get("kept", self._kept.aside))
+        if self.progress.stopped is None and self._ranks.is_first:
+            self._log.cut(state["log_position"])
+            if problem is not None:  # the one before may be of a time before phases that have ended since
+                self._forget_later()
+
+    def _take(self, state: State, controller: Controller) -> None:
+        """Stand where a checkpoint was written."""
+        self._check(state)
         self.restore(state)
         self.trainer.load_state_dict(state["trainer"])
         controller.load_state_dict(state["judge"])
         known = {field.name for field in fields(Progress)}
         self.progress = Progress(**{name: value for name, value in state["progress"].items() if name in known})
-        if self.progress.stopped is None and self._ranks.is_first:
-            self._log.cut(state["log_position"])
 
     def _clear(self) -> None:
         """Remove what a phase that starts anew has left."""
@@ -343,11 +379,14 @@ class Phase:
             self._forget_later()
 
     def _forget_later(self) -> None:
-        """Remove the checkpoints of phases that followed the one that starts anew: the record has lost them too."""
+        """Remove the checkpoints of phases that followed, as this one goes back: the record has lost them too."""
         length = self._log.position()
         for path in list((self._directory / "checkpoints").rglob("last.pt")):
-            if path.parent != self._folder and load_checkpoint(path)["log_position"] > length:
-                logger.warning("warning: %s starts anew, and so does what followed it, %s.", self.name, path.parent)
+            state: State | None = None
+            with suppress(CheckpointError):  # of which is told when its phase comes
+                state, _ = load_newest(path)
+            if path.parent != self._folder and state is not None and state["log_position"] > length:
+                logger.warning("warning: %s goes back, so what followed it starts anew: %s.", self.name, path.parent)
                 shutil.rmtree(path.parent)
 
     def _check(self, state: State) -> None:
@@ -375,7 +414,7 @@ class Phase:
         return {"weights": self.plain_weights(), "masks": self.pruner.masks.state_dict()}
 
 
-def load_network(model: nn.Module, pruner: Pruner, state: State) -> None:
+def put_into(model: nn.Module, pruner: Pruner, state: State) -> None:
     """Put the weights and masks of a checkpoint into a network, in place."""
     model.load_state_dict(state["weights"])
     pruner.masks.load_state_dict(state["masks"])

@@ -26,7 +26,7 @@ from sparsity.run.preparation import check_phases
 from sparsity.run.workspace import Experiment, Workspace, held, opened
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking.writers import JsonlWriter
-from sparsity.weights.checkpoints import load_checkpoint, plain_weights
+from sparsity.weights.checkpoints import load_kept, plain_weights
 from sparsity.weights.disk_sizes import measure_sizes, pruned_sizes
 from sparsity.weights.given import read_weights
 
@@ -86,7 +86,8 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
         JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log,
     ):
         phase = work.phase("baseline", settings.baseline_phase, 0, directory=directory, log=log)
-        if not phase.has("scored"):
+        state = phase.intact("scored")
+        if state is None:
             progress = phase.run(Watch())
             phase.restore(phase.load("best"))
             record = Baseline(
@@ -98,7 +99,7 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
                 seconds=progress.seconds,
             )
             phase.keep("scored", **asdict(record))
-        state = phase.load("scored")
+            state = phase.load("scored")
     known = {field.name: state[field.name] for field in fields(Baseline) if field.name in state}
     return Baseline(**known | {"saw": tuple(state["saw"]), "chosen_on": ()}), state
 
@@ -189,8 +190,8 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Result:
     number = settings.finetune.start_from.index(start)
     offset = plan.baseline.num_steps + plan.regularise.num_steps + number * plan.finetune.num_steps
     phase = work.phase(f"finetune/{start}", settings.finetune, offset)
-    phase.restore(regularised.load("last_network" if start == "last" else start))
-    progress = phase.run(Watch())
+    kept = "last_network" if start == "last" else start
+    progress = phase.run(Watch(lambda: phase.restore(regularised.load(kept))))
     if not phase.has("best"):  # a final phase of no steps
         phase.keep("best")
     phase.restore(phase.load("best"))
@@ -232,7 +233,7 @@ def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> d
         model.load_state_dict(start["weights"])
     sizes = measure_sizes("dense", plain_weights(model.state_dict()), work.directory)
     name = "paper_sparsity" if "paper_sparsity" in reached else reached[0]
-    state = load_checkpoint(work.directory / "checkpoints" / "finetune" / name / "best.pt")
+    state = load_kept(work.directory / "checkpoints" / "finetune" / name / "best.pt", model)
     model.load_state_dict(state["weights"])
     return sizes | pruned_sizes(model, state["masks"], work.directory)
 

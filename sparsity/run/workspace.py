@@ -6,16 +6,15 @@ import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
-import yaml
 from torch import Tensor, nn
 
 from sparsity import provenance
-from sparsity.files import clear, locked, remove_temporaries, write_text
+from sparsity.files import clear, locked, remove_temporaries
 from sparsity.hardware import gpu, machine, ranks
 from sparsity.pruning.method import Method, Ramp, Steps
 from sparsity.pruning.methods.dense import Dense
@@ -301,12 +300,22 @@ def set_up(experiment: Experiment) -> Setup:
 
 
 def _precision_before(settings: Settings, directory: Path) -> str | None:
-    """The precision that stands in a run's config.yaml, if there are checkpoints to go on from."""
-    path, folders = directory / "config.yaml", (directory, provenance.baseline_directory(settings))
+    """The precision that stands in a run's config.yaml, if there are checkpoints to go on from.
+
+    Raises:
+        ValueError: if that is damaged, and so is the manifest, where it stands too.
+    """
+    path, folders = directory / provenance.CONFIG, (directory, provenance.baseline_directory(settings))
     if not path.is_file() or not any(any(folder.glob("checkpoints/**/*.pt")) for folder in folders):
         return None
-    recorded = yaml.safe_load(path.read_text())["machine"]["precision"]
-    return str(recorded)
+    try:
+        return str(provenance.read_config(directory)["machine"]["precision"])
+    except (ValueError, LookupError, TypeError):
+        recorded = provenance.read_manifest(directory).get("precision")
+    if recorded is None and settings.machine.precision == "auto":
+        raise ValueError(f"{path} and manifest.json are damaged: say the run's precision, as machine.precision=fp32.")
+    logger.warning("warning: %s is damaged; it is written anew, with the precision in manifest.json.", path)
+    return recorded
 
 
 @contextmanager
@@ -332,7 +341,7 @@ def opened(experiment: Experiment, interrupt_after: int | None = None, anew: boo
         precision = settings.machine.precision
         manifest = Manifest(directory, machine.describe(device, precision), precision)
         if here.is_first:
-            write_text(directory / "config.yaml", yaml.safe_dump(asdict(settings), sort_keys=False))
+            provenance.write_config(directory, settings)
         _check_shared(directory)
         mirrors, exit_code = Mirrors(), 1
         try:

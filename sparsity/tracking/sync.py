@@ -14,8 +14,6 @@ import zlib
 from dataclasses import replace
 from pathlib import Path
 
-import yaml
-
 from sparsity import provenance
 from sparsity.files import visible
 from sparsity.settings import TrackingSettings
@@ -49,7 +47,7 @@ def send(directory: Path) -> str:
 
 def catch_up(directory: Path) -> None:
     """Tell W&B what the record of a run holds and W&B does not."""
-    config = provenance.shown_tree(yaml.safe_load((directory / "config.yaml").read_text()))
+    config = provenance.shown_tree(provenance.read_config(directory))
     settings = replace(TrackingSettings(**config["tracking"]), mode="online", limit_seconds=LIMIT_SECONDS)
     writer, summary = WandbWriter(settings, directory, config), directory / "summary.json"
     try:

@@ -61,6 +61,7 @@ def recorded(path: Path) -> Iterator[tuple[Row, int]]:
     Raises:
         ValueError: naming the first line that is damaged, and the way out.
     """
+    phase: str | None = None
     with path.open("rb") as lines:
         for number, line in enumerate(lines, 1):
             try:
@@ -69,10 +70,16 @@ def recorded(path: Path) -> Iterator[tuple[Row, int]]:
             except ValueError:
                 whole = False
             if not whole:
-                raise ValueError(
-                    f"{path} is damaged in line {number}: put the file back, or remove {path.parent} to start again."
-                )
+                raise ValueError(f"{path} is damaged in line {number}: put the file back, or {_without(path, phase)}.")
             yield row, len(line)
+            phase = row["phase"]
+
+
+def _without(path: Path, phase: str | None) -> str:
+    """How a run goes on without what a record has lost, whose last whole row is of a phase."""
+    if phase is None:
+        return f"remove {path.parent} to start again"
+    return f"remove {path.parent / 'checkpoints' / phase} to train from that phase on again"
 
 
 class JsonlWriter:
@@ -104,12 +111,16 @@ class JsonlWriter:
         """Forget everything written after `position`.
 
         Raises:
-            ValueError: if the record is shorter than that.
+            ValueError: if the record is shorter than that, or damaged; it says the way out.
         """
-        if position > self.position():
+        self.position()
+        length, phase, rows = 0, None, recorded(self._path)
+        while length < position and (found := next(rows, None)):  # what was written later may be cut short
+            length, phase = length + found[1], found[0]["phase"]
+        if length < position:
             raise ValueError(
                 f"{self._path} is shorter than when the last checkpoint was written: "
-                f"put it back, or remove {self._path.parent} to start again."
+                f"put it back, or {_without(self._path, phase)}."
             )
         self._file.truncate(position)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sparsity.files import REMEDY, put_in_place, temporary
 
@@ -69,6 +69,35 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise _objects(path, "TorchScript")
     state: dict[str, Any] = load_tensors(path)
     return state
+
+
+def load_network(path: Path, model: nn.Module) -> dict[str, Any]:
+    """A checkpoint with weights for a network such as `model`, which is left alone, and its masks.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged or of another structure.
+    """
+    state: Any = load_checkpoint(path)
+    weights, masks = (state.get(kind) if isinstance(state, dict) else None for kind in ("weights", "masks"))
+    found = (
+        {name: getattr(value, "shape", None) for name, value in weights.items()} if isinstance(weights, dict) else {}
+    )
+    if found != {name: value.shape for name, value in model.state_dict().items()} or not isinstance(masks, dict):
+        raise CheckpointError(f"The checkpoint {path} is of another structure than this network.")
+    return dict(state)
+
+
+def load_kept(path: Path, model: nn.Module) -> dict[str, Any]:
+    """The same of a checkpoint that a phase of a run has kept: the error says how to have it again."""
+    try:
+        return load_network(path, model)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error} {way_out(path)}") from error
+
+
+def way_out(path: Path) -> str:
+    """How to go on where a checkpoint of a run cannot be used."""
+    return f"Remove {path.parent}, and the run's summary.json if there is one, to train that phase again."
 
 
 def load_tensors(path: Path) -> Any:
@@ -136,5 +165,5 @@ def load_newest(path: Path) -> tuple[dict[str, Any] | None, str | None]:
             continue
         return state, f"{problems[0]} The one before it is used." if problems else None
     if problems:
-        raise CheckpointError(" ".join(problems) + f" Remove {path.parent} to start this phase again.")
+        raise CheckpointError(" ".join([*problems, way_out(path)]))
     return None, None

@@ -107,7 +107,7 @@ def test_a_damaged_file_is_named_in_one_sentence(add_run: AddRun, name: str, con
 def test_a_missing_file_is_named(add_run: AddRun, name: str) -> None:
     directory = add_run()
     (directory / name).unlink()
-    with pytest.raises(ValueError, match=rf"{name} cannot be used: it is missing; repeat"):
+    with pytest.raises(ValueError, match=rf"{name} cannot be used: it is missing; remove"):
         load_run(directory)
 
 

@@ -24,9 +24,9 @@ def test_a_state_lies_aside_until_a_checkpoint_settles_it(tmp_path: Path) -> Non
     kept.keep("best", {"value": 1}, None)
     kept.keep("best", {"value": 2}, 9)
     kept.keep("best", {"value": 2}, 10)
-    assert kept.aside == ["best.10"] and kept.load("best") == {"value": 2}
+    assert kept.aside == ["best.10"] and load_checkpoint(kept.newest("best")) == {"value": 2}
     kept.settle(["best.10"])
-    assert kept.aside == [] and kept.load("best") == {"value": 2}
+    assert kept.aside == [] and load_checkpoint(kept.newest("best")) == {"value": 2}
 
 
 def test_a_state_of_a_future_that_is_gone_goes_and_the_one_before_it_is_back(tmp_path: Path) -> None:
@@ -36,14 +36,14 @@ def test_a_state_of_a_future_that_is_gone_goes_and_the_one_before_it_is_back(tmp
     kept.keep("best", {"value": 2}, 20)
     kept.keep("paper_sparsity", {"value": 2}, 20)
     kept.settle(["best.10"])
-    assert kept.load("best") == {"value": 1} and not kept.has("paper_sparsity")
+    assert load_checkpoint(kept.newest("best")) == {"value": 1} and not kept.has("paper_sparsity")
 
 
 def test_a_state_that_lay_aside_before_states_had_a_step_is_settled_too(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "best.aside.pt", {"value": 1})
     kept = KeptStates(tmp_path)
     kept.settle(["best"])
-    assert kept.load("best") == {"value": 1} and kept.aside == []
+    assert load_checkpoint(kept.newest("best")) == {"value": 1} and kept.aside == []
 
 
 def interrupted(results: Path, monkeypatch: pytest.MonkeyPatch) -> Path:

@@ -204,7 +204,7 @@ def test_where_all_checkpoints_are_damaged_the_user_is_told_what_to_remove(crash
         path.write_bytes(b"damaged")
     with pytest.raises(CheckpointError) as caught:
         pipeline.run(experiment)
-    assert str(caught.value).endswith(f"Remove {last.parent} to start this phase again.")
+    assert f"Remove {last.parent}, and the run's summary.json if there is one, to train" in str(caught.value)
     shutil.rmtree(last.parent)
     assert pipeline.run(experiment).regularise.num_prunes == 8
 

@@ -33,14 +33,14 @@ def test_the_record_keeps_one_step_in_so_many_and_every_evaluation(tmp_path: Pat
 def test_the_record_is_cut_back_and_goes_on_from_there(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     with JsonlWriter(path, 1) as log:
-        log.write_evaluation({"step": 1})
+        log.write_evaluation({"phase": "a", "step": 1})
         position = log.position()
-        log.write_evaluation({"step": 2})
+        log.write_evaluation({"phase": "a", "step": 2})
     with path.open("a") as file:
         file.write('{"kind": "eval')  # killed while it wrote
     with JsonlWriter(path, 1) as log:
         log.cut(position)
-        log.write_evaluation({"step": 3})
+        log.write_evaluation({"phase": "a", "step": 3})
     assert [row["step"] for row in lines(path)] == [1, 3]
 
 
@@ -65,6 +65,20 @@ def test_a_record_that_lost_what_a_checkpoint_counts_on_is_refused(tmp_path: Pat
         f"{tmp_path / 'metrics.jsonl'} is shorter than when the last checkpoint was written: "
         f"put it back, or remove {tmp_path} to start again."
     )
+
+
+def test_a_record_that_was_damaged_is_refused_when_its_run_goes_on_and_not_at_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    with JsonlWriter(path, 1) as log:
+        for step in (1, 2, 3):
+            log.write_evaluation({"phase": "a", "step": step})
+        position = log.position()
+    path.write_bytes(path.read_bytes().replace(b'"step": 2', b'"step"\0\0\0'))
+    with (
+        JsonlWriter(path, 1) as log,
+        pytest.raises(ValueError, match="is damaged in line 2: put the file back, or rem"),
+    ):
+        log.cut(position)
 
 
 class Listener:
@@ -271,5 +285,9 @@ def test_a_damaged_line_of_the_record_is_named_with_the_way_out(tmp_path: Path, 
     with pytest.raises(ValueError) as caught:
         list(recorded(path))
     assert str(caught.value) == (
-        f"{path} is damaged in line 2: put the file back, or remove {tmp_path} to start again."
+        f"{path} is damaged in line 2: put the file back, or remove {tmp_path}/checkpoints/a to train from that phase "
+        "on again."
     )
+    path.write_bytes(damage)
+    with pytest.raises(ValueError, match=rf"in line 1: put the file back, or remove {tmp_path} to start again\."):
+        list(recorded(path))

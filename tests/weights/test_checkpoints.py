@@ -139,7 +139,7 @@ def test_two_damaged_files_are_both_named_with_the_folder_to_remove(tmp_path: Pa
     truncate(tmp_path / "last.pt")
     truncate(previous_path(tmp_path / "last.pt"))
     with pytest.raises(
-        CheckpointError, match=rf"last\.pt is damaged.*last\.previous\.pt is damaged.*Remove {tmp_path} "
+        CheckpointError, match=rf"last\.pt is damaged.*last\.previous\.pt is damaged.*Remove {tmp_path}, "
     ):
         load_newest(tmp_path / "last.pt")
 
