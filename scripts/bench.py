@@ -37,10 +37,11 @@ from sparsity.data.imagenet import imagenet
 from sparsity.data.images.streaming import StreamedData
 from sparsity.files import run_script
 from sparsity.hardware import machine
+from sparsity.ranges import CHOICES
 from sparsity.run.manifest import Manifest
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Workspace, on_machine
-from sparsity.settings import CHOICES, MachineSettings
+from sparsity.settings import MachineSettings
 from sparsity.tracking.writers import JsonlWriter, Mirrors
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"

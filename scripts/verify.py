@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 
 from sparsity import command_line, config, provenance
 from sparsity.files import check_folder, run_script, sha256, write_json
+from sparsity.ranges import check_folder_name
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.reading import Run
 from sparsity.report.rescored import FOLDER
 from sparsity.report.tables import Section, own_results
-from sparsity.settings import check_folder_name, leaf_name
+from sparsity.settings import leaf_name
 
 if TYPE_CHECKING:
     from sparsity.run.workspace import Setup  # imports torch: only once there is work

@@ -33,7 +33,8 @@ from sparsity import command_line, history, provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.hardware import ranks
 from sparsity.hardware.machine import has_cuda
-from sparsity.settings import DATA_KEYS, PhaseSettings, PrunerSettings, Settings, check, leaf_name, leaves
+from sparsity.ranges import check
+from sparsity.settings import DATA_KEYS, PhaseSettings, PrunerSettings, Settings, leaf_name, leaves
 
 if TYPE_CHECKING:
     from sparsity.pruning.method import Method

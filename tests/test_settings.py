@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sparsity.ranges import check
 from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,
@@ -20,7 +21,6 @@ from sparsity.settings import (
     PrunerSettings,
     ScheduleSettings,
     Settings,
-    check,
     leaves,
 )
 

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from sparsity import config, provenance
+from sparsity.ranges import CHOICES, RANGES
 from sparsity.run import pipeline
 from sparsity.run.plan import make_plan
-from sparsity.settings import CHOICES, RANGES, Settings, leaves
+from sparsity.settings import Settings, leaves
 from tests.tiny_runs import TINY_OVERRIDES
 
 DRAWN = settings(
