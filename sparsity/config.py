@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 CONF = Path(__file__).parent.parent / "conf"
 NUM_CLOSEST = 3
-SECONDS_FOR_THE_FIRST = 5.0
+SECONDS_FOR_THE_FIRST = 20.0
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
 PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
