@@ -12,6 +12,8 @@ from sparsity.report.benchmarks import benchmarks_page, load_benchmarks
 from sparsity.report.bleu import bleu_section
 from sparsity.report.blocks import Block, Folded, Heading, Prose, anchor, figures
 from sparsity.report.cells import code
+from sparsity.report.claims import FILE as CLAIMS
+from sparsity.report.claims import claims_section, load_claims
 from sparsity.report.comparison import RULE
 from sparsity.report.configurations import Configuration, collect
 from sparsity.report.controls import contrasts
@@ -107,6 +109,7 @@ def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
     deviations = load_deviations(results / "deviations.md")
     blocks: list[Block] = [Heading(1, TITLE), Prose(INTRODUCTION), Heading(2, "Overview"), overview_table(sections)]
     blocks.append(Prose(RULE))
+    blocks += claims_section(sections, load_claims(results / CLAIMS))
     blocks += [Heading(2, "How to read"), Prose(LEGEND)]
     listed = load_leaderboard(results / LEADERBOARD)
     whole = [

@@ -1,0 +1,77 @@
+"""Verdicts on the paper's claims follow from the records: a changed summary changes them."""
+
+from pathlib import Path
+
+import pytest
+
+from sparsity.report.claims import Claim, Finding, claims_section, judged, load_claims
+from sparsity.report.page import load_sections, render_page
+from tests.report.fake_results import REPOSITORY, AddRun, row
+
+CLAIMS = load_claims(REPOSITORY / "results" / "claims.yaml")
+RESULT = Claim("It keeps 99.23 %.", "Table 2", "result", experiment="lenet5_mnist")
+
+
+def verdict(results: Path, claim: Claim) -> tuple[Finding, str]:
+    return judged(claim, load_sections(results))
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ((99.2, 99.25, 99.3), Finding.SUPPORTED),
+        ((98.0, 98.1, 98.05), Finding.CONTRADICTED),
+        ((98.9, 99.0, 99.1), Finding.PARTLY),
+        ((), Finding.NOT_TESTED),
+    ],
+)
+def test_a_changed_summary_changes_the_verdict_on_a_result(
+    results: Path, add_run: AddRun, tests: tuple[float, ...], expected: Finding
+) -> None:
+    for seed, test in enumerate(tests):
+        add_run(seed=seed, rows=[row(test=test)])
+    assert verdict(results, RESULT)[0] is expected
+
+
+def test_layers_are_supported_as_far_as_they_lie_within_their_tolerance(results: Path, add_run: AddRun) -> None:
+    claim = Claim("", "", "layers", experiment="lenet5_mnist")
+    assert verdict(results, claim)[0] is Finding.NOT_TESTED
+    for seed in range(3):
+        add_run(seed=seed)
+    found, told = verdict(results, claim)
+    assert found is Finding.SUPPORTED and told.startswith("Conv1 28.85 ")
+
+
+def test_a_control_that_no_comparison_tells_apart_is_not_tested(results: Path, add_run: AddRun) -> None:
+    claim = Claim("", "", "control", control="l2")
+    assert verdict(results, claim) == (Finding.NOT_TESTED, "0 comparisons: 0 differ in favour, 0 against")
+    for seed in range(6):
+        add_run(seed=seed, rows=[row(test=99.2 + seed / 1000)])
+        add_run(seed=seed, pruner="l2", fingerprint="l2l2l2l2l2", rows=[row(test=99.0 + seed / 500)])
+    found, told = verdict(results, claim)
+    assert found is Finding.SUPPORTED and " 1 differ in favour, 0 against" in told
+
+
+def test_bounds_evaluations_and_units_follow_from_the_papers_own_numbers(results: Path) -> None:
+    found, told = verdict(results, Claim("", "", "bounds"))
+    assert found is Finding.PARTLY and "ResNet-32 on CIFAR-10: 92.9 above 92.67" in told
+    vgg = Claim("", "", "evaluations", experiment="vgg16_imagenet", examples=1_281_167)
+    assert verdict(results, vgg) == (Finding.CONTRADICTED, "262 prunes are needed, 150 evaluations offered")
+    found, told = verdict(results, Claim("", "", "units", experiment="lenet5_mnist"))
+    assert found is Finding.PARTLY and told.startswith("not so: ") and "L0" in told and "SWS" in told
+
+
+def test_a_rule_or_an_experiment_that_there_is_not_is_named(results: Path) -> None:
+    with pytest.raises(ValueError, match="There is no rule guess for a claim; choose among result, layers"):
+        verdict(results, Claim("", "", "guess"))
+    with pytest.raises(ValueError, match="There is no experiment lenet6; choose among"):
+        verdict(results, Claim("", "", "units", experiment="lenet6"))
+
+
+def test_every_claim_of_the_list_is_judged_and_stands_on_the_page(results: Path) -> None:
+    assert len(CLAIMS) >= 12
+    blocks = claims_section(load_sections(results), CLAIMS)
+    assert blocks and claims_section([], []) == []
+    (results / "claims.yaml").write_text((REPOSITORY / "results" / "claims.yaml").read_text())
+    page = render_page(results)
+    assert all(claim.text in page for claim in CLAIMS)
