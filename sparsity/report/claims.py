@@ -135,7 +135,7 @@ def _control(claim: Claim, sections: Sections) -> Judged:
         contrast
         for paper, ours in sections.values()
         for contrast in contrasts(paper, ours)
-        if contrast.control.first.pruner == claim.control and not contrast.ours.variant
+        if contrast.control.first.pruner == claim.control and not contrast.ours.has_own_irrelevance
     ]
     signs = [contrast.pairs.difference.mean > 0 for contrast in found if reading(contrast.pairs) == "differs"]
     told = f"{len(found)} comparisons: {sum(signs)} differ in favour, {len(signs) - sum(signs)} against"

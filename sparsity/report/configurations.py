@@ -149,6 +149,11 @@ class Configuration:
         words = [say(settings[path]) for path, say in _OF_IRRELEVANCE.items() if path in settings]
         return ", ".join([*words, *self.changed])
 
+    @property
+    def has_own_irrelevance(self) -> bool:
+        """Whether its irrelevance, or what goes by it, is another than the paper's."""
+        return any(path in (self.first.settings or {}) for path in _OF_IRRELEVANCE)
+
     def _named(self, start: str) -> str:
         data = f" on {self.first.data_name}" if any(mark.startswith(DATA) for mark in self.marks) else ""
         variant = f", {self.variant}" if self.variant else ""
