@@ -68,6 +68,11 @@ def test_the_status_begins_nothing(results: Path, calls: list[list[str]], capsys
     assert not calls
 
 
+def test_a_method_that_is_not_listed_is_tried_as_it_stands(results: Path, calls: list[list[str]]) -> None:
+    assert leaderboard.main(["random", "--seeds", "0,1", f"results_dir={results}"]) == 0
+    assert [call[1:3] for call in calls] == [["pruner=random", "seed=0"], ["pruner=random", "seed=1"]]
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [(["--experiments", "lenet6"], "There is no experiment lenet6"), (["l3"], "l3"), (["l2", "gate.bond=1"], "bond")],
