@@ -42,7 +42,8 @@ from sparsity.run.manifest import Manifest
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Workspace, on_machine
 from sparsity.settings import MachineSettings
-from sparsity.tracking.writers import JsonlWriter, Mirrors
+from sparsity.tracking.record import JsonlWriter
+from sparsity.tracking.writers import Mirrors
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 NUM_SENTENCES = {"cuda": 3000, "cpu": 32}

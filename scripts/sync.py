@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sparsity.files import check_folder, run_script
 from sparsity.tracking.sync import send, unsent
-from sparsity.tracking.writers import wandb_mode
+from sparsity.tracking.wandb_writer import wandb_mode
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 

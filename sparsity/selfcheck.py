@@ -27,7 +27,8 @@ from sparsity.run.phase import Phase, put_into
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Experiment, Workspace, on_machine
 from sparsity.settings import Settings
-from sparsity.tracking.writers import JsonlWriter, Mirrors
+from sparsity.tracking.record import JsonlWriter
+from sparsity.tracking.writers import Mirrors
 from sparsity.training.execution import NUM_EAGER_CALLS
 from sparsity.training.loop import NonFiniteLossError
 from sparsity.training.translation import Translation

@@ -25,7 +25,8 @@ from sparsity.settings import (
     PhaseSettings,
     PrunerSettings,
 )
-from sparsity.tracking.writers import JsonlWriter, Mirrors
+from sparsity.tracking.record import JsonlWriter
+from sparsity.tracking.writers import Mirrors
 from sparsity.training import loop
 from sparsity.training.execution import Execution
 from tests.pruners import GATES, NOISE, own, pruner

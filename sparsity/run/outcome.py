@@ -37,7 +37,7 @@ from sparsity.run.phase import Phase
 from sparsity.run.plan import make_plan, uncut
 from sparsity.run.workspace import Workspace, peak_memory_bytes
 from sparsity.settings import leaf_name
-from sparsity.tracking.writers import recorded
+from sparsity.tracking.record import recorded
 from sparsity.training.tasks import WritesText
 
 

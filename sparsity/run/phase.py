@@ -22,7 +22,8 @@ from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.summary import layer_sparsities
 from sparsity.run import stopping
 from sparsity.run.kept_states import KeptStates, State
-from sparsity.tracking.writers import JsonlWriter, Mirrors
+from sparsity.tracking.record import JsonlWriter
+from sparsity.tracking.writers import Mirrors
 from sparsity.training.loop import Evaluation, Trainer
 from sparsity.training.tasks import WritesText
 from sparsity.weights.beside import Beside

@@ -25,7 +25,7 @@ from sparsity.run.plan import plan_phase
 from sparsity.run.preparation import check_phases
 from sparsity.run.workspace import Experiment, Workspace, held, opened
 from sparsity.settings import STARTS, leaf_name
-from sparsity.tracking.writers import JsonlWriter
+from sparsity.tracking.record import JsonlWriter
 from sparsity.weights.checkpoints import load_kept, plain_weights
 from sparsity.weights.disk_sizes import measure_sizes, pruned_sizes
 from sparsity.weights.given import read_weights

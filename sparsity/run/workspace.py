@@ -26,7 +26,9 @@ from sparsity.run.phase import Phase
 from sparsity.run.plan import RunPlan, make_plan, plan_phase
 from sparsity.run.stopping import Stopped
 from sparsity.settings import PhaseSettings, Settings, final_sparsity, leaf_name
-from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, WandbWriter
+from sparsity.tracking.record import JsonlWriter
+from sparsity.tracking.wandb_writer import WandbWriter
+from sparsity.tracking.writers import ConsoleWriter, Mirrors
 from sparsity.training.execution import Execution, Replay
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Batches, Trainer

@@ -17,7 +17,7 @@ from pathlib import Path
 from sparsity import provenance
 from sparsity.files import visible
 from sparsity.settings import TrackingSettings
-from sparsity.tracking.writers import ARRIVED, FOLDER, WandbWriter
+from sparsity.tracking.wandb_writer import ARRIVED, FOLDER, WandbWriter
 
 LIMIT_SECONDS = 600.0  # for one run: who sends waits for nothing else
 _HEADER_BYTES, _BLOCK_BYTES = 7, 32 * 1024

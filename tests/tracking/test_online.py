@@ -17,7 +17,8 @@ from sparsity.run import pipeline
 from sparsity.run.phase import Interrupted, Phase
 from sparsity.settings import TrackingSettings
 from sparsity.tracking import sync
-from sparsity.tracking.writers import Row, WandbWriter, rows_of
+from sparsity.tracking.record import Row, rows_of
+from sparsity.tracking.wandb_writer import WandbWriter
 from tests import tiny_runs
 from tests.tiny_runs import TINY_OVERRIDES
 from tests.tracking.ingest import Ingest

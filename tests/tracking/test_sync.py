@@ -11,7 +11,8 @@ from scripts import sync as script
 from sparsity.files import locked
 from sparsity.settings import TrackingSettings
 from sparsity.tracking import sync
-from sparsity.tracking.writers import ARRIVED, FOLDER, rows_of
+from sparsity.tracking.record import rows_of
+from sparsity.tracking.wandb_writer import ARRIVED, FOLDER
 from tests import tiny_runs
 from tests.tracking.ingest import Ingest
 

@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from sparsity.settings import TrackingSettings
-from sparsity.tracking.writers import ConsoleWriter, JsonlWriter, Mirrors, Row, recorded, wandb_mode
+from sparsity.tracking.record import JsonlWriter, Row, recorded
+from sparsity.tracking.wandb_writer import wandb_mode
+from sparsity.tracking.writers import ConsoleWriter, Mirrors
 from tests import tiny_runs
 from tests.tiny_runs import TinyNet, TinyRun
 from tests.tracking import wandb_file
