@@ -6,8 +6,9 @@ from sparsity.hardware import ranks
 from sparsity.pruning.plateaus import bisect_threshold
 from sparsity.pruning.triggers import Decision, Trigger
 from sparsity.run.alarms import Alarms
+from sparsity.run.controllers import Action
 from sparsity.run.kept_states import State
-from sparsity.run.phase import Action, Phase
+from sparsity.run.phase import Phase
 from sparsity.run.plan import reaches
 from sparsity.settings import Settings
 from sparsity.training.loop import Evaluation

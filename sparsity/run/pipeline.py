@@ -17,10 +17,11 @@ from sparsity.pruning.schedules import build_trigger
 from sparsity.pruning.summary import sparsity
 from sparsity.records import Baseline, Row, Summary
 from sparsity.run.alarms import Alarms, path_finder
+from sparsity.run.controllers import Watch
 from sparsity.run.gating import GatedPruning
 from sparsity.run.kept_states import State
 from sparsity.run.outcome import Result, write_outcome
-from sparsity.run.phase import Interrupted, Phase, Watch
+from sparsity.run.phase import Interrupted, Phase
 from sparsity.run.plan import plan_phase
 from sparsity.run.preparation import check_phases
 from sparsity.run.workspace import Experiment, Workspace, held, opened
