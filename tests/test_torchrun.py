@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
+from sparsity.pruning.masks import NEGATIVE
 from sparsity.weights.checkpoints import load_checkpoint
 from tests.rank_processes import free_port
 from tests.tiny_runs import TINY_OVERRIDES
@@ -73,6 +75,12 @@ def read(results: Path, name: str) -> dict[str, Any]:
     return content
 
 
+def masks(results: Path) -> dict[str, Tensor]:
+    """Without the signs of what is pruned: a bias whose gradient is zero but for rounding has any."""
+    state = load_checkpoint(run_of(results) / "checkpoints/regularise/last.pt")["masks"]
+    return {name: mask for name, mask in state.items() if not name.endswith(NEGATIVE)}
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_two_processes_that_were_killed_and_one_that_went_on_have_the_masks_of_one(
     tmp_path: Path, experiment: str
@@ -85,8 +93,8 @@ def test_two_processes_that_were_killed_and_one_that_went_on_have_the_masks_of_o
     assert read(tmp_path / "cut", "manifest.json")["status"] == "running"
     assert alone(tmp_path / "cut", *overrides).returncode == 0
     places = tmp_path / "whole", tmp_path / "cut"
-    whole, cut = (load_checkpoint(run_of(place) / "checkpoints/regularise/last.pt")["masks"] for place in places)
-    assert all(torch.equal(cut[name], mask) for name, mask in whole.items())
+    whole, cut = (masks(place) for place in places)
+    assert [name for name, mask in whole.items() if not torch.equal(cut[name], mask)] == []
     frontiers = [[point["step"] for point in read(place, "summary.json")["frontier"]] for place in places]
     assert frontiers[0] == frontiers[1] and len(frontiers[0]) > 3
     assert [process["ranks"] for process in read(tmp_path / "cut", "manifest.json")["history"]] == [2]
