@@ -16,12 +16,9 @@ def record(results: Path, command: str, measurements: Sequence[dict[str, Any]]) 
     A file is replaced by the next measurement of the same on the same device: the page holds no history.
     """
     environment, *measured = measurements
-    where, what = (
-        environment["device"].partition(",")[0],
-        [environment[key] for key in ("experiment", "pruner", "precision")],
-    )
-    name = "-".join([command, *what, f"{environment['threads']}-threads"])
-    path = results / BENCHMARKS / re.sub(r"[^a-z0-9]+", "-", where.lower()).strip("-") / f"{name}.json"
+    folder = re.sub(r"[^a-z0-9]+", "-", environment["device"].partition(",")[0].lower()).strip("-")
+    what = [environment[key] for key in ("experiment", "pruner", "precision")]
+    path = results / BENCHMARKS / folder / f"{'-'.join([command, *what])}-{environment['threads']}-threads.json"
     made = {"schema": SCHEMA, "command": command, "environment": environment, "measurements": list(measured)}
     write_json(path, made | {"provenance": provenance.origin()})
     return path
