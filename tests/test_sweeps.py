@@ -138,7 +138,7 @@ def test_a_finished_run_is_found_though_the_file_that_it_started_from_is_gone_by
     path = tmp_path / "model.pt"
     path.touch()
 
-    def run(settings: Settings) -> None:
+    def run(settings: Settings, anew: bool) -> None:
         finish(settings, row(test=99.0))
         path.unlink()
 

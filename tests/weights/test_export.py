@@ -14,6 +14,7 @@ from transformers import AutoTokenizer, BartForConditionalGeneration
 from scripts import export as script
 from sparsity import config
 from sparsity.models.lenet import LeNet5
+from sparsity.pruning.masks import Masks
 from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
 from sparsity.weights.compaction import resize
 from sparsity.weights.export import load_sparse, save_huggingface, save_sparse
@@ -178,7 +179,7 @@ def test_the_script_adds_a_compacted_network_that_a_new_one_takes(
     for parameter in model.parameters():
         parameter.data.mul_(torch.rand_like(parameter) > 0.99)
     path = tmp_path / "run" / "checkpoints" / "finetune" / "last" / "best.pt"
-    save_checkpoint(path, {"weights": model.state_dict()})
+    save_checkpoint(path, {"weights": model.state_dict(), "masks": Masks(dict(model.named_parameters())).state_dict()})
     settings = config.compose(["experiment=lenet5_mnist", "scale=smoke"])
     monkeypatch.setattr(config, "from_run", lambda *_: settings)
     assert script.main([str(tmp_path / "run"), "--to", str(tmp_path / "out"), "--compact"]) == 0
