@@ -4,7 +4,7 @@ They stand under results/precision/bf16 as others do under results: precision is
 page of results shows those in fp32.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from sparsity.records import AT_PAPER_SPARSITY
@@ -49,8 +49,7 @@ def _row(pairs: list[tuple[Run, Run]]) -> list[str]:
     metrics = [[_metric(run) for run in runs] for runs in zip(*pairs, strict=True)]
     found = compare_pairs(metrics[1], metrics[0])
     assert found is not None, "there is a pair"
-    times = ["; ".join(f"{duration(run.summary.provenance.wall_seconds)} on {run.summary.provenance.device}"
-                       for run in runs) for runs in zip(*pairs, strict=True)]  # fmt: skip
+    times = [_times(runs) for runs in zip(*pairs, strict=True)]
     summary = pairs[0][0].summary
     return [
         f"{code(summary.experiment)}, {summary.pruner} {summary.fingerprint[:8]}",
@@ -61,6 +60,12 @@ def _row(pairs: list[tuple[Run, Run]]) -> list[str]:
         reading(found),
         *times,
     ]
+
+
+def _times(runs: Sequence[Run]) -> str:
+    """How long each run took, and on what."""
+    seconds = ", ".join(duration(run.summary.provenance.wall_seconds) for run in runs)
+    return f"{seconds} on {', '.join(dict.fromkeys(run.summary.provenance.device for run in runs))}"
 
 
 def _metric(run: Run) -> float:
