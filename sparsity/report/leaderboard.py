@@ -155,7 +155,7 @@ def reading(paper: PaperExperiment, found: Sequence[Standing]) -> str:
     below = f" Below the bound on validation data with every try: {', '.join(low)}." if low else ""
     return (
         f"No other method is both sparser and better than {', '.join(best)}. {noise}, and the test set, of "
-        f"{paper.results.num_test or 'unknown'} examples, adds its own error: smaller differences say nothing.{below}"
+        f"{paper.results.num_test or 0:,} examples, adds its own error: smaller differences say nothing.{below}"
     )
 
 
