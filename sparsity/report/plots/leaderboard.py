@@ -11,6 +11,7 @@ from sparsity.report.plots.style import INK, MUTED, SERIES, new_drawing
 from sparsity.report.standings import LAST, Standing
 from sparsity.report.statistics import describe
 
+TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # percent
 LOWEST = 4.0  # points below the best that are still shown: a network that fell apart would flatten all others
 
 
@@ -31,10 +32,14 @@ def draw_leaderboard(paper: PaperExperiment, found: Sequence[Standing]) -> Drawi
     best = max(_place(ours)[1] for standing in found for ours in standing.tried)
     axes.set_ylim(bottom=max(axes.get_ylim()[0], best - LOWEST))
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes.margins(x=0.12)
+    low, high = sorted(axes.get_xlim())
+    ticks = [tick for tick in TICKS if low <= tick <= high]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
     axes.invert_xaxis()
     axes.set_xlabel("weights and biases left (%)")
-    axes.set_ylabel(f"test {paper.metric_label}")
+    axes.set_ylabel(f"{paper.metric_label}, test")
     return drawing
 
 
