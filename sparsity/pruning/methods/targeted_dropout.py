@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.method import Method, Ramp
-from sparsity.pruning.selection import QUICK_DEVICES, select_by_column
+from sparsity.pruning.selection import select_by_column
 
 UNITS = ("weight", "unit")
 
@@ -107,18 +107,14 @@ class TargetedDropout(Method):
     def _smallest_safe(self, sizes: Tensor) -> Tensor:
         """Of each row the smallest that is no candidate, [rows, 1]: the row is sorted where the device alone knows
         gamma. Of equal ones at this place all are safe."""
-        row_size = sizes.shape[1]
-        if self._ramps and sizes.device.type not in QUICK_DEVICES:
-            num_candidates = (self._gamma * row_size + 1e-9).long()
+        if self._ramps:
+            num_candidates = (self._gamma * sizes.shape[1] + 1e-9).long()
             in_order = F.pad(sizes.sort(dim=1).values, (0, 1), value=torch.inf)
             return in_order.index_select(1, num_candidates.view(1))
-        gamma = float(self._gamma) if self._ramps else self._most[0]
-        num_candidates_here = int(gamma * row_size + 1e-9)
-        if num_candidates_here == row_size:
+        num_safe = sizes.shape[1] - int(self._most[0] * sizes.shape[1] + 1e-9)
+        if num_safe == 0:
             return sizes.new_full((), torch.inf)
-        if self._ramps:  # there are as many as not, at times: of many, the largest are found more slowly than the k-th
-            return sizes.kthvalue(num_candidates_here + 1, dim=1, keepdim=True).values
-        return sizes.topk(row_size - num_candidates_here, dim=1, sorted=False).values.amin(1, keepdim=True)
+        return sizes.topk(num_safe, dim=1, sorted=False).values.amin(1, keepdim=True)
 
     def _left(self, weight: Tensor) -> Tensor:
         """Where an evaluation has a weight; it may ask the device for gamma."""
