@@ -38,7 +38,18 @@ def layers_left(summary: dict[str, Any], name: str, start: str) -> float:
     return 100 * sum(int(row[4]) for row in mine) / sum(int(row[3]) for row in mine)
 
 
-RUNS = by_fingerprint()
+def is_at_budget(summary: dict[str, Any]) -> bool:
+    """Whether a run is one of the leaderboard, which has a section of its own: 60 epochs, and the last state alone."""
+    settings = summary["settings"] or {}
+    lengths = [settings.get(f"{phase}.num_epochs", 0) for phase in ("regularise", "finetune")]
+    if summary["experiment"] == "lenet5_mnist":  # which has no dense start of its own
+        lengths.append(summary["baseline"]["num_epochs"])
+    return settings.get("finetune.start_from") == ["last"] and sum(lengths) == 60
+
+
+ALL_RUNS = by_fingerprint()
+TRIES = {name: found for name, found in ALL_RUNS.items() if is_at_budget(found[0])}
+RUNS = {name: found for name, found in ALL_RUNS.items() if name not in TRIES}
 
 
 def test_the_page_is_up_to_date() -> None:
@@ -66,6 +77,15 @@ def test_metric_and_sparsity_of_every_published_configuration_are_its_summaries(
         assert printed([row["test"] for row in rows]) in cells
         assert printed([100 * (1 - row["kept"] / row["total"]) for row in rows]) in cells
         assert str(len(rows)) in cells
+
+
+@pytest.mark.parametrize("name", TRIES)
+def test_every_try_of_the_leaderboard_has_the_numbers_of_its_summaries(name: str) -> None:
+    rows = [row for summary in TRIES[name] for row in summary["rows"]]
+    lines = (RESULTS / "README.md").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith(f"| {name}") and "`python scripts/train.py" in line]
+    left = [100 * row["kept"] / row["total"] for row in rows]
+    assert f"| {printed([row['test'] for row in rows])} | {printed(left)} |" in line
 
 
 LENETS = [name for name, found in RUNS.items() if found[0]["model"] == "lenet5"]
