@@ -40,7 +40,7 @@ def layers_left(summary: dict[str, Any], name: str, start: str) -> float:
 
 def is_at_budget(summary: dict[str, Any]) -> bool:
     """Whether a run is one of the leaderboard, which has a section of its own: 60 epochs, and the last state alone."""
-    settings = summary["settings"] or {}
+    settings = summary.get("settings") or {}
     lengths = [settings.get(f"{phase}.num_epochs", 0) for phase in ("regularise", "finetune")]
     if summary["experiment"] == "lenet5_mnist":  # which has no dense start of its own
         lengths.append(summary["baseline"]["num_epochs"])
