@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsity.training import weight_view
 from sparsity.training.execution import Execution
 from sparsity.training.extensions import Extensions, Forward
 from tests.training.fakes import FakeBatches, finish, gradients, network, phase, same, trainer, weights
@@ -149,3 +150,17 @@ def test_a_step_with_views_compiles_whole() -> None:
     plain.train_step()
     for ours, theirs in zip(weights(loop.model), weights(plain.model), strict=True):
         torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("permuted", [False, True])
+def test_an_effective_weight_lies_in_memory_as_its_parameter_does(permuted: bool) -> None:
+    conv = nn.Conv2d(1, 4, 3).to(memory_format=torch.channels_last)
+    with torch.no_grad():
+        conv.weight.as_strided_(conv.weight.shape, (9, 1, 3, 1))
+    other = torch.randn(4, 1, 3, 3)
+    value = other.permute(1, 0, 2, 3).contiguous().permute(1, 0, 2, 3) if permuted else other.clone()
+    value.requires_grad_()
+    laid = weight_view._laid_out(value, conv.weight)
+    assert laid.stride() == conv.weight.stride() and torch.equal(laid, other)
+    laid.square().sum().backward()
+    assert torch.equal(value.grad, 2 * other)
