@@ -17,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from sparsity.files import TEMPORARY
 from sparsity.pruning.masks import signs_of, unpack_bits
 from sparsity.weights.checkpoints import plain_weights
 
@@ -52,7 +53,7 @@ def measure_sizes(name: str, weights: Mapping[str, Tensor], folder: Path) -> dic
         weights: a state_dict, written as it is.
         folder: where the file that is measured may lie for a moment.
     """
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".pt") as file:
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".sizes-", suffix=TEMPORARY) as file:
         torch.save(weights, file)
         file.flush()
         return {f"{name}{suffix}_bytes": size for suffix, size in file_sizes(Path(file.name)).items()}
