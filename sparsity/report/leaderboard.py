@@ -78,7 +78,7 @@ def _table(paper: PaperExperiment, found: Sequence[Standing], rescored: Sequence
 
 def _row(paper: PaperExperiment, standing: Standing) -> list[str]:
     ours = standing.chosen
-    metric = describe([*ours.by_seed(_test).values()])
+    metric = _over(ours, _test)
     published = paper.row(PUBLISHED.get(ours.first.pruner, ours.first.pruner))
     alarms = dict.fromkeys(alarm for run in ours.runs for alarm in run.summary.alarms)
     return [
@@ -125,7 +125,7 @@ def verdict(published: PublishedRow | None, standing: Standing) -> str:
     if not sparse:
         return _missed("no try is as sparse", standing)
     best = max(sparse, key=lambda ours: ours.runs[0].summary.rows[0].val)
-    metric = describe([*best.by_seed(_test).values()])
+    metric = _over(best, _test)
     assert metric is not None, "a run has a row"
     short = published.metric - metric.mean
     return "reached" if short <= WITHIN else _missed(f"{short:.2f} points short", standing)
@@ -144,7 +144,7 @@ def reading(paper: PaperExperiment, found: Sequence[Standing]) -> str:
         for ours, metric, left in points
         if not any(m >= metric and w <= left and (m, w) != (metric, left) for _, m, w in points)
     ]
-    spreads = [spread.half_width for each in found if (spread := describe([*each.chosen.by_seed(_test).values()]))]
+    spreads = [spread.half_width for each in found if (spread := _over(each.chosen, _test))]
     widths = [width for width in spreads if width is not None]
     noise = (
         f"The 95 % interval of a mean is up to {max(widths):.2f} points to either side"
@@ -170,7 +170,7 @@ def _try_row(ours: Configuration, standing: Standing) -> list[str]:
         "yes" if ours is standing.chosen else "",
         ", ".join(map(str, ours.seeds)),
         number(_val(ours), Kind.METRIC),
-        spread(describe([*ours.by_seed(_test).values()]), Kind.METRIC),
+        spread(_over(ours, _test), Kind.METRIC),
         spread(_over(ours, all_left), Kind.FRACTION),
         code(ours.first.provenance.command),
     ]
