@@ -4,6 +4,7 @@ The dataclass is the schema: a field without a default must be there, a value mu
 that the dataclass does not name are left alone, so that a later version may add some.
 """
 
+import json
 import math
 from collections.abc import Callable
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -46,6 +47,18 @@ def load_yaml(path: Path, read: Callable[[Any], T]) -> T:
     except (ValueError, yaml.YAMLError) as error:
         problem = " ".join(str(error).split())
         raise ValueError(f"{path} cannot be used: {problem}; restore it from the repository.") from error
+
+
+def load_json(path: Path, kind: type[T], remedy: str) -> T:
+    """Read a JSON record that declares its `schema` as `kind`.
+
+    Raises:
+        ValueError: one sentence with the file that is damaged, what is wrong in it and the remedy.
+    """
+    try:
+        return decode_document(kind, json.loads(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be used: {error}; {remedy}.") from error
 
 
 def decode(kind: Any, value: Any, where: str) -> Any:

@@ -3,16 +3,16 @@
 Their files are theirs to publish; what is committed is a record of one scoring under `results/rescored`.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from sparsity.files import visible
 from sparsity.records import Layer
 from sparsity.report.layer_groups import residual_by_group
-from sparsity.report.parsing import decode_document
+from sparsity.report.parsing import load_json
 
 FOLDER = "rescored"
+REMEDY = "write it anew with scripts/verify.py --record"  # of a damaged record
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,5 @@ def load_rescored(results: Path, experiment: str) -> list[Rescored]:
     Raises:
         ValueError: one sentence with the file that is damaged and what is wrong in it.
     """
-    found = [_load(path) for path in visible((results / FOLDER).glob("*.json"), results)]
+    found = [load_json(path, Rescored, REMEDY) for path in visible((results / FOLDER).glob("*.json"), results)]
     return [each for each in found if each.experiment == experiment]
-
-
-def _load(path: Path) -> Rescored:
-    try:
-        record: Rescored = decode_document(Rescored, json.loads(path.read_text(encoding="utf-8")))
-        return record
-    except ValueError as error:
-        raise ValueError(f"{path} cannot be used: {error}; write it anew with scripts/verify.py --record.") from error
