@@ -88,18 +88,26 @@ def keep_largest(scores: Sequence[Tensor], count: Tensor) -> list[Tensor]:
         count: how many stay, an integer, 0-dim, on that device.
     """
     flat = torch.cat([score.flatten() for score in scores])
-    threshold = _largest(flat, count.clamp_min(1))
+    threshold = largest(flat, count.clamp_min(1))
     above, equal = flat > threshold, flat == threshold
     kept = above | (equal & (equal.cumsum(0, dtype=torch.int32) <= count - above.sum()))
     parts = kept.split([score.numel() for score in scores])
     return [part.view(score.shape) for part, score in zip(parts, scores, strict=True)]
 
 
-def _largest(values: Tensor, place: Tensor) -> Tensor:
-    """The value at a place in falling order, the largest being the first."""
+def largest(values: Tensor, place: Tensor) -> Tensor:
+    """Of each row the value at a place in falling order, found without a question to the device.
+
+    Args:
+        values: [..., n].
+        place: of all rows, an integer from 1, which is the largest value's, to n, 0-dim, on that device.
+
+    Returns:
+        Values [..., 1].
+    """
     if values.device.type in QUICK_DEVICES:
-        return values.kthvalue(len(values) + 1 - int(place)).values
-    return values.sort(descending=True).values.index_select(0, (place - 1).view(1))
+        return values.kthvalue(values.shape[-1] + 1 - int(place), keepdim=True).values
+    return values.sort(descending=True).values.index_select(-1, (place - 1).view(1))
 
 
 def _thinned(score: Tensor, keep: Tensor, sparsity: float) -> Tensor:

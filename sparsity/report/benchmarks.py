@@ -24,7 +24,16 @@ update at the bandwidth that a sum of long vectors reaches; activations are not 
 A name of a processor may stand for several kinds: *bf16 units* says whether it multiplies bf16 by itself (AMX)."""
 
 METHODS = """The step of each method over plain training, in turns within one process. At most 1.3, but for those whose
-rule takes more passes."""
+rule itself adds passes over all weights or through the network."""
+
+BY_RULE = {
+    "edropout": "two forward passes for each member of a population",
+    "movement": "the largest of all scores are searched; as many scores as weights are trained",
+    "sensitivity": "a second backward pass",
+    "sparse_vd": "each layer twice, for means and for variances; as many variances as weights are trained",
+    "sws": "each weight under each of 17 components",
+    "targeted_dropout": "the smallest weights of each column are searched; a draw for each weight",
+}
 
 
 @dataclass(frozen=True)
@@ -140,11 +149,16 @@ def _whole(run: Benchmark | None) -> list[str]:
 
 def _methods(found: Sequence[Benchmark]) -> Table:
     rows = [
-        [code(of.pruner), code(of.experiment), _how(each), _ratio(each.named(f"{of.pruner} / plain"))]
+        [
+            *(code(of.pruner), code(of.experiment), _how(each)),
+            _ratio(each.named(f"{of.pruner} / plain")),
+            BY_RULE.get(of.pruner, ""),
+        ]
         for each in found
         for of in [each.environment]
     ]
-    return table(["Method", "Experiment", "Precision, threads", "Step over plain"], sorted(rows))
+    header = ["Method", "Experiment", "Precision, threads", "Step over plain", "Passes that its rule adds to each step"]
+    return table(header, sorted(rows))
 
 
 def _how(each: Benchmark) -> str:

@@ -7,7 +7,7 @@ so that S gathers -dL/dw' w also of weights that are not there now and may retur
 2020 (arXiv 2005.07683), for BERT. Knobs: below; the schedule is that of `schedule`, to the sparsity of `gate`.
 
 A step looks for the largest of all scores and trains as many of them as weights, by the rule itself: on a CPU LeNet-5
-takes almost twice as long.
+takes half as long again.
 """
 
 import math

@@ -5,18 +5,20 @@ each is dropped with probability alpha, and what stays is not rescaled. An evalu
 candidates are whole columns, by their L2 norm. Ramping, alpha rises in a straight line, and gamma to 95 % of its end in
 half of that time. Source: Gomez et al. 2019 (arXiv 1905.13678). Takes part: every tensor with columns; biases and
 norms stay.
+
+A step looks for the smallest of each column and draws a number for each weight, by the rule itself: on a CPU LeNet-5
+takes half as long again.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.method import Method, Ramp
-from sparsity.pruning.selection import select_by_column
+from sparsity.pruning.selection import largest, select_by_column
 
 UNITS = ("weight", "unit")
 
@@ -105,16 +107,9 @@ class TargetedDropout(Method):
         return columns.abs() if self._unit == "weight" else columns.norm(dim=1).unsqueeze(0)
 
     def _smallest_safe(self, sizes: Tensor) -> Tensor:
-        """Of each row the smallest that is no candidate, [rows, 1]: the row is sorted where the device alone knows
-        gamma. Of equal ones at this place all are safe."""
-        if self._ramps:
-            num_candidates = (self._gamma * sizes.shape[1] + 1e-9).long()
-            in_order = F.pad(sizes.sort(dim=1).values, (0, 1), value=torch.inf)
-            return in_order.index_select(1, num_candidates.view(1))
-        num_safe = sizes.shape[1] - int(self._most[0] * sizes.shape[1] + 1e-9)
-        if num_safe == 0:
-            return sizes.new_full((), torch.inf)
-        return sizes.topk(num_safe, dim=1, sorted=False).values.amin(1, keepdim=True)
+        """Of each row the smallest that is no candidate, [rows, 1]. Of equal ones at this place all are safe."""
+        num_safe = sizes.shape[1] - (self._gamma * sizes.shape[1] + 1e-9).long()
+        return largest(sizes, num_safe.clamp_min(1)).masked_fill(num_safe == 0, torch.inf)
 
     def _left(self, weight: Tensor) -> Tensor:
         """Where an evaluation has a weight; it may ask the device for gamma."""
