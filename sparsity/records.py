@@ -164,7 +164,11 @@ class Process:
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
-    """How the run can be repeated; where several processes trained it, `history` has them all, in their order."""
+    """How the run can be repeated; where several processes trained it, `history` has them all, in their order.
+
+    `precision` is that of its products; early runs, all of them fp32 on a CPU but for those of results/precision, do
+    not say it.
+    """
 
     commit: str | None
     dirty: bool
@@ -172,6 +176,7 @@ class Provenance:
     versions: dict[str, str | None]
     started: str | None = None
     device: str
+    precision: str | None = None
     wall_seconds: float
     finished: str
     data_checksums: dict[str, str]

@@ -18,6 +18,7 @@ from sparsity.report.statistics import Statistic, describe
 TITLE = "All methods, one loop"
 WITHIN = 0.15  # points by which a published metric may be missed and still counts as reached
 PUBLISHED = {"lobster_authors": "lobster"}  # pruners whose row in the paper's table has another name
+UNSAID = "fp32"  # of runs from before summaries said it
 NUM_TRIES = 3  # before a published point counts as not reached
 
 INTRODUCTION = """Every method in the same loop: network, split, optimiser of the experiment unless its own paper has
@@ -160,7 +161,10 @@ def reading(paper: PaperExperiment, found: Sequence[Standing]) -> str:
 
 
 def _tries(paper: PaperExperiment, found: Sequence[Standing]) -> Table:
-    header = ["Method", "Chosen", "Seeds", "Validation, first seed", paper.metric_label, "Left (%)", "Command"]
+    header = [
+        *("Method", "Chosen", "Seeds", "Validation, first seed", paper.metric_label, "Left (%)"),
+        *("Products in", "Command"),
+    ]
     return table(header, [_try_row(ours, standing) for standing in found for ours in standing.tried])
 
 
@@ -172,6 +176,7 @@ def _try_row(ours: Configuration, standing: Standing) -> list[str]:
         number(_val(ours), Kind.METRIC),
         spread(_over(ours, _test), Kind.METRIC),
         spread(_over(ours, all_left), Kind.FRACTION),
+        ", ".join(dict.fromkeys(run.summary.provenance.precision or UNSAID for run in ours.runs)),
         code(ours.first.provenance.command),
     ]
 

@@ -29,9 +29,8 @@ class Manifest:
         history = [*earlier.get("history", []), *([_as_process(earlier)] if "first_step" in earlier else [])]
         self._ranks = ranks.here()
         together = f"{self._ranks.size} x " if self._ranks.size > 1 else ""
-        self.origin = provenance.origin() | {"device": together + device}
-        computing = {"precision": precision, "ranks": self._ranks.size}
-        self._content = {**self.origin, **computing, "status": "running", "history": history}
+        self.origin = provenance.origin() | {"device": together + device, "precision": precision}
+        self._content = {**self.origin, "ranks": self._ranks.size, "status": "running", "history": history}
         self.update()
 
     def update(self, **entries: Any) -> None:

@@ -229,6 +229,7 @@ def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:
     assert set(manifest) == of_code | of_machine | {"started", "ended", "status", "first_step", "history"}
     assert manifest["status"] == "done"
     assert manifest["device"].startswith("cpu: ") and manifest["precision"] == "fp32"
+    assert tiny_run.summary["provenance"]["precision"] == "fp32"
 
 
 def test_the_origin_is_that_of_the_start_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
