@@ -5,6 +5,7 @@ is results/claims.yaml.
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -91,6 +92,11 @@ def claims_section(sections: Sequence[Section], claims: Sequence[Claim]) -> list
         rows.append([str(place), claim.text, claim.where, finding.value, evidence, claim.rule])
     header = ["", "Claim", "Where", "Verdict", "Our evidence", "Rule"]
     return [Heading(2, TITLE), table(header, rows), Prose(RULES)]
+
+
+def tally(sections: Sequence[Section], claims: Sequence[Claim]) -> Counter[Finding]:
+    """How many claims have each verdict, the most frequent first. Raises as `claims_section`."""
+    return Counter(dict(Counter(judged(claim, sections)[0] for claim in claims).most_common()))
 
 
 def judged(claim: Claim, sections: Sequence[Section]) -> Judged:

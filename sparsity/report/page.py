@@ -171,7 +171,7 @@ def _pages(results: Path, blocks: list[Block], sections: Sequence[Section]) -> d
     pages[results / ALL_RESULTS] = results_csv(sections)
     if measured := benchmarks_page(load_benchmarks(results)):
         pages[results / BENCHMARKS] = render_markdown([*measured, *precision_section(results)])
-    pages |= brought_up_to_date(results.parent / "README.md", sections)
+    pages |= brought_up_to_date(results, sections)
     for paper, ours in sections:
         for each in ours:
             pages |= model_cards(paper, each)

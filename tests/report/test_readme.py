@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from sparsity import config
+from sparsity.report.claims import Claim
+from sparsity.report.markdown import render_markdown
 from sparsity.report.page import load_sections, write_page
-from sparsity.report.readme import BEGIN, END, brought_up_to_date, filled
+from sparsity.report.readme import BEGIN, END, PICTURE, brought_up_to_date, filled, first_screen
 from sparsity.settings import Settings, leaves
 from tests.report.fake_results import REPOSITORY, AddRun, row
 
@@ -25,9 +27,8 @@ def overrides(command: str) -> list[str]:
 
 
 def test_the_table_is_up_to_date() -> None:
-    assert filled(README, load_sections(REPOSITORY / "results")) == README, (
-        "run `make report` and commit what it writes"
-    )
+    (text,) = brought_up_to_date(REPOSITORY / "results", load_sections(REPOSITORY / "results")).values()
+    assert text == README, "run `make report` and commit what it writes"
 
 
 def test_the_page_writes_the_table_between_the_markers(mnist_alone: Path, add_run: AddRun) -> None:
@@ -36,7 +37,15 @@ def test_the_page_writes_the_table_between_the_markers(mnist_alone: Path, add_ru
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
     assert readme in write_page(mnist_alone)
     text = readme.read_text()
-    assert "| LeNet-5 on MNIST, accuracy | 99.23 at 99.71 % | 99.20 at 99.72 % | 1 | matches |" in text
+    cells = (
+        "LeNet-5 on MNIST, accuracy",
+        "99.23 at 99.71 %",
+        "99.20 at 99.72 %",
+        "1",
+        "matches",
+        "0.7 h; cpu: Example, 2 threads",
+    )
+    assert f"| {' | '.join(cells)} |" in text
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
 
 
@@ -45,13 +54,31 @@ def test_an_experiment_without_a_judged_run_is_called_not_run(mnist_alone: Path,
     readme = mnist_alone.parent / "README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
     write_page(mnist_alone)
-    assert "| LeNet-5 on MNIST, accuracy | 99.23 at 99.71 % |  |  | not run |" in readme.read_text()
+    assert "| LeNet-5 on MNIST, accuracy | 99.23 at 99.71 % |  |  | not run |  |" in readme.read_text()
+
+
+def test_the_claims_are_counted_by_verdict_and_the_picture_is_shown_where_there_is_one(
+    mnist_alone: Path, add_run: AddRun
+) -> None:
+    add_run(rows=[row(test=99.2)])
+    claims = (
+        Claim("It does.", "Table 2", "result", experiment="lenet5_mnist"),
+        Claim("They agree.", "Table 2", "units", experiment="lenet5_mnist"),
+    )
+    sections = load_sections(mnist_alone)
+    words = render_markdown(first_screen(mnist_alone, sections, claims))
+    assert "The paper's 2 claims, each by a printed rule: [1 supported, 1 partly](results/README.md#" in words
+    assert "![" not in words
+    picture = mnist_alone / PICTURE
+    picture.parent.mkdir(parents=True)
+    picture.touch()
+    assert f"](results/{PICTURE})" in render_markdown(first_screen(mnist_alone, sections, claims))
 
 
 def test_a_readme_without_the_marker_is_left_alone(tmp_path: Path) -> None:
     readme = tmp_path / "README.md"
     readme.write_text("mine\n")
-    assert brought_up_to_date(readme, []) == {}
+    assert brought_up_to_date(tmp_path / "results", []) == {}
     assert readme.read_text() == "mine\n"
 
 
@@ -71,7 +98,7 @@ def test_every_printed_command_composes(command: str) -> None:
 
 
 def test_every_script_and_file_that_it_names_is_there() -> None:
-    named = re.findall(r"(?:scripts|conf)/\w+\.\w+", README) + re.findall(r"\]\((?!http)([^)]+)\)", README)
+    named = re.findall(r"(?:scripts|conf)/\w+\.\w+", README) + re.findall(r"\]\((?!http)([^)#]+)", README)
     assert named and [name for name in named if not (REPOSITORY / name).exists()] == []
 
 
