@@ -228,7 +228,8 @@ class Summary:
     @property
     def data_used(self) -> str:
         """The name of the data really used, marked where it stands in for the experiment's own."""
-        kinds = {"real": "", "hub": "", "sample": " (sample)"}  # the hub has the real texts in a release of its own
+        # the hub has the real texts in a release of its own; a part of the real ones says so in its name
+        kinds = {"real": "", "hub": "", "sample": " (sample)", "taskmaster1-part": ""}
         return self.data_name + kinds.get(self.data_source, " (stand-in)")
 
 

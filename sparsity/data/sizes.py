@@ -69,6 +69,7 @@ _TEXT = {
     "taskmaster1": {
         "real": SplitSizes(*(round(num_dialogs * _TASKMASTER_TURNS / 2) for num_dialogs in (6_168, 770, 770))),
         "standin": SplitSizes(5_610, 720, 665),
+        "taskmaster1-part": SplitSizes(8_645, 1_335, 1_140),
         "embedded": SplitSizes(3_142, 189, 189),
         "generated": SplitSizes(20_000, 8_466, 8_466),
     },

@@ -1,8 +1,9 @@
 """Builders of WMT14 En-De and Taskmaster-1: the pairs of texts that a run trains, validates and tests on.
 
-Five sources feed them: `real` (Stanford's release; Taskmaster-1's self-dialogs), `hub` (the hub's `wmt14`), `standin`
-(smaller real corpora of a local mirror, under their own names), `embedded` (a toy language, for `scale=smoke`) and
-`generated` (random ids of realistic lengths, for `scale=rehearsal`).
+Six sources feed them: `real` (Stanford's release; Taskmaster-1's self-dialogs), `hub` (the hub's `wmt14`), `standin`
+(smaller real corpora of a local mirror, under their own names), `taskmaster1-part` (of a local mirror too: two of
+Taskmaster-1's six domains, under this name), `embedded` (a toy language, for `scale=smoke`) and `generated` (random ids
+of realistic lengths, for `scale=rehearsal`).
 """
 
 from collections.abc import Callable
@@ -125,7 +126,7 @@ def taskmaster1(
     """Taskmaster-1's self-dialogs, or their twin: the context as source, the assistant's next turn as target.
 
     Args:
-        source: `real`, `standin`, `embedded` or `generated`.
+        source: `real`, `standin`, `taskmaster1-part`, `embedded` or `generated`.
         max_tokens: the most tokens of a text; longer targets keep their head, longer contexts their tail.
         speakers_by_position: see `dialogues.pairs`.
         data_dir, baseline, vocabulary_size, batch_by, length_multiple, widths, padding_counts, bos_twice: as for
@@ -141,6 +142,7 @@ def taskmaster1(
     readers = {
         "real": lambda: corpora.taskmaster1(data_dir, speakers_by_position),
         "standin": lambda: corpora.mini_taskmaster(data_dir, speakers_by_position),
+        "taskmaster1-part": lambda: corpora.part_of_taskmaster(data_dir, speakers_by_position),
         "embedded": lambda: corpora.toy_taskmaster(speakers_by_position),
     }
     data = _text_data(readers[source](), Vocabulary(vocabulary_size, True, max_tokens), data_dir, layout, batch_by)

@@ -33,6 +33,13 @@ def test_the_dialogues_are_never_called_taskmaster1(dialogues: TextData) -> None
     assert names == ["taskmaster-mini", *(f"taskmaster-mini/{part}" for part in ("train", "dev", "test"))]
 
 
+def test_a_part_of_taskmaster1_has_its_recorded_sizes_and_its_own_name(data_dir: str) -> None:
+    part = text.taskmaster1("taskmaster1-part", data_dir, vocabulary_size=2_000, **SETTINGS)
+    splits = {split.identity: len(split) for split in (part.train, part.val, part.test)}
+    names = [f"taskmaster1-part/{name}" for name in ("train", "dev", "test")]
+    assert splits == dict(zip(names, (8_645, 1_335, 1_140), strict=True))
+
+
 def test_speakers_alternate_so_that_both_pairings_agree(data_dir: str) -> None:
     pairings = [list(corpora.mini_taskmaster(data_dir, positional).parts["dev"]) for positional in (False, True)]
     assert pairings[0] == pairings[1]

@@ -159,3 +159,5 @@ def test_stand_in_data_is_never_called_by_the_real_name(add_run: AddRun) -> None
     assert load_run(add_run(seed=0)).summary.data_used == "mnist"
     stand_in = load_run(add_run(seed=1, data_source="embedded", data_name="digits"))
     assert stand_in.summary.data_used == "digits (stand-in)"
+    part = load_run(add_run(seed=2, data_source="taskmaster1-part", data_name="taskmaster1-part"))
+    assert part.summary.data_used == "taskmaster1-part"

@@ -4,8 +4,9 @@ Addresses and md5s of the published files are torchvision's (torchvision.dataset
 0.29). Where it has plain http, the address is another over https, held to the same md5: Fashion-MNIST's own repository,
 and TensorFlow Datasets' copy of MNIST. Sizes and the md5s of the unzipped bytes were taken from files that matched
 those. The sha256 of Taskmaster-1's dialogues is the one that ParlAI holds them to. Nobody publishes checksums of its
-lists of ids and of Stanford's WMT14: their first copy that could be read is recorded. The two `mini` sets are stand-ins
-that only a local mirror provides; they are known by their checksums: nothing else is ever called by their names.
+lists of ids and of Stanford's WMT14: their first copy that could be read is recorded. The two `mini` sets and the part
+of Taskmaster-1 are stand-ins that only a local mirror provides; they are known by their checksums: nothing else is ever
+called by their names.
 """
 
 from collections.abc import Iterator
@@ -116,6 +117,15 @@ STAND_INS: dict[str, dict[str, RemoteFile]] = {
         "train": RemoteFile("taskmaster-mini/train.csv", (), "5602c4095a190e515d4c62ae4ea835fb"),
         "dev": RemoteFile("taskmaster-mini/dev.csv", (), "a961ef97eb2d924ae97fb1cd2634a779"),
         "test": RemoteFile("taskmaster-mini/test.csv", (), "1d2062ca365113607f401d9494d7e293"),
+    },
+    "taskmaster1-part": {
+        role: RemoteFile(f"taskmaster1-part/{name}", (), md5)
+        for role, name, md5 in (
+            ("dialogues", "self-dialogs.json", "c7dc99fe7334e8f6e06bad7645b55781"),
+            ("train", "train.csv", "937a3a4c89758805fa91956e1ce09df5"),
+            ("dev", "dev.csv", "e04cf4084df745c9ceccbb9ae6aef808"),
+            ("test", "test.csv", "5eeea069ab66338780741bafe828b0d4"),
+        )
     },
 }
 

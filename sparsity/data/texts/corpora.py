@@ -136,6 +136,11 @@ def mini_taskmaster(data_dir: str, positional: bool) -> Corpus:
     return _dialogue_files("taskmaster-mini", STAND_INS["taskmaster-mini"], data_dir, positional)
 
 
+def part_of_taskmaster(data_dir: str, positional: bool) -> Corpus:
+    """`taskmaster1-part` from a local mirror: 997 of Taskmaster-1's own self-dialogs, of two of its six domains."""
+    return _dialogue_files("taskmaster1-part", STAND_INS["taskmaster1-part"], data_dir, positional)
+
+
 def toy_taskmaster(positional: bool) -> Corpus:
     """The embedded toy dialogues."""
     stream = dialogues()
