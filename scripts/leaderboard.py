@@ -4,6 +4,7 @@ The methods, what is tried of each and the budget stand in results/leaderboard.y
 seed; the one that validation data choose is run with the others. The same command again goes on where it was stopped,
 and passes over what is committed with its networks; --status says where each run stands and begins none. A method of
 one's own, a file of conf/pruner, takes part by its name. KEY=VALUE holds for all runs, such as results_dir=elsewhere.
+With --own the methods run once each as in their own papers, at most three hours, where the list knows how.
 Then `make report` writes the page.
 """
 
@@ -47,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
         first, *others = options.seeds.split(",")
         places = {each.job(first): directory_of(each.job(first)) for each in tries}
         status = 0 if options.status else run(places, options.processes)
-        chosen = [best for group in grouped(tries) if (best := chosen_of(group, first))]
+        chosen = [] if options.own else [best for group in grouped(tries) if (best := chosen_of(group, first))]
         rest = {job: directory_of(job) for each in chosen for job in map(each.job, others)}
         if options.status:
             return show(places | rest)
@@ -64,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--experiments", default="lenet5_mnist", help="separated by commas (default: %(default)s)")
     parser.add_argument("--seeds", default="0,1,2", help="the first is for the tries (default: %(default)s)")
     parser.add_argument("--processes", type=int, default=1, help="runs at a time, one to a core (default: %(default)s)")
+    parser.add_argument("--own", action="store_true", help="each method at its own paper's budget, with the first seed")
     parser.add_argument("--status", action="store_true", help="say where each run stands and begin none")
     return parser
 
@@ -83,7 +85,8 @@ def list_tries(options: argparse.Namespace) -> Iterator[Try]:
         if experiment not in papers:
             raise ValueError(f"There is no experiment {experiment}; choose among {', '.join(papers)}.")
         for entry in [known.get(name, Entry(name)) for name in names or known]:
-            for number, tried in enumerate(entry.tries_in(experiment)):
+            own = [entry.own[experiment]] if experiment in entry.own else []
+            for number, tried in enumerate(own if options.own else entry.tries_in(experiment, listed.budget)):
                 yield Try(papers[experiment], entry.pruner, number, (*common, *tried))
 
 

@@ -17,9 +17,10 @@ LIST = """
 schema: 1
 num_epochs: 60
 common: [scale=smoke, tracking=none]
+budget: [regularise.num_epochs=55]
 methods:
   - {pruner: l2, tries: [schedule.fraction=0.1, schedule.fraction=0.2]}
-  - {pruner: snip}
+  - {pruner: snip, own: {lenet5_mnist: [gate.target_sparsity=0.9]}}
 """
 
 
@@ -73,6 +74,13 @@ def test_a_method_that_is_not_listed_is_tried_as_it_stands(results: Path, calls:
     assert [call[1:3] for call in calls] == [["pruner=random", "seed=0"], ["pruner=random", "seed=1"]]
 
 
+def test_at_its_own_budget_a_method_that_has_one_runs_once(results: Path, calls: list[list[str]]) -> None:
+    assert leaderboard.main(["--own", f"results_dir={results}"]) == 0
+    ((experiment, pruner, seed, *settings),) = calls
+    assert [experiment, pruner, seed] == ["experiment=lenet5_mnist", "pruner=snip", "seed=0"]
+    assert settings[-1] == "gate.target_sparsity=0.9" and "regularise.num_epochs=55" not in settings
+
+
 @pytest.mark.parametrize(
     ("words", "problem"),
     [(["--experiments", "lenet6"], "There is no experiment lenet6"), (["l3"], "l3"), (["l2", "gate.bond=1"], "bond")],
@@ -88,10 +96,16 @@ def test_a_name_that_nobody_knows_is_said(
 @pytest.mark.parametrize("experiment", ["lenet5_mnist", "lenet5_fashion_mnist"])
 def test_the_first_try_of_every_method_has_the_epochs_of_the_budget(experiment: str) -> None:
     for entry in LISTED.methods:
-        for tried in entry.tries_in(experiment)[:1]:
+        for tried in entry.tries_in(experiment, LISTED.budget)[:1]:
             words = [f"experiment={experiment}", f"pruner={entry.pruner}", *LISTED.common, *tried]
             settings = config.compose(words)
             own_start = settings.baseline.num_epochs if settings.baseline.source == "train" else 0
             start = own_start if experiment == "lenet5_mnist" else 0  # Fashion-MNIST's experiment has one
             total = start + settings.regularise.num_epochs + settings.finetune.num_epochs
             assert total == LISTED.num_epochs, words
+
+
+def test_every_own_budget_composes() -> None:
+    for entry in LISTED.methods:
+        for experiment, own in entry.own.items():
+            config.compose([f"experiment={experiment}", f"pruner={entry.pruner}", *LISTED.common, *own])

@@ -12,7 +12,7 @@ from sparsity.report.plots.leaderboard import draw_leaderboard
 from sparsity.report.plots.style import figure
 from sparsity.report.reading import Run
 from sparsity.report.rescored import Rescored
-from sparsity.report.standings import LAST, Leaderboard, Standing, bound_of, standings
+from sparsity.report.standings import LAST, Leaderboard, Standing, at_own_budget, bound_of, standings
 from sparsity.report.statistics import Statistic, describe
 
 TITLE = "All methods, one loop"
@@ -34,6 +34,9 @@ file, for the sparse file that is handed on and for gzip -9 of a plain one with 
 published sparsity in its own unit: among all tries that leave no more than was published, the one of the best
 validation metric must have a test metric within {within:g} points of the published one."""
 
+OWN_BUDGETS = """The same at the budget of each method's own paper, at most three hours a run (`--own`): length,
+batches, rates and strength as published; data, split and counting as above."""
+
 
 def leaderboard_section(
     sections: Sequence[tuple[PaperExperiment, list[Configuration]]],
@@ -49,6 +52,7 @@ def leaderboard_section(
     for paper, ours in sections:
         found = standings(paper, ours, listed.num_epochs)
         blocks += _experiment(paper, found, rescored(paper.experiment)) if found else []
+        blocks += _own_budgets(paper, [each for each in ours if at_own_budget(each, paper, listed)])
     introduction = Prose(INTRODUCTION.format(epochs=listed.num_epochs))
     return [Heading(2, TITLE), introduction, Prose(UNITS.format(within=WITHIN)), *blocks] if blocks else []
 
@@ -65,6 +69,13 @@ def _experiment(paper: PaperExperiment, found: Sequence[Standing], rescored: Seq
         Prose(reading(paper, found)),
         Folded("Every try", (_tries(paper, found),)),
     ]
+
+
+def _own_budgets(paper: PaperExperiment, ours: Sequence[Configuration]) -> list[Block]:
+    if not ours:
+        return []
+    alone = [Standing(each, (each,)) for each in ours]
+    return [Prose(OWN_BUDGETS), _table(paper, alone, ()), Folded("Their commands", (_tries(paper, alone),))]
 
 
 def _table(paper: PaperExperiment, found: Sequence[Standing], rescored: Sequence[Rescored]) -> Table:

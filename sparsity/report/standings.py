@@ -26,26 +26,29 @@ class Entry:
     """A method: the settings of all its runs, and what is tried of it, one setting a try.
 
     only: settings of single experiments, by their names.
+    own: experiment -> settings of the one run as in the method's own paper, in the place of all these.
     """
 
     pruner: str
     settings: tuple[str, ...] = ()
     tries: tuple[str, ...] = ()
     only: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    own: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def tries_in(self, experiment: str) -> list[tuple[str, ...]]:
+    def tries_in(self, experiment: str, budget: tuple[str, ...]) -> list[tuple[str, ...]]:
         """The overrides of each try in an experiment; a method of which nothing is listed is tried as it stands."""
-        settings = (*self.settings, *self.only.get(experiment, ()))
+        settings = (*budget, *self.settings, *self.only.get(experiment, ()))
         return [(*settings, *tried.split()) for tried in self.tries or ("",)]
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The budget, the settings that all runs share, and the methods."""
+    """The budget, the settings that all runs share, and the methods; `budget` are those that all tries share beside."""
 
     num_epochs: int
     common: tuple[str, ...]
     methods: tuple[Entry, ...]
+    budget: tuple[str, ...] = ()
 
 
 NONE = Leaderboard(num_epochs=-1, common=(), methods=())
@@ -76,8 +79,17 @@ def belongs(ours: Configuration, paper: PaperExperiment, num_epochs: int) -> boo
     epochs = settings.get("regularise.num_epochs", 0) + settings.get("finetune.num_epochs", 0)
     if ours.first.baseline.source == "train" and paper.baseline != "train":
         epochs += ours.first.baseline.num_epochs
-    is_fit = not any(mark.startswith(_UNFIT) for mark in ours.marks)
-    return is_fit and epochs == num_epochs and settings.get("finetune.start_from") == [LAST]
+    return _is_fit(ours) and epochs == num_epochs and settings.get("finetune.start_from") == [LAST]
+
+
+def _is_fit(ours: Configuration) -> bool:
+    return not any(mark.startswith(_UNFIT) for mark in ours.marks)
+
+
+def at_own_budget(ours: Configuration, paper: PaperExperiment, listed: Leaderboard) -> bool:
+    """Whether a configuration is of a method with a budget of its own there, and not of the one that all share."""
+    has_own = any(entry.pruner == ours.first.pruner and paper.experiment in entry.own for entry in listed.methods)
+    return has_own and _is_fit(ours) and not belongs(ours, paper, listed.num_epochs) and LAST in ours.starts()
 
 
 def choose(tried: Sequence[Configuration], bound: float) -> Configuration:

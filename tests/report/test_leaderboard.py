@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sparsity.report.leaderboard import file_left, gzip_left, reading, verdict, weights_left
+from sparsity.report.leaderboard import OWN_BUDGETS, file_left, gzip_left, reading, verdict, weights_left
 from sparsity.report.page import load_sections, render_page
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.standings import Entry, Standing, load_leaderboard, standings
@@ -131,7 +131,22 @@ def test_no_method_that_another_beats_in_both_numbers_is_named_best(results: Pat
 
 
 def test_a_method_that_is_not_listed_has_one_try_and_settings_of_one_experiment_hold_there_alone() -> None:
-    assert Entry("lamp").tries_in("lenet5_mnist") == [()]
+    assert Entry("lamp").tries_in("lenet5_mnist", ()) == [()]
     entry = Entry("dns", settings=("a=1",), tries=("b=1", "b=2 c=3"), only={"lenet5_mnist": ("baseline=train",)})
-    assert entry.tries_in("lenet5_mnist") == [("a=1", "baseline=train", "b=1"), ("a=1", "baseline=train", "b=2", "c=3")]
-    assert entry.tries_in("lenet5_fashion_mnist")[0] == ("a=1", "b=1")
+    assert entry.tries_in("lenet5_mnist", ("n=5",)) == [
+        ("n=5", "a=1", "baseline=train", "b=1"),
+        ("n=5", "a=1", "baseline=train", "b=2", "c=3"),
+    ]
+    assert entry.tries_in("lenet5_fashion_mnist", ())[0] == ("a=1", "b=1")
+
+
+def test_a_run_as_in_its_methods_own_paper_stands_in_a_table_of_its_own(results: Path, add_try: AddRun) -> None:
+    add_try("sws", kept=4_000, test=98.0)
+    add_try("l2", kept=3_000, test=99.0, settings=at_budget("l2", **{"regularise.num_epochs": 120}))  # names none
+    assert OWN_BUDGETS not in render_page(results)
+    own = at_budget("sws", **{"regularise.num_epochs": 30})
+    add_try("sws", kept=5_000, test=99.0, settings=own)
+    _, _, section = render_page(results).partition("All methods, one loop")
+    before, _, after = section.partition(OWN_BUDGETS)
+    assert "| sws 00000040" in before and "| sws 00000050" not in before
+    assert "| sws 00000050" in after
