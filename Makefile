@@ -35,7 +35,7 @@ help: ## explain the targets and variables
 	@echo "variables, with their defaults:"
 	@awk '/^## / { doc = substr($$0, 4) } /^[A-Z]+ \?= / { printf "  %-22s %s\n", $$1 "=" $$3, doc }' Makefile
 
-env: $(STAMP) ## make the environment .venv with the tested versions (5.5 GB on Linux, minutes)
+env: $(STAMP) ## make the environment .venv with the tested versions (5.6 GB on Linux, minutes)
 
 data: $(STAMP) ## fetch and verify MNIST, Fashion-MNIST and CIFAR-10
 	$(ENV_PYTHON) scripts/download.py all
@@ -103,5 +103,5 @@ $(STAMP): pyproject.toml constraints.txt
 	@"$(PYTHON)" -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) lacks the module venv:" \
 		"install it (Debian and Ubuntu: apt install python3-venv)." >&2; exit 1; }
 	"$(PYTHON)" -m venv $(ENV)
-	$(ENV_PYTHON) -m pip install -c constraints.txt -e ".[dev]"
+	$(ENV_PYTHON) -m pip install -c constraints.txt -e ".[dev,onnx]"
 	@touch $@

@@ -77,3 +77,7 @@ def test_the_torch_release_that_breaks_torchvision_is_ruled_out() -> None:
 @pytest.mark.parametrize("name", ["pyproject.toml", "environment.yml", "constraints.txt"])
 def test_no_dependency_list_names_an_address(name: str) -> None:
     assert "://" not in (ROOT / name).read_text()
+
+
+def test_the_environment_of_make_has_the_extras_whose_tests_are_skipped_without_them() -> None:
+    assert '-e ".[dev,onnx]"' in (ROOT / "Makefile").read_text()
