@@ -6,7 +6,7 @@ from sparsity.report.comparison import Comparison, Kind
 from sparsity.report.statistics import Statistic
 
 # What a value is multiplied by when printed, and its decimals.
-_PRINTED = {Kind.METRIC: (1.0, 2), Kind.FRACTION: (100.0, 2), Kind.BYTES: (1e-6, 1)}
+_PRINTED = {Kind.METRIC: (1.0, 2), Kind.FRACTION: (100.0, 2), Kind.BYTES: (1e-6, 1), Kind.PRUNES: (1.0, 1)}
 
 
 def number(value: float | None, kind: Kind, sign: str = "") -> str:

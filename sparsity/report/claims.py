@@ -15,7 +15,8 @@ from sparsity.report.blocks import Block, Heading, Prose, table
 from sparsity.report.cells import spread
 from sparsity.report.comparison import Kind, Verdict, compare, headline
 from sparsity.report.configurations import Configuration
-from sparsity.report.controls import contrasts, reading
+from sparsity.report.controls import contrasts
+from sparsity.report.equivalence import Outcome
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.parsing import decode_document, load_yaml
 from sparsity.report.tables import Section, own_results
@@ -37,10 +38,12 @@ class Finding(StrEnum):
 RULES = """Verdicts are computed from the records, by these rules. *result*: our headline runs at the paper's sparsity
 match or exceed the printed metric (supported), are short by the rule of the overview (contradicted), or beyond the
 tolerance without the evidence that would tell it from chance (partly). *layers*: all, some or none of the printed
-shares of the layers are within their tolerance. *control*: of all comparisons with that control at equal settings,
-shown below, some differ in favour of relevance and none against (supported), the reverse (contradicted), or both
-(partly); where none differs it is not tested, as no difference shown is no equality. *bounds*: all, some or none of the
-printed bounds lie below the printed dense baseline. *evaluations*: the printed epochs, batch and interval offer as many
+shares of the layers are within their tolerance. *control*: the comparisons with that control,
+shown below, of runs without a mark. Where some are different in favour of relevance, and not within the margin of
+equivalence, it is supported, or partly so if others are within the margin or in favour of the control. Where none is,
+it is contradicted if some are different in favour of the control, or if all are equivalent, as what is equal is not
+better; otherwise it is not tested, as no difference shown is no equality. *bounds*: all, some or none of the printed
+bounds lie below the printed dense baseline. *evaluations*: the printed epochs, batch and interval offer as many
 evaluations as the printed sparsity needs prunes. *units*: all, some or none of the rows imply by their own columns the
 sparsity that they print, as a share of weights."""
 
@@ -141,13 +144,17 @@ def _control(claim: Claim, sections: Sections) -> Judged:
         contrast
         for paper, ours in sections.values()
         for contrast in contrasts(paper, ours)
-        if contrast.control.first.pruner == claim.control and not contrast.ours.has_own_irrelevance
+        if contrast.control.first.pruner == claim.control
+        and not (contrast.ours.has_own_irrelevance or contrast.ours.marks)
     ]
-    signs = [contrast.pairs.difference.mean > 0 for contrast in found if reading(contrast.pairs) == "differs"]
-    told = f"{len(found)} comparisons: {sum(signs)} differ in favour, {len(signs) - sum(signs)} against"
-    if not signs:
-        return Finding.NOT_TESTED, told
-    return _of_all(signs, told)
+    outcomes = [contrast.outcome for contrast in found]
+    signs = [contrast.pairs.difference.mean > 0 for contrast in found if contrast.outcome is Outcome.DIFFERENT]
+    favour, against, undecided = sum(signs), len(signs) - sum(signs), outcomes.count(Outcome.UNDECIDED)
+    equal = len(found) - len(signs) - undecided
+    told = f"{len(found)} comparisons: {favour} in favour, {against} against, {equal} equivalent, {undecided} undecided"
+    if favour:
+        return Finding.PARTLY if against or equal else Finding.SUPPORTED, told
+    return Finding.CONTRADICTED if against or (equal and not undecided) else Finding.NOT_TESTED, told
 
 
 def _bounds(claim: Claim, sections: Sections) -> Judged:

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     METRIC = "metric"
     FRACTION = "fraction"
     BYTES = "bytes"
+    PRUNES = "prunes"
 
 
 @dataclass(frozen=True)

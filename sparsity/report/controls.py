@@ -5,7 +5,8 @@ metrics at the paper's sparsity are compared.
 
 Two configurations are compared if all but the method is equal (`Configuration.shared_settings`), marks included; their
 runs are paired by seed. They are compared at equal sparsity where both came to it (the paper's, on test data; the
-highest of a few that all pairs reached, on validation data) and at equal metric, at the bound, where it stopped both.
+highest of a few that all pairs reached, on validation data) and at equal metric, at the bound, where it stopped both:
+there by prunes, each of the same fraction, as near 100 % sparsities differ by next to nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +17,22 @@ from sparsity.report.blocks import Table, table
 from sparsity.report.cells import interval, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.equivalence import (
+    MARGINS,
+    MOST_SEEDS,
+    Outcome,
+    outcome,
+    p_equivalence,
+    reading,
+    seeds_for_difference,
+    seeds_for_equivalence,
+)
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.reading import Run
 from sparsity.report.statistics import Paired, Statistic, compare_pairs, describe
 from sparsity.report.stops import LEVELS, is_at_bound, metric_at
 from sparsity.report.variants import SHORTENED
 
-SIGNIFICANT = 0.05
 METHOD, CONTROLS, LOBSTER = "relevance", ("l2", "magnitude", "l1"), "lobster_authors"
 
 
@@ -41,6 +51,29 @@ class Contrast:
     second: Statistic
     pairs: Paired
 
+    @property
+    def margin(self) -> float:
+        """The smallest difference of its kind that matters."""
+        return MARGINS[self.kind]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What may be concluded."""
+        return outcome(self.pairs, self.margin)
+
+    @property
+    def reading(self) -> str:
+        """The same in words."""
+        return reading(self.pairs, self.margin)
+
+    @property
+    def seeds_to_settle(self) -> tuple[str, str]:
+        """How many seeds would show equivalence, and a difference of the margin; empty where no spread says so."""
+        std = self.pairs.difference.std
+        if not std:
+            return "", ""
+        return _seeds(seeds_for_equivalence(std, self.margin)), _seeds(seeds_for_difference(std, self.margin))
+
 
 def contrasts(paper: PaperExperiment, configurations: Sequence[Configuration]) -> list[Contrast]:
     """Each relevance configuration against each control that shares its settings, where they share a seed."""
@@ -54,20 +87,13 @@ def contrasts(paper: PaperExperiment, configurations: Sequence[Configuration]) -
 
 
 def contrasts_table(found: Sequence[Contrast]) -> Table:
-    """Both means, the paired difference with its 95 % interval, both p values, the effect size, and what follows."""
+    """Both means, the paired difference with its 95 % interval, all p, the effect size, and what follows."""
     header = [
         *("Relevance", "Control", "Number", "Relevance's", "Control's", "Pairs", "Difference", "95 % interval"),
-        *("p (t)", "p (exact)", "d_z", "Reading"),
+        *("p (t)", "p (exact)", "d_z", "Margin", "p (equivalence)", "Reading"),
+        *("Seeds for equivalence", "Seeds for a difference"),
     ]
     return table(header, [_row(contrast) for contrast in found])
-
-
-def reading(pairs: Paired) -> str:
-    """What may be concluded: too few pairs, a difference, or none shown."""
-    if pairs.smallest_p_exact > SIGNIFICANT:
-        return f"n too small: the exact test cannot go below p = {pairs.smallest_p_exact:.2g}"
-    both = pairs.p_t is not None and max(pairs.p_t, pairs.p_exact) < SIGNIFICANT
-    return "differs" if both else "no difference shown"
 
 
 def sentence(contrast: Contrast) -> str:
@@ -77,8 +103,17 @@ def sentence(contrast: Contrast) -> str:
     subject = f"{contrast.ours.name} against {contrast.control.name}, {contrast.number}"
     known = [f"n = {pairs.n}"]
     known += [f"95 % interval {interval(pairs.difference, kind)}"] if pairs.difference.half_width is not None else []
-    known += [f"p = {pairs.p_t:.2g} (t), {pairs.p_exact:.2g} (exact)"] if pairs.p_t is not None else []
-    return f"{subject}: {difference} ({'; '.join(known)}): {reading(pairs)}."
+    known += [_probabilities(contrast)] if pairs.p_t is not None else []
+    equal, different = contrast.seeds_to_settle
+    settled = f"; {equal} seeds would show equivalence, {different} a difference of the margin" if equal else ""
+    open_still = settled if contrast.outcome is Outcome.UNDECIDED else ""
+    return f"{subject}: {difference} ({'; '.join(known)}): {contrast.reading}{open_still}."
+
+
+def _probabilities(contrast: Contrast) -> str:
+    pairs = contrast.pairs
+    equal = p_equivalence(pairs.difference, contrast.margin)
+    return f"p = {pairs.p_t:.2g} (t), {pairs.p_exact:.2g} (exact), {equal:.2g} (equivalence within {_margin(contrast)})"
 
 
 def _comparable(ours: Configuration, control: Configuration) -> bool:
@@ -94,7 +129,7 @@ def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configurati
     numbers: list[_Number] = [
         (f"{paper.metric_label} at the paper's sparsity", Kind.METRIC, _test_metric),
         *_at_equal_sparsity(paper, ours, control),
-        ("Sparsity (%) at the bound", Kind.FRACTION, _sparsity_at_bound),
+        ("Prunes at the bound", Kind.PRUNES, _prunes_at_bound),
     ]
     for name, kind, value in numbers[:1] if control.first.pruner == LOBSTER else numbers:
         first, second = ours.by_seed(value), control.by_seed(value)
@@ -117,8 +152,8 @@ def _at_equal_sparsity(paper: PaperExperiment, ours: Configuration, control: Con
     return [(name, Kind.METRIC, lambda run: metric_at(run, level))]
 
 
-def _sparsity_at_bound(run: Run) -> float | None:
-    return run.summary.regularise.sparsity if is_at_bound(run) else None
+def _prunes_at_bound(run: Run) -> float | None:
+    return run.summary.regularise.num_prunes if is_at_bound(run) else None
 
 
 def _test_metric(run: Run) -> float | None:
@@ -137,12 +172,27 @@ def _row(contrast: Contrast) -> list[str]:
         str(pairs.n),
         number(pairs.difference.mean, kind, sign="+"),
         interval(pairs.difference, kind),
-        "" if pairs.p_t is None else f"{pairs.p_t:.2g}",
-        f"{pairs.p_exact:.2g}",
+        _p(pairs.p_t),
+        _p(pairs.p_exact),
         "" if pairs.effect_size is None else f"{pairs.effect_size:+.2f}",
-        reading(pairs),
+        _margin(contrast),
+        _p(p_equivalence(pairs.difference, contrast.margin)),
+        contrast.reading,
+        *contrast.seeds_to_settle,
     ]
 
 
+def _p(value: float | None) -> str:
+    return "" if value is None else f"{value:.2g}"
+
+
+def _margin(contrast: Contrast) -> str:
+    return f"±{contrast.margin:g} {_unit(contrast.kind)}"
+
+
+def _seeds(number: int) -> str:
+    return f"{number:,}" if number <= MOST_SEEDS else f"over {MOST_SEEDS:,}"
+
+
 def _unit(kind: Kind) -> str:
-    return "percentage points" if kind is Kind.FRACTION else "points"
+    return "prunes" if kind is Kind.PRUNES else "points"

@@ -68,8 +68,8 @@ LEGEND = """\
   some do not, or the only one, **inconclusive**. **differs**: as better or short, of a number of which neither more
   nor less is better; sizes on disk are judged by their tolerance alone. **not run**: there is no run.
 - Relevance against its controls: runs with all other settings equal, paired by seed. p by the paired t test and by the
-  exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation. A reading
-  of *differs* takes both p below 0.05.
+  exact sign-flip test, which cannot go below 2 / 2^n; d_z is the mean difference over its standard deviation.
+  What makes a reading *different*, *equivalent* or *undecided* stands where they are compared.
 - Variants (another lambda, bound, fraction, alpha, scale-free, another final phase, or any other setting of a phase
   that is not the experiment's) and runs that were shortened or small, used other data, another size of the network,
   another baseline or the authors' protocol or part of it, or came from uncommitted code keep their row, without a

@@ -12,15 +12,16 @@ from sparsity.report.blocks import Block, Heading, Prose, table
 from sparsity.report.cells import code, duration, interval, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import row_at
-from sparsity.report.controls import reading
+from sparsity.report.equivalence import MARGINS, reading
 from sparsity.report.reading import Run, find_runs, load_run
 from sparsity.report.statistics import compare_pairs, describe
 
 FOLDER = Path("precision") / "bf16"
 
-INTRODUCTION = """Runs with `machine.precision=bf16` on a CPU with units for it beside the published ones in fp32, of
+INTRODUCTION = f"""Runs with `machine.precision=bf16` on a CPU with units for it beside the published ones in fp32, of
 the same settings, paired by seed: the test metric at the paper's sparsity, and the time of a whole run, whatever else
-the processor did meanwhile. Between processors, or orders of summation, two runs of a seed differ as two seeds do."""
+the processor did meanwhile. Between processors, or orders of summation, two runs of a seed differ as two seeds do.
+The reading is that of the page of results, with its margin of {MARGINS[Kind.METRIC]:g} points."""
 
 
 def precision_section(results: Path) -> list[Block]:
@@ -57,7 +58,7 @@ def _row(pairs: list[tuple[Run, Run]]) -> list[str]:
         *(spread(describe(values), Kind.METRIC) for values in metrics),
         number(found.difference.mean, Kind.METRIC, "+"),
         interval(found.difference, Kind.METRIC),
-        reading(found),
+        reading(found, MARGINS[Kind.METRIC]),
         *times,
     ]
 

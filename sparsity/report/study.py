@@ -10,7 +10,8 @@ from sparsity.report.blocks import Block, Heading, Prose, Table, table
 from sparsity.report.cells import code, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
-from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
+from sparsity.report.controls import Contrast, contrasts, contrasts_table, sentence
+from sparsity.report.equivalence import RULE, Outcome
 from sparsity.report.figures import MOST_CONFIGURATIONS, irrelevance_figure
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.study import draw_study
@@ -26,7 +27,8 @@ alpha, or gradients scaled by their layer's mean, make the difference larger. Be
 equal, and runs are paired by seed. They are compared at equal sparsity where both came to it: on test data at the
 paper's, on validation data at the first evaluation of a network of the highest sparsity below that all pairs reached.
 They are compared at equal metric, *at the bound*, where the bound stopped both: the last evaluation that could have
-pruned did not."""
+pruned did not. There prunes are counted, each of the same fraction of what is left: near 100 % sparsities hardly
+differ."""
 
 ON_LOBSTER = """LOBSTER stands beside them as its authors run it (`pruner=lobster_authors`), at its own rate, lambda and
 length, of which three hours are run: it has no gate, so only metrics at the paper's sparsity are compared.
@@ -40,7 +42,7 @@ goes on from where it was stopped."""
 def study_section(sections: Sequence[tuple[PaperExperiment, list[Configuration]]]) -> list[Block]:
     """Question, verdict, and per experiment a table of settings, a figure and the paired comparison."""
     studied = [(paper, ours, found) for paper, ours in sections if (found := contrasts(paper, ours))]
-    blocks: list[Block] = [Heading(2, TITLE), Prose(QUESTION), Prose(ON_LOBSTER)]
+    blocks: list[Block] = [Heading(2, TITLE), Prose(QUESTION), Prose(RULE), Prose(ON_LOBSTER)]
     if not studied:
         return [*blocks, Prose(NO_RUNS)]
     blocks.append(Prose(counted([each for _, ours, found in studied for each in _members(ours, found)])))
@@ -55,11 +57,9 @@ def verdict(found: Sequence[Contrast]) -> str:
     against_l2 = [contrast for contrast in found if contrast.control.first.pruner == "l2"]
     if not against_l2:
         return "**Verdict.** Open: there is no L2 control at equal settings yet."
-    readings = [reading(contrast.pairs) for contrast in against_l2]
-    differing = readings.count("differs")
-    undecided = sum(text.startswith("n too small") for text in readings)
-    counts = f"{len(readings)} comparisons with L2: {differing} differ, {undecided} have too few seeds to tell"
-    first = f"**Verdict.** {counts}, {len(readings) - differing - undecided} show no difference."
+    outcomes = [contrast.outcome for contrast in against_l2]
+    counts = ", ".join(f"{outcomes.count(each)} {each.value}" for each in Outcome)
+    first = f"**Verdict.** {len(outcomes)} comparisons with L2: {counts}."
     caution = "p is not corrected for the number of comparisons: at 0.05, one in twenty differs by chance."
     return "\n".join([f"{first} {caution}", "", *(f"- {sentence(contrast)}" for contrast in against_l2)])
 

@@ -6,7 +6,7 @@ import pytest
 
 from sparsity.report.claims import Claim, Finding, claims_section, judged, load_claims
 from sparsity.report.page import load_sections, render_page
-from tests.report.fake_results import REPOSITORY, AddRun, row
+from tests.report.fake_results import REPOSITORY, AddRun, row, summary
 
 CLAIMS = load_claims(REPOSITORY / "results" / "claims.yaml")
 RESULT = Claim("It keeps 99.23 %.", "Table 2", "result", experiment="lenet5_mnist")
@@ -42,14 +42,41 @@ def test_layers_are_supported_as_far_as_they_lie_within_their_tolerance(results:
     assert found is Finding.SUPPORTED and told.startswith("Conv1 28.85 ")
 
 
-def test_a_control_that_no_comparison_tells_apart_is_not_tested(results: Path, add_run: AddRun) -> None:
-    claim = Claim("", "", "control", control="l2")
-    assert verdict(results, claim) == (Finding.NOT_TESTED, "0 comparisons: 0 differ in favour, 0 against")
+CONTROL = Claim("", "", "control", control="l2")
+
+
+def add_controls(add_run: AddRun, relevance: list[float], l2: list[float], num_prunes: int = 144) -> None:
+    """Pairs by seed, of which those of prunes have no spread."""
+    for seed, (mine, theirs) in enumerate(zip(relevance, l2, strict=True)):
+        add_run(seed=seed, rows=[row(test=mine)])
+        prunes = summary()["regularise"] | {"num_prunes": num_prunes + seed % 2}
+        add_run(seed=seed, pruner="l2", fingerprint="l2l2l2l2l2", rows=[row(test=theirs)], regularise=prunes)
+
+
+@pytest.mark.parametrize(
+    ("l2", "num_prunes", "expected", "told"),
+    [
+        ([98.9, 98.8, 98.9, 98.8, 98.9, 98.8], 100, Finding.SUPPORTED, "2 in favour, 0 against, 0 equivalent"),
+        ([98.9, 98.8, 98.9, 98.8, 98.9, 98.8], 144, Finding.PARTLY, "1 in favour, 0 against, 1 equivalent"),
+        ([99.5, 99.4, 99.5, 99.4, 99.5, 99.4], 144, Finding.CONTRADICTED, "0 in favour, 1 against, 1 equivalent"),
+        ([99.0, 99.01, 99.0, 99.01, 99.0, 99.01], 144, Finding.CONTRADICTED, "0 in favour, 0 against, 2 equivalent"),
+        ([98.0, 100.0, 98.0, 100.0, 98.0, 100.0], 144, Finding.NOT_TESTED, "1 equivalent, 1 undecided"),
+    ],
+)
+def test_a_control_is_judged_by_what_differs_and_by_what_is_equal(
+    results: Path, add_run: AddRun, l2: list[float], num_prunes: int, expected: Finding, told: str
+) -> None:
+    add_controls(add_run, [99.0] * 6, l2, num_prunes)
+    found, evidence = verdict(results, CONTROL)
+    assert (found, evidence.startswith("2 comparisons: ")) == (expected, True) and told in evidence
+
+
+def test_comparisons_of_marked_runs_decide_on_no_claim(results: Path, add_run: AddRun) -> None:
     for seed in range(6):
-        add_run(seed=seed, rows=[row(test=99.2 + seed / 1000)])
-        add_run(seed=seed, pruner="l2", fingerprint="l2l2l2l2l2", rows=[row(test=99.0 + seed / 500)])
-    found, told = verdict(results, claim)
-    assert found is Finding.SUPPORTED and " 1 differ in favour, 0 against" in told
+        add_run(seed=seed, shortened=True, rows=[row(test=99.0 + seed / 100)])
+        add_run(seed=seed, shortened=True, pruner="l2", fingerprint="l2l2l2l2l2", rows=[row(test=98.0)])
+    nothing = "0 comparisons: 0 in favour, 0 against, 0 equivalent, 0 undecided"
+    assert verdict(results, CONTROL) == (Finding.NOT_TESTED, nothing)
 
 
 def test_bounds_evaluations_and_units_follow_from_the_papers_own_numbers(results: Path) -> None:

@@ -8,10 +8,9 @@ import pytest
 
 from sparsity import config
 from sparsity.report.configurations import Configuration, collect
-from sparsity.report.controls import Contrast, contrasts, contrasts_table, reading, sentence
+from sparsity.report.controls import Contrast, contrasts, contrasts_table, sentence
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.reading import find_runs, load_run
-from sparsity.report.statistics import Paired, compare_pairs
 from sparsity.report.study import study_section, verdict
 from tests.report.fake_results import PHASES, AddRun, row, summary
 
@@ -40,19 +39,13 @@ def add_pairs(add_run: AddRun, relevance: list[float], l2: list[float], **change
         add_run(**{"seed": seed, "pruner": "l2", "settings": SHARED | L2, "rows": [row(test=test)]} | changes)
 
 
-def paired(differences: list[float]) -> Paired:
-    pairs = compare_pairs(differences, [0.0] * len(differences))
-    assert pairs is not None
-    return pairs
-
-
 def test_runs_of_the_same_seed_are_paired(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
     add_pairs(add_run, [99.0, 99.2, 99.9], [98.9, 98.9])
-    metric, sparsity = found(results, paper)
+    metric, prunes = found(results, paper)
     assert (metric.number, metric.pairs.n) == ("Accuracy (%) at the paper's sparsity", 2)
     assert metric.pairs.difference.mean == pytest.approx(0.2)
     assert metric.first.mean == pytest.approx(99.1)  # the third seed has no partner and does not count
-    assert (sparsity.number, sparsity.pairs.difference.mean) == ("Sparsity (%) at the bound", 0.0)
+    assert (prunes.number, prunes.pairs.difference.mean) == ("Prunes at the bound", 0.0)
 
 
 def test_only_relevance_is_compared_and_only_with_its_controls(
@@ -103,23 +96,7 @@ def test_a_run_that_never_reached_the_papers_sparsity_has_no_pair(
     results: Path, paper: PaperExperiment, add_run: AddRun
 ) -> None:
     add_pairs(add_run, [99.0], [98.9], rows=[row("last")])
-    assert [contrast.number for contrast in found(results, paper)] == ["Sparsity (%) at the bound"]
-
-
-def test_few_pairs_are_called_too_few_with_the_reason() -> None:
-    assert reading(paired([0.1, 0.2, 0.3])) == "n too small: the exact test cannot go below p = 0.25"
-
-
-def test_six_pairs_that_agree_differ() -> None:
-    assert reading(paired([0.1, 0.2, 0.3, 0.2, 0.1, 0.2])) == "differs"
-
-
-def test_pairs_that_disagree_show_no_difference() -> None:
-    assert reading(paired([0.1, -0.2, 0.3, -0.2, 0.1, -0.1])) == "no difference shown"
-
-
-def test_both_tests_must_agree_on_a_difference() -> None:
-    assert reading(paired([0.01, 0.01, 0.02, 0.01, 0.01, 9.0])) == "no difference shown"
+    assert [contrast.number for contrast in found(results, paper)] == ["Prunes at the bound"]
 
 
 def test_a_sentence_gives_difference_interval_and_both_p(
@@ -129,15 +106,33 @@ def test_a_sentence_gives_difference_interval_and_both_p(
     text = sentence(found(results, paper)[0])
     assert text == (
         "relevance ab12cd34 against l2 ab12cd34, Accuracy (%) at the paper's sparsity: +0.20 points "
-        "(n = 3; 95 % interval -0.05 to 0.45; p = 0.074 (t), 0.25 (exact)): "
-        "n too small: the exact test cannot go below p = 0.25."
+        "(n = 3; 95 % interval -0.05 to 0.45; p = 0.074 (t), 0.25 (exact), 0.89 (equivalence within ±0.1 points)): "
+        "undecided at n = 3; 11 seeds would show equivalence, 10 a difference of the margin."
     )
+
+
+def test_one_pair_is_said_to_decide_nothing(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0], [98.9])
+    (metric, _) = found(results, paper)
+    assert sentence(metric).endswith("+0.10 points (n = 1): undecided at n = 1, one pair has no spread.")
+    assert contrasts_table([metric]).rows[0][-3:] == ("undecided at n = 1, one pair has no spread", "", "")
 
 
 def test_the_table_has_effect_size_and_both_p(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
     add_pairs(add_run, [99.0, 99.2, 99.1], [98.9, 98.9, 98.9])
     (metric, _) = contrasts_table(found(results, paper)).rows
     assert metric[5:11] == ("3", "+0.20", "-0.05 to 0.45", "0.074", "0.25", "+2.00")
+    assert metric[11:] == ("±0.1 points", "0.89", "undecided at n = 3", "11", "10")
+
+
+def test_prunes_have_a_margin_of_their_own(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    for pruner, settings, nums in (("relevance", RELEVANCE, (140, 141, 142)), ("l2", L2, (140, 141, 141))):
+        for seed, num_prunes in enumerate(nums):
+            regularise = summary()["regularise"] | {"num_prunes": num_prunes}
+            add_run(seed=seed, settings=SHARED | settings, pruner=pruner, regularise=regularise)
+    (_, prunes) = contrasts_table(found(results, paper)).rows
+    assert prunes[2:7] == ("Prunes at the bound", "141.0 ± 1.0", "140.7 ± 0.6", "3", "+0.3")
+    assert prunes[11:14] == ("±2 prunes", "0.019", "equivalent within the margin")
 
 
 def test_the_verdict_counts_what_the_comparisons_with_l2_say(
@@ -145,7 +140,8 @@ def test_the_verdict_counts_what_the_comparisons_with_l2_say(
 ) -> None:
     add_pairs(add_run, [99.0 + 0.01 * i for i in range(6)], [98.9 - 0.01 * i for i in range(6)])
     text = verdict(found(results, paper))
-    assert text.startswith("**Verdict.** 2 comparisons with L2: 1 differ, 0 have too few seeds to tell, 1 show no")
+    counts = "1 different, 0 different, but equivalent within the margin, 0 equivalent within the margin, 1 undecided"
+    assert text.startswith(f"**Verdict.** 2 comparisons with L2: {counts}.")
     assert len([line for line in text.splitlines() if line.startswith("- ")]) == 2
 
 
@@ -174,7 +170,7 @@ def let_the_last_evaluation_prune(directory: Path) -> None:
     curve.write_text(curve.read_text().replace('"pruned": false', '"pruned": true'))
 
 
-def test_sparsities_are_compared_only_where_the_bound_stopped_both(
+def test_prunes_are_compared_only_where_the_bound_stopped_both(
     results: Path, paper: PaperExperiment, add_run: AddRun
 ) -> None:
     for seed in (0, 1):
@@ -182,8 +178,8 @@ def test_sparsities_are_compared_only_where_the_bound_stopped_both(
         directory = add_run(seed=seed, settings=SHARED | L2, pruner="l2")
         if seed == 1:
             let_the_last_evaluation_prune(directory)
-    (sparsity,) = [contrast for contrast in found(results, paper) if contrast.number == "Sparsity (%) at the bound"]
-    assert sparsity.pairs.n == 1
+    (prunes,) = [contrast for contrast in found(results, paper) if contrast.number == "Prunes at the bound"]
+    assert prunes.pairs.n == 1
 
 
 def test_metrics_are_compared_at_the_highest_sparsity_that_all_pairs_reached(
