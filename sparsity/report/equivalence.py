@@ -28,7 +28,7 @@ margins were set before any control had been run at full length: {MARGINS[Kind.M
 sparsity, and {MARGINS[Kind.PRUNES]:g} prunes where the bound stopped both. One pair has no spread and decides nothing.
 *Seeds*: how many would settle it with power {POWER:g} at the observed standard deviation of the differences, by
 equivalence if the true difference is 0, or by a difference if it is as large as the margin (at least as many as the
-exact test needs)."""
+exact test needs): rough figures, as that deviation is itself of few pairs."""
 
 _GRID = (np.arange(500) + 0.5) / 500  # probabilities at which the sample's standard deviation is looked at
 

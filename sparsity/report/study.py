@@ -58,7 +58,7 @@ def verdict(found: Sequence[Contrast]) -> str:
     if not against_l2:
         return "**Verdict.** Open: there is no L2 control at equal settings yet."
     outcomes = [contrast.outcome for contrast in against_l2]
-    counts = ", ".join(f"{outcomes.count(each)} {each.value}" for each in Outcome)
+    counts = "; ".join(f"{outcomes.count(each)} {each.value}" for each in Outcome)
     first = f"**Verdict.** {len(outcomes)} comparisons with L2: {counts}."
     caution = "p is not corrected for the number of comparisons: at 0.05, one in twenty differs by chance."
     return "\n".join([f"{first} {caution}", "", *(f"- {sentence(contrast)}" for contrast in against_l2)])
