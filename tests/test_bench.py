@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from scripts import bench
-from sparsity.benchmark import equality, floor, measurements, recorded, straightforward, whole_runs
+from sparsity.benchmark import equality, floor, measurements, recorded, shares, straightforward, whole_runs
 from sparsity.benchmark.straightforward import PilImages, StraightforwardRecipe
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.report.benchmarks import load_benchmarks
@@ -162,6 +162,13 @@ def test_the_floor_of_a_step_counts_its_operations_and_the_bytes_of_its_update(w
     seconds = found["gigaflop"] / found["peak_gigaflop_per_second"]
     seconds += found["megabytes"] / 1000 / found["peak_gigabytes_per_second"]
     assert found["seconds"] == pytest.approx(seconds, rel=0.02)
+
+
+def test_the_shares_of_a_step_are_those_of_its_kinds_of_operation(work: Workspace) -> None:
+    found = shares.shares(equality.regularised(work).trainer)["of"]
+    assert sum(found.values()) == pytest.approx(1.0, abs=0.01)
+    assert found["convolutions"] > found["pooling"] > 0.0 < found["matrix products"]
+    assert [*found.values()] == sorted(found.values(), reverse=True)
 
 
 def test_a_whole_run_is_timed_until_it_is_ready_and_until_it_ends(

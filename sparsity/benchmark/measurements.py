@@ -16,6 +16,7 @@ from sparsity.benchmark.equality import (
     shuffled,
 )
 from sparsity.benchmark.floor import floor
+from sparsity.benchmark.shares import shares
 from sparsity.benchmark.straightforward import PREFETCH_FACTOR, StraightforwardRecipe, pil_batches
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
 from sparsity.data.images.noise import NoiseData
@@ -79,6 +80,7 @@ def timed(work: Workspace, ours: Phase, others: dict[str, Contestant], num_round
         yield {"measured": f"{name} step", **spread(seconds[name], "seconds"), "rounds": num_rounds}
         yield ratio(method, name, seconds)
     yield floor(work, ours.trainer)
+    yield shares(ours.trainer)
     yield evaluation(work, ours)
     yield from upkeep(work, ours)
 

@@ -17,6 +17,7 @@ from sparsity.benchmark.floor import floor
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
 from sparsity.benchmark.measurements import Measurement, environment, our_loop, plain_trainer, ratio, upkeep
 from sparsity.benchmark.searching import search_measurements
+from sparsity.benchmark.shares import shares
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
 from sparsity.data.text import TextData
 from sparsity.data.texts.seq2seq import IGNORED
@@ -89,6 +90,7 @@ def training_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurem
     yield speedup(f"{name} / {method}", seconds[name], seconds[method], LEAST_SPEEDUP, work.device)
     yield ratio(method, "plain", seconds)
     yield floor(work, ours.trainer)
+    yield shares(ours.trainer)
     yield from upkeep(work, ours)
 
 

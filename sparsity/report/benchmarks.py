@@ -26,6 +26,7 @@ A name of a processor may stand for several kinds: *bf16 units* says whether it 
 METHODS = """The step of each method over plain training, in turns within one process. At most 1.3, but for those whose
 rule itself adds passes over all weights or through the network."""
 
+LEAST_SHARE = 0.02  # of a step, that is told
 BY_RULE = {
     "edropout": "two forward passes for each member of a population",
     "movement": "the largest of all scores are searched; as many scores as weights are trained",
@@ -107,13 +108,15 @@ def _device(device: str, found: Sequence[Benchmark]) -> list[Block]:
 
 def _steps(found: Sequence[Benchmark]) -> Table:
     header = ["Experiment", "Precision, threads", "Step (ms)", "Over plain", "Over straightforward recipe",
-              "Trainer over ours", "generate over our search", "Floor (ms)", "Times the floor", "Commit"]  # fmt: skip
+              "Trainer over ours", "generate over our search", "Floor (ms)", "Times the floor",
+              "Where the step goes", "Commit"]  # fmt: skip
     return table(header, [_step_row(each) for each in found])
 
 
 def _step_row(each: Benchmark) -> list[str]:
     step, floor = each.named(f"{METHOD} step"), each.named("floor")
     rival = each.named(f"trainer / {METHOD}") or each.named(f"plain loop / {METHOD}")
+    shares: Mapping[str, float] = each.named("shares").get("of", {})
     times = f"{step['seconds'] / floor['seconds']:.1f}" if step and floor else ""
     return [
         code(each.environment.experiment),
@@ -123,6 +126,7 @@ def _step_row(each: Benchmark) -> list[str]:
         _ratio(each.named("generate / our search")),
         f"{1000 * floor['seconds']:.3g}" if floor else "",
         times,
+        ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items() if share >= LEAST_SHARE),
         code(str(each.provenance.get("commit"))[:10]) + (" with changes" if each.provenance.get("dirty") else ""),
     ]
 

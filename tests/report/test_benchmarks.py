@@ -34,10 +34,11 @@ def page(results: Path) -> str:
 
 
 def test_a_step_stands_beside_its_floor_and_plain_training(tmp_path: Path) -> None:
-    add(tmp_path, "a", timed("relevance step", 0.02), ratio("relevance / plain", 1.02), timed("floor", 0.005))
+    shares = {"measured": "shares", "of": {"convolutions": 0.603, "pooling": 0.38, "norms": 0.017}}
+    add(tmp_path, "a", timed("relevance step", 0.02), ratio("relevance / plain", 1.02), timed("floor", 0.005), shares)
     (line,) = [line for line in page(tmp_path).splitlines() if line.startswith("| `lenet5_mnist`") and "1.02" in line]
     assert "| fp32, 1 thread | 20 (18 to 22) | 1.02 (1.01 to 1.03) |" in line
-    assert line.endswith("| 5 | 4.0 | `0123456789` |")
+    assert line.endswith("| 5 | 4.0 | convolutions 60%, pooling 38% | `0123456789` |")
 
 
 def test_a_whole_run_stands_in_the_row_of_its_experiment(tmp_path: Path) -> None:
