@@ -1,5 +1,6 @@
 """scripts/run_queue.py: what is committed is passed over, the rest is run in order, and the state is said."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from scripts import run_queue
 from sparsity import config, provenance
+from sparsity.report.audit import REPORT, load_audit
 from sparsity.report.parsing import decode, load_yaml
 from sparsity.run.stopping import Children
 from tests.report.fake_results import REPOSITORY
@@ -73,10 +75,38 @@ def test_a_list_that_cannot_be_worked_off_is_said(
     assert err.startswith("error: ") and problem in err
 
 
+OWN = load_yaml(REPOSITORY / "results" / "queue.yaml", lambda document: decode(run_queue.Queue, document, ""))
+
+
 def test_the_projects_own_list_begins_with_the_headline_runs() -> None:
-    queue = load_yaml(REPOSITORY / "results" / "queue.yaml", lambda document: decode(run_queue.Queue, document, ""))
-    jobs = queue.jobs([])
+    jobs = OWN.jobs([])
     assert len(set(jobs)) == len(jobs)
     first = [(job[-2], job[-1]) for job in jobs[:6]]
     names = ["experiment=lenet5_mnist"] * 3 + ["experiment=lenet5_fashion_mnist"] * 3
     assert first == list(zip(names, ["seed=0", "seed=1", "seed=2"] * 2, strict=True))
+
+
+@pytest.mark.parametrize("entry", OWN.runs, ids=lambda entry: " ".join(entry.settings))
+def test_every_entry_of_the_projects_own_list_is_a_run(entry: run_queue.Entry) -> None:
+    settings = config.compose([*OWN.common, *entry.settings])
+    assert settings.scale == "paper" and provenance.run_directory(settings).name == "seed0"
+
+
+def test_the_list_has_each_run_that_the_audit_adds_up() -> None:
+    audit = load_audit(REPOSITORY / "results" / "audit.yaml")
+    listed = {(entry.settings, seed) for entry in OWN.runs for seed in entry.seeds}
+    for name in {experiment for step in audit.steps for experiment in step.experiments}:
+        overrides = [step.override for step in audit.of(name) if step.key != REPORT]
+        needed = [(f"experiment={name}", *overrides[:count]) for count in range(1, len(overrides))]
+        for settings in [(f"experiment={name}",), *needed, (f"experiment={name}", "protocol=authors")]:
+            assert {(settings, seed) for seed in audit.seeds} <= listed
+
+
+@pytest.mark.parametrize("name", ["lenet5_mnist", "lenet5_fashion_mnist"])
+def test_the_audits_keys_are_set_as_the_authors_protocol_sets_them(name: str) -> None:
+    steps = load_audit(REPOSITORY / "results" / "audit.yaml").of(name)
+    whole, added = (
+        asdict(config.compose(["scale=paper", f"experiment={name}", *overrides]).protocol)
+        for overrides in (["protocol=authors"], [step.override for step in steps])
+    )
+    assert {step.name: whole[step.name] for step in steps} == {step.name: added[step.name] for step in steps}

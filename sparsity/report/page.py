@@ -9,6 +9,8 @@ from pathlib import Path
 
 from sparsity.report.all_results import FILE as ALL_RESULTS
 from sparsity.report.all_results import results_csv
+from sparsity.report.audit import FILE as AUDIT
+from sparsity.report.audit import load_audit
 from sparsity.report.benchmarks import PAGE as BENCHMARKS
 from sparsity.report.benchmarks import benchmarks_page, load_benchmarks
 from sparsity.report.bleu import bleu_section
@@ -41,6 +43,7 @@ from sparsity.report.study import TITLE as STUDY_TITLE
 from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
 from sparsity.report.units import units_section
+from sparsity.report.waterfall import audit_section
 from sparsity.report.worth import NOTE as WORTH_NOTE
 from sparsity.report.worth import worth_table
 
@@ -121,6 +124,7 @@ def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
     for paper, ours in whole:
         blocks += _section(paper, ours, deviations, results) if ours else []
     blocks += study_section(whole)
+    blocks += audit_section(whole, load_audit(results / AUDIT))
     blocks += leaderboard_section(sections, listed, lambda experiment: load_rescored(results, experiment))
     blocks += _others(results, sections)
     return blocks + _not_run_section(sections, _reasons(results / "not_run.yaml"))
