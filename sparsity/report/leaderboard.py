@@ -60,7 +60,7 @@ def leaderboard_section(
 def _experiment(paper: PaperExperiment, found: Sequence[Standing], rescored: Sequence[Rescored]) -> list[Block]:
     caption = (
         f"{paper.title}: test metric against the weights left. Filled: the chosen try of a method, mean over seeds; "
-        "hollow: its other tries; grey: as published, in the unit of each row."
+        "hollow: its other tries; squares and diamond: the paper's table, in the unit of each row; crosses: elsewhere."
     )
     return [
         Heading(3, f"{paper.title}: all methods at one budget"),

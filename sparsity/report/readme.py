@@ -14,7 +14,7 @@ from sparsity.report.tables import NOT_RUN, Section, own_results, printed, reach
 
 BEGIN, END = "<!-- results: written by make report -->", "<!-- end of results -->"
 PICTURE = "figures/lenet5_mnist/leaderboard.svg"
-CAPTION = "LeNet-5 on MNIST: test accuracy against the weights left, of every method at one budget; grey: as published"
+CAPTION = "LeNet-5 on MNIST: test accuracy against the weights left, of each method at one budget; grey: as published"
 CLAIMS_PAGE = "results/README.md#the-papers-claims"
 
 
