@@ -5,7 +5,7 @@ find them all, as SynFlow does (Tanaka et al. 2020, arXiv 2006.05467): with ever
 unit holds is the number of paths to it, and its gradient the number of those from it on.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -13,6 +13,28 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def traced(
+    build_model: Callable[[], nn.Module], weights: Mapping[str, Tensor], input_shape: tuple[int, ...]
+) -> dict[str, Tensor] | None:
+    """`on_a_path` of a network; None where none is found in its dense twin either: nothing is traced through its kind.
+
+    Args:
+        build_model: makes another of its kind, on the CPU.
+        weights: its state_dict, pruned weights zero.
+        input_shape: as of `on_a_path`.
+    """
+    with torch.random.fork_rng(devices=()):
+        model, twin = build_model(), build_model()
+    model.load_state_dict(weights)
+    found = on_a_path(model, input_shape)
+    return found if has_any(found) or has_any(on_a_path(twin, input_shape)) else None
+
+
+def has_any(masks: Mapping[str, Tensor]) -> bool:
+    """Whether any weight lies on a path."""
+    return any(bool(mask.any()) for mask in masks.values())
 
 
 def on_a_path(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Tensor]:

@@ -8,11 +8,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from sparsity.pruning.masks import Masks
-from sparsity.pruning.paths import on_a_path
+from sparsity.pruning.paths import has_any, traced
 from sparsity.run.compatibility import Images
 
 logger = logging.getLogger(__name__)
@@ -109,13 +108,7 @@ def path_finder(
     shape = data.image_shape
 
     def has_path() -> bool:
-        with torch.random.fork_rng(devices=()):
-            model, dense = build_model(), build_model()
-        model.load_state_dict(network())
-        return _has_one(model, shape) or not _has_one(dense, shape)
+        found = traced(build_model, network(), shape)
+        return found is None or has_any(found)
 
     return has_path
-
-
-def _has_one(model: nn.Module, shape: tuple[int, ...]) -> bool:
-    return any(bool(mask.any()) for mask in on_a_path(model, shape).values())

@@ -6,7 +6,7 @@ from contextlib import suppress
 import torch
 from torch import Tensor, nn
 
-from sparsity.pruning.paths import on_a_path
+from sparsity.pruning.paths import traced
 from sparsity.records import Worth
 from sparsity.weights.compaction import compact
 
@@ -22,12 +22,10 @@ def worth(build_model: Callable[[], nn.Module], weights: Mapping[str, Tensor], s
         shape: of an input image; None of other inputs, of which no operations are counted and no paths traced.
     """
     with torch.random.fork_rng(devices=()):
-        traced, model = build_model(), build_model()
+        model = build_model()
     model.load_state_dict(weights)
     model.eval()
-    is_traceable = shape is not None and any(mask.any() for mask in on_a_path(traced, shape).values())
-    traced.load_state_dict(weights)
-    num_on_path = sum(int(mask.sum()) for mask in on_a_path(traced, shape).values()) if is_traceable and shape else None
+    on_path = traced(build_model, weights, shape) if shape else None
     dense, kept = operations(model, shape) if shape else (None, None)
     named = dict(model.named_parameters())
     csr_bytes = sum(map(bytes_as_csr, named.values()))
@@ -37,7 +35,7 @@ def worth(build_model: Callable[[], nn.Module], weights: Mapping[str, Tensor], s
         left = compact(model)
     return Worth(
         num_weights=sum(int(value.count_nonzero()) for name, value in weights_of(weights, named)),
-        num_on_path=num_on_path,
+        num_on_path=None if on_path is None else sum(int(mask.sum()) for mask in on_path.values()),
         operations=dense,
         operations_kept=kept,
         operations_compact=operations(model, shape)[0] if left is not None and shape else None,

@@ -7,7 +7,7 @@ from torch import nn
 from sparsity.models.lenet import LeNet5
 from sparsity.models.resnet import resnet32
 from sparsity.models.vgg import vgg16
-from sparsity.pruning.paths import on_a_path
+from sparsity.pruning.paths import has_any, on_a_path, traced
 
 
 def two_layers() -> tuple[nn.Sequential, nn.Linear, nn.Linear]:
@@ -61,3 +61,11 @@ def test_a_block_of_a_residual_network_may_be_empty() -> None:
     found = on_a_path(model, (3, 32, 32))
     assert not found["layer2.1.conv2.weight"].any() and not found["layer2.1.bn1.weight"].any()
     assert found["conv1.weight"].all() and found["linear.weight"].all()
+
+
+def test_of_a_kind_in_whose_dense_twin_no_path_is_found_nothing_is_known() -> None:
+    empty = {name: torch.zeros_like(value) for name, value in two_layers()[0].state_dict().items()}
+    found = traced(lambda: two_layers()[0], empty, (3,))
+    assert found is not None and not has_any(found)
+    normed = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))
+    assert traced(lambda: normed, normed.state_dict(), (3,)) is None
