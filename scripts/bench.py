@@ -4,6 +4,7 @@ python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine aut
 python scripts/bench.py text --experiment transformer_wmt14 [--precision fp32 --rounds N --sentences N]
 python scripts/bench.py run --experiment vgg16_imagenet [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N]
+python scripts/bench.py latency RUN_OR_NETWORK... [--batches 1,64,512 --rounds N --threads N]
 python scripts/bench.py busy [--policies project,unbounded,passive --pairs N --seconds S --busy N --threads N]
 
 First it verifies that our step and the recipe compute the same update; if not, it ends with one sentence and exit
@@ -12,7 +13,8 @@ the median of the ratios within a round. Images are generated, of the real shape
 
 On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`. Another
 method than relevance, pruner=NAME, is held against plain training alone. `run` times whole smoke runs. With --record
-step, text and run leave what they measured under results/benchmarks, of which `make report` makes a page.
+step, text, run and latency leave what they measured under results/benchmarks, of which `make report` makes a page.
+`latency` times pruned networks on a CPU, a run's or single files: dense, with zeros, as sparse products, compacted.
 The loader is timed on the files of ImageNet, its sample, or drawn shapes (`--source embedded`), with nothing to train.
 `busy` holds a step of the small embedded Transformer on a CPU beside busy programs against the same step without them,
 for each way in which waiting threads may be told to wait: let nothing else run meanwhile.
@@ -22,12 +24,13 @@ import argparse
 import json
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from sparsity import config
 from sparsity.benchmark.busy import POLICIES, UNBOUNDED, busy_measurements, serve
+from sparsity.benchmark.latency import Subject, latency_measurements, measure_forward
 from sparsity.benchmark.loader import loader_measurements
 from sparsity.benchmark.measurements import Measurement, environment, step_measurements
 from sparsity.benchmark.recorded import record
@@ -35,15 +38,19 @@ from sparsity.benchmark.text import text_measurements
 from sparsity.benchmark.whole_runs import run_measurements
 from sparsity.data.imagenet import imagenet
 from sparsity.data.images.streaming import StreamedData
-from sparsity.files import run_script
+from sparsity.data.sizes import image_shape
+from sparsity.files import run_script, sha256
 from sparsity.hardware import machine
 from sparsity.ranges import CHOICES
+from sparsity.records import NETWORKS
 from sparsity.run.manifest import Manifest
 from sparsity.run.plan import make_plan
 from sparsity.run.workspace import Workspace, on_machine
 from sparsity.settings import MachineSettings
 from sparsity.tracking.record import JsonlWriter
 from sparsity.tracking.writers import Mirrors
+from sparsity.weights.export import header_of
+from sparsity.weights.given import read_weights
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 NUM_SENTENCES = {"cuda": 3000, "cpu": 32}
@@ -53,15 +60,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return 0; what a user can cause ends it with one sentence and exit status 1."""
     options = parse_arguments(arguments)
     try:
-        found = []
+        found: list[Measurement] = []
         for measured in COMMANDS[options.command](options):
+            if measured["measured"] == "environment":  # of the first, or of another network
+                keep(options, found)
+                found = []
             print(json.dumps(measured), flush=True)
             found.append(measured)
-        if getattr(options, "record", False):
-            print(f"recorded in {record(RESULTS, options.command, found)}", file=sys.stderr)
+        keep(options, found)
     except ValueError as error:
         sys.exit(f"error: {error}")
     return 0
+
+
+def keep(options: argparse.Namespace, found: Sequence[Measurement]) -> None:
+    """Record what was measured, if there is anything and that is asked for."""
+    if found and getattr(options, "record", False):
+        print(f"recorded in {record(RESULTS, options.command, found)}", file=sys.stderr)
 
 
 def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -86,6 +101,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     loader.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
     loader.add_argument("--workers", type=int, default=0, help="threads (default: one per processor core)")
     loader.add_argument("--data-dir", default="data", help="(default: %(default)s)")
+    _add_latency(commands.add_parser("latency", help="time pruned networks in each form, on a CPU"))
     _add_busy(commands.add_parser("busy", help="time a step beside busy programs, by how threads wait"))
     options = parser.parse_args(arguments)
     for name in ("rounds", "search_rounds", "pairs"):
@@ -103,6 +119,17 @@ def _add_experiment(command: argparse.ArgumentParser) -> None:
     command.add_argument("--scale", choices=("paper", "smoke"), default="paper", help="(default: %(default)s)")
     command.add_argument("--record", action="store_true", help="keep what was measured, for the page of benchmarks")
     command.add_argument("overrides", nargs="*", help="further settings, such as machine.compile=all")
+
+
+def _add_latency(command: argparse.ArgumentParser) -> None:
+    """Which networks are timed, and how."""
+    command.add_argument("networks", nargs="+", help="run directories or files; words with = are settings of theirs")
+    command.add_argument("--experiment", help="whose networks they are (default: as the files say)")
+    command.add_argument("--batches", default="1,64,512", help="examples at once (default: %(default)s)")
+    command.add_argument("--rounds", type=int, default=15, help="(default: %(default)s)")
+    command.add_argument("--threads", type=int, default=1, help="(default: %(default)s)")
+    command.add_argument("--record", action="store_true", help="keep what was measured, for the pages")
+    command.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)  # be the process whose memory is measured
 
 
 def _add_busy(command: argparse.ArgumentParser) -> None:
@@ -161,7 +188,51 @@ def busy(options: argparse.Namespace) -> Iterator[Measurement]:
     yield from busy_measurements(command, policies, options.pairs, options.seconds, options.busy)
 
 
-COMMANDS = {"step": steps, "text": texts, "run": whole_runs, "loader": loader, "busy": busy}
+def latencies(options: argparse.Namespace) -> Iterator[Measurement]:
+    """The measurements of the command `latency`, network by network; with --serve a process that yields none."""
+    words = [word for word in options.networks if "=" in word]
+    batches = [int(batch) for batch in options.batches.split(",") if batch.isdecimal() and int(batch)]
+    if not batches:
+        raise ValueError(f"--batches is {options.batches}: name sizes, such as 1,64.")
+    for path in files_of(Path(word) for word in options.networks if "=" not in word):
+        subject = subject_of(path, options.experiment, words)
+        if options.serve:
+            form, batch = options.serve
+            measure_forward(subject, form, int(batch), options.threads)
+            return
+        named = [] if options.experiment is None else ["--experiment", options.experiment]
+        fresh = [sys.executable, __file__, "latency", str(path), *words, *named, "--threads", str(options.threads)]
+        yield from latency_measurements(subject, batches, options.rounds, options.threads, [*fresh, "--serve"])
+
+
+def files_of(paths: Iterable[Path]) -> Iterator[Path]:
+    """The networks of run directories, and files as they are.
+
+    Raises:
+        ValueError: if a directory has none.
+    """
+    for path in paths:
+        found = sorted(path.glob(f"{NETWORKS}/*.safetensors")) if path.is_dir() else [path]
+        if not found:
+            raise ValueError(f"{path} has no {NETWORKS}/*.safetensors: name a finished run, or files.")
+        yield from found
+
+
+def subject_of(path: Path, experiment: str | None, words: Sequence[str]) -> Subject:
+    """A network and a dense one of its build.
+
+    Raises:
+        ValueError: if nobody says of which experiment it is, or the file is no network of it.
+    """
+    settings = config.of_network(path, experiment, words)
+    build = config.build(settings).build_model
+    dense, pruned = build(), build()
+    pruned.load_state_dict(read_weights(path, pruned).weights)
+    pruner = header_of(path).get("pruner", "")
+    return Subject(sha256(path), settings.experiment, pruner, dense, pruned, image_shape(settings.dataset))
+
+
+COMMANDS = {"step": steps, "text": texts, "run": whole_runs, "loader": loader, "busy": busy, "latency": latencies}
 
 
 def asked_workspace(options: argparse.Namespace) -> AbstractContextManager[Workspace]:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from sparsity import command_line, config, provenance
 from sparsity.files import check_folder, run_script, sha256, write_json
-from sparsity.ranges import check_folder_name
 from sparsity.report.configurations import Configuration
 from sparsity.report.page import load_sections, stale
 from sparsity.report.reading import Run
@@ -70,19 +69,12 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     """
     from sparsity.run.networks import counts
     from sparsity.run.workspace import set_up
-    from sparsity.weights.export import PLAN, load_header, metadata
+    from sparsity.weights.export import header_of
     from sparsity.weights.given import read_weights
 
     path = path / "model.safetensors" if path.is_dir() else path
-    header = load_header(path) if PLAN in metadata(path) else {}
-    named = experiment or header.get("experiment")
-    if named is None:
-        raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
-    check_folder_name("experiment", str(named))  # which a header says in the words of whoever wrote it
-    scale = header.get("scale", "paper")
-    check_folder_name("scale", str(scale))
-    words = [f"experiment={named}", f"scale={scale}", "baseline=none", "tracking=none", *overrides]
-    setup = set_up(config.build(config.compose(words)))
+    header = header_of(path)
+    setup = set_up(config.build(config.of_network(path, experiment, overrides)))
     model = setup.new_model()
     model.load_state_dict(read_weights(path, model).weights)
     layers = {name: counts(weight) for name, weight in model.named_parameters()}
@@ -96,7 +88,7 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     if "metric" in header:
         print(f"its header says {header['metric']['test']:.2f}, with {header['kept']:,} weights")
     return {
-        **{"schema": 1, "experiment": named, "model": leaf_name(setup.settings.model).lower()},
+        **{"schema": 1, "experiment": setup.settings.experiment, "model": leaf_name(setup.settings.model).lower()},
         **{"metric": metric, "test": score, "num_test": len(test), "layers": layers},
         **{"sha256": sha256(path), **provenance.origin()},
     }

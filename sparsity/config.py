@@ -33,7 +33,7 @@ from sparsity import command_line, history, provenance, sweeps
 from sparsity.files import REMEDY, refusal
 from sparsity.hardware import ranks
 from sparsity.hardware.machine import has_cuda
-from sparsity.ranges import check
+from sparsity.ranges import check, check_folder_name
 from sparsity.settings import DATA_KEYS, PhaseSettings, PrunerSettings, Settings, leaf_name, leaves
 
 if TYPE_CHECKING:
@@ -192,6 +192,28 @@ def from_run(directory: Path, trusted: Sequence[str] | None = ()) -> Settings:
     if trusted is not None:
         check_constructors(settings, path, trusted)
     return settings
+
+
+def of_network(path: Path, experiment: str | None, overrides: Sequence[str]) -> Settings:
+    """The settings of the experiment that a file's network is of, without its training.
+
+    Args:
+        path: a compact file of ours, which names its experiment itself, or anybody's file of weights.
+        experiment: whose network it is, in the place of what the file says.
+        overrides: further settings.
+
+    Raises:
+        ValueError: if nobody says of which experiment it is, or that is none.
+    """
+    from sparsity.weights.export import header_of
+
+    header = header_of(path)
+    named, scale = experiment or header.get("experiment"), header.get("scale", "paper")
+    if named is None:
+        raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
+    check_folder_name("experiment", str(named))  # which a header says in the words of whoever wrote it
+    check_folder_name("scale", str(scale))
+    return compose([f"experiment={named}", f"scale={scale}", "baseline=none", "tracking=none", *overrides])
 
 
 def check_constructors(settings: Settings, source: Path, trusted: Sequence[str]) -> None:

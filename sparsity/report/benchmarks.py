@@ -49,6 +49,7 @@ class Environment:
     bf16_units: bool
     threads: int
     torch: str
+    network: str | None = None  # sha256 of the file of one that was timed
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ def benchmarks_page(found: Sequence[Benchmark]) -> list[Block]:
     """The page; nothing where nothing is recorded."""
     devices: dict[str, list[Benchmark]] = defaultdict(list)
     for each in found:
+        if each.environment.network is not None:
+            continue  # times of pruned networks stand beside these
         units = "bf16 units" if each.environment.bf16_units else "no bf16 units"
         devices[f"{each.environment.device.partition(',')[0]}, {units}"].append(each)
     sections = [block for device, benchmarks in devices.items() for block in _device(device, benchmarks)]

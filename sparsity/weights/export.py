@@ -67,6 +67,11 @@ def load_header(path: Path) -> dict[str, Any]:
         return header
 
 
+def header_of(path: Path) -> dict[str, Any]:
+    """The same of any file of weights: nothing where it is none of ours."""
+    return load_header(path) if PLAN in metadata(path) else {}
+
+
 def metadata(path: Path) -> dict[str, str]:
     """What a safetensors file says beside its tensors; nothing of any other file. `PLAN` stands in compact ones."""
     try:

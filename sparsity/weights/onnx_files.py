@@ -9,15 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.files import replaced
-from sparsity.weights.inputs import Inputs, drawn_inputs, scorer
+from sparsity.weights.inputs import Inputs, check_same, drawn_inputs, scorer
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 NUM_TRACED, NUM_COMPARED = 3, 5  # examples: another batch size than the traced one shows that it may vary
-
-# Of the largest score. Both add the same products in float32, in another order: a sum of n of them moves by some
-# sqrt(n) / 2**24 of its size, 1e-5 in the widest layer here (25,088 inputs), and a dozen such layers stay below 1e-4. A
-# weight or an operator that is another moves scores by their own size.
-TOLERANCE = 1e-4
 
 
 def check_extra() -> None:
@@ -87,14 +82,7 @@ def difference(content: bytes, like: nn.Module, shape: tuple[int, ...] | None) -
     inputs = drawn_inputs(like, shape, NUM_COMPARED)
     with torch.inference_mode():
         expected = scorer(like)(*inputs.tensors.values())
-    found = scores_of(session(content), inputs)
-    largest, allowed = float((found - expected).abs().max()), TOLERANCE * float(expected.abs().max())
-    if not largest <= allowed:  # not a number, too
-        raise ValueError(
-            f"The ONNX file would say something else than {type(like).__name__} in torch: scores differ by up to "
-            f"{largest:.1e}, and {allowed:.1e} is allowed; nothing was written, use sparse.safetensors instead."
-        )
-    return largest
+    return check_same(scores_of(session(content), inputs), expected, "The ONNX file, which was not kept,")
 
 
 def session(content: bytes, num_threads: int = 1) -> Any:

@@ -61,6 +61,11 @@ def test_a_processor_is_named_with_what_it_can_multiply(tmp_path: Path) -> None:
     assert "## cpu: Example, bf16 units" in page(tmp_path)
 
 
+def test_times_of_pruned_networks_stand_elsewhere(tmp_path: Path) -> None:
+    add(tmp_path, "a", timed("latency", 0.02), command="latency", network="ab" * 32)
+    assert benchmarks_page(load_benchmarks(tmp_path)) == []
+
+
 def test_nothing_recorded_makes_no_page_and_a_damaged_file_is_named(tmp_path: Path) -> None:
     assert benchmarks_page(load_benchmarks(tmp_path)) == []
     add(tmp_path, "a").write_text("{}")
