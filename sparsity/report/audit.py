@@ -122,8 +122,7 @@ def _departed(
     return [
         (matter & set(each.first.departures), each)
         for each in configurations
-        if each.first.departures
-        and all(mark.startswith(PROTOCOL) for mark in each.marks)
+        if all(mark.startswith(PROTOCOL) for mark in each.marks)
         and each.first.pruner == sound.first.pruner
         and _beside_protocol(each) == _beside_protocol(sound)
     ]

@@ -79,7 +79,25 @@ def test_where_the_bound_fell_back_its_policy_is_a_key_that_matters(results: Pat
     assert not any(stage.tests for stage in way(results)[1:])
 
 
-@pytest.mark.parametrize("changes", [{"shortened": True}, {"pruner": "l2"}, {"settings": {"gate.bound": 98.0}}])
+def test_of_two_sets_of_runs_with_the_same_keys_the_larger_stands(results: Path, add_run: AddRun) -> None:
+    add(add_run, [], [99.0])
+    add(add_run, [COUNT, TEST], [99.1, 99.2])
+    add(add_run, ALL, [99.3])
+    assert way(results)[2].tests == {0: 99.1, 1: 99.2}
+
+
+OWN = summary()["settings"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"shortened": True},
+        {"pruner": "l2"},
+        {"settings": OWN | {"gate.bound": 98.0}},
+        {"settings": OWN | {"pruner.penalty.alpha": 0.1}},
+    ],
+)
 def test_runs_that_differ_by_more_than_the_protocol_do_not_count(
     results: Path, add_run: AddRun, changes: dict[str, object]
 ) -> None:
