@@ -58,11 +58,12 @@ class Audit:
 class Stage:
     """A point on the way: what was added last, and the runs with all keys up to it, and with that key alone.
 
-    start: which of the rows of these runs is meant.
+    seeds: those of the audit; others are left out, so that the changes sum. start: which row of the runs is meant.
     """
 
     name: str
     words: str
+    seeds: tuple[int, ...]
     together: Configuration | None
     alone: Configuration | None = None
     start: str = AT_PAPER_SPARSITY
@@ -83,7 +84,8 @@ class Stage:
         return self._by_seed(self.together, lambda row: row.sparsity)
 
     def _by_seed(self, ours: Configuration | None, value: Callable[[Row], float]) -> dict[int, float]:
-        return ours.by_seed(lambda run: value(row) if (row := row_at(run, self.start)) else None) if ours else {}
+        found = ours.by_seed(lambda run: value(row) if (row := row_at(run, self.start)) else None) if ours else {}
+        return {seed: number for seed, number in found.items() if seed in self.seeds}
 
 
 def load_audit(path: Path) -> Audit:
@@ -100,13 +102,13 @@ def stages(paper: PaperExperiment, configurations: Sequence[Configuration], audi
     steps, so_far = audit.of(paper.experiment), set[str]()
     sound = next(iter(own_results(paper, configurations)), None)
     departed = _departed(configurations, sound, {step.key for step in steps}) if sound else []
-    way = [Stage(SOUND, "none: held-out training images gate, one state is reported at one sparsity", sound)]
+    words = "none: held-out training images gate, one state is reported at one sparsity"
+    way = [Stage(SOUND, words, audit.seeds, sound)]
     for step in steps:
         so_far = so_far | {step.key}
         together, alone = (_with(keys, step.key, departed) for keys in (so_far, {step.key}))
-        way.append(
-            Stage(step.name, step.words, together, alone, BEST_OF_ALL if step.key == REPORT else AT_PAPER_SPARSITY)
-        )
+        start = BEST_OF_ALL if step.key == REPORT else AT_PAPER_SPARSITY
+        way.append(Stage(step.name, step.words, audit.seeds, together, alone, start))
     return way
 
 

@@ -21,9 +21,9 @@ the runs (`audit.yaml`): each row has all keys above it, so that the changes sum
 given depends on its place. The other design, each key alone on the sound protocol, takes as many runs again, and its
 changes do not sum; where such a run exists, it stands beside. Keys that are not listed do nothing for these networks,
 so that the last row but the last is the run of `protocol=authors`; `report` trains nothing and is read from that run
-too, from another of its states. Runs are paired by seed, but each trains anew: two of one seed and different keys
-differ as two seeds do, and a change within its interval is noise. Where the test set gates, the metric is that of the
-images by which the state was chosen."""
+too, from another of its states. All rows are of the same seeds and paired by them, but each trains anew: a changed key
+moves a run as another seed does, and a change within its interval is noise. Where the test set gates, the metric is
+that of the images by which the state was chosen."""
 
 
 def audit_section(sections: Sequence[Section], audit: Audit) -> list[Block]:
@@ -54,7 +54,7 @@ def _waterfall(paper: PaperExperiment, way: Sequence[Stage]) -> Figure:
 
 def _table(paper: PaperExperiment, way: Sequence[Stage]) -> Table:
     header = [
-        *("Key added", "What it does", paper.metric_label, "Sparsity (%)", "n"),
+        *("Key added", "What it does", paper.metric_label, "Sparsity (%)", "Seeds"),
         *("Change since the last row that was run", "95 % interval", "Pairs", "Reading", "The key alone, since sound"),
     ]
     run = [i for i, stage in enumerate(way) if stage.tests]
@@ -67,10 +67,11 @@ def _table(paper: PaperExperiment, way: Sequence[Stage]) -> Table:
 
 def _stage_cells(stage: Stage) -> list[str]:
     name = stage.name if stage.name == SOUND else code(stage.name)
+    num_seeds = f"{len(stage.tests)} of {len(stage.seeds)}"
     if not stage.tests:
-        return [name, stage.words, "not run", "", "0"]
+        return [name, stage.words, "not run", "", num_seeds]
     tests, sparsities = describe([*stage.tests.values()]), describe([*stage.sparsities.values()])
-    return [name, stage.words, spread(tests, Kind.METRIC), spread(sparsities, Kind.FRACTION), str(len(stage.tests))]
+    return [name, stage.words, spread(tests, Kind.METRIC), spread(sparsities, Kind.FRACTION), num_seeds]
 
 
 def _change(stage: Stage, before: Stage | None) -> list[str]:
