@@ -92,8 +92,8 @@ def claims_section(sections: Sequence[Section], claims: Sequence[Claim]) -> list
     rows = []
     for place, claim in enumerate(claims, 1):
         finding, evidence = judged(claim, sections)
-        rows.append([str(place), claim.text, claim.where, finding.value, evidence, claim.rule])
-    header = ["", "Claim", "Where", "Verdict", "Our evidence", "Rule"]
+        rows.append([f"{place}. {claim.text}", claim.where, finding.value, evidence, claim.rule])
+    header = ["Claim", "Where", "Verdict", "Our evidence", "Rule"]
     return [Heading(2, TITLE), table(header, rows), Prose(RULES)]
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 
 from sparsity.report.blocks import Block, Figure, Folded, Heading, Prose, Table, anchor
+from sparsity.report.claims import Finding
 from sparsity.report.comparison import Verdict
 from sparsity.report.plots.style import PALETTE
 
 STYLE = Path(__file__).with_name("page.css")
-_VERDICT = re.compile(rf"({'|'.join(verdict.value for verdict in Verdict)})(, n = \d+)?")
+_VERDICT = re.compile(rf"({'|'.join(verdict.value for verdict in (*Verdict, *Finding))})(, n = \d+)?")
 _NUMBER = re.compile(r"[±+-]?\d[\d.,]*(e[+-]?\d+)?( ± [\d.]+)?( to -?[\d.]+)?")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
