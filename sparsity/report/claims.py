@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from sparsity.report.blocks import Block, Heading, Prose, table
+from sparsity.report.blocks import Block, Heading, Prose, anchor, table
 from sparsity.report.cells import spread
 from sparsity.report.comparison import Kind, Verdict, compare, headline
 from sparsity.report.configurations import Configuration
@@ -45,7 +45,9 @@ it is contradicted if some are different in favour of the control, or if all are
 better; otherwise it is not tested, as no difference shown is no equality. *bounds*: all, some or none of the printed
 bounds lie below the printed dense baseline. *evaluations*: the printed epochs, batch and interval offer as many
 evaluations as the printed sparsity needs prunes. *units*: all, some or none of the rows imply by their own columns the
-sparsity that they print, as a share of weights."""
+sparsity that they print, as a share of weights. *Settings tried*: configurations of the paper's method at full size on
+record; with one, the paper's own, nothing was chosen. What was easy and what was difficult stands at the end of the
+findings."""
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,20 @@ def claims_section(sections: Sequence[Section], claims: Sequence[Claim]) -> list
     rows = []
     for place, claim in enumerate(claims, 1):
         finding, evidence = judged(claim, sections)
-        rows.append([f"{place}. {claim.text}", claim.where, finding.value, evidence, claim.rule])
-    header = ["Claim", "Where", "Verdict", "Our evidence", "Rule"]
+        rows.append(
+            [f"{place}. {claim.text}", claim.where, finding.value, evidence, _runs(claim, sections), claim.rule]
+        )
+    header = ["Claim", "Where", "Verdict", "Our evidence", "Runs, and settings tried", "Rule"]
     return [Heading(2, TITLE), table(header, rows), Prose(RULES)]
+
+
+def _runs(claim: Claim, sections: Sequence[Section]) -> str:
+    """Where the runs of a claim stand, and how many settings of the paper's method its number was chosen from."""
+    if claim.rule not in _OF_RUNS:
+        return ""
+    of = [(paper, own_results(paper, ours)) for paper, ours in sections if claim.experiment in ("", paper.experiment)]
+    links = [f"[{paper.title}](#{anchor(paper.title)}): {len(judged)}" for paper, judged in of if judged]
+    return ", ".join(links)
 
 
 def tally(sections: Sequence[Section], claims: Sequence[Claim]) -> Counter[Finding]:
@@ -200,6 +213,7 @@ def _setting(paper: PaperExperiment, name: str) -> float | None:
     return None if value is None else float(value)
 
 
+_OF_RUNS = ("result", "layers", "control")
 _RULES: dict[str, Callable[[Claim, Sections], Judged]] = {
     "result": _result,
     "layers": _layers,

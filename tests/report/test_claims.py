@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sparsity.report.claims import Claim, Finding, claims_section, judged, load_claims
+from sparsity.report.markdown import render_markdown
 from sparsity.report.page import load_sections, render_page
 from tests.report.fake_results import REPOSITORY, AddRun, row, summary
 
@@ -102,3 +103,10 @@ def test_every_claim_of_the_list_is_judged_and_stands_on_the_page(results: Path)
     (results / "claims.yaml").write_text((REPOSITORY / "results" / "claims.yaml").read_text())
     page = render_page(results)
     assert all(claim.text in page for claim in CLAIMS)
+
+
+def test_a_claim_leads_to_its_runs_and_says_how_many_settings_were_tried(mnist_alone: Path, add_run: AddRun) -> None:
+    add_run()
+    add_run(seed=1)
+    page = render_markdown(claims_section(load_sections(mnist_alone), [RESULT]))
+    assert "| [LeNet-5 on MNIST](#lenet-5-on-mnist): 1 |" in page
