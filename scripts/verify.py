@@ -17,12 +17,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sparsity import command_line, config, provenance
-from sparsity.files import check_folder, run_script, sha256, write_json
+from sparsity.data.sizes import image_shape
+from sparsity.files import check_folder, run_script, write_json
+from sparsity.report.blocks import Table
+from sparsity.report.cells import plain_table
 from sparsity.report.configurations import Configuration
+from sparsity.report.latency import Latencies, load_latencies
 from sparsity.report.page import load_sections, stale
 from sparsity.report.reading import Run
 from sparsity.report.rescored import FOLDER
 from sparsity.report.tables import Section, own_results
+from sparsity.report.worth import truth_card
 from sparsity.settings import leaf_name
 
 if TYPE_CHECKING:
@@ -44,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     try:
         if given.file is not None:
-            record = of_file(given.file, given.experiment, given.overrides)
+            record = of_file(given.file, given.experiment, given.overrides, load_latencies(given.results))
             if given.row:
                 place = given.results / FOLDER / f"{record['experiment']}-{given.row}.json"
                 write_json(place, {"row": given.row, **record})
@@ -61,13 +66,13 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dict[str, Any]:
+def of_file(path: Path, experiment: str | None, overrides: Sequence[str], latencies: Latencies) -> dict[str, Any]:
     """Count and score a network that somebody gives, print what comes out, and return it as a record.
 
     Raises:
         ValueError: if nobody says of which experiment it is, or the file is no network of it.
     """
-    from sparsity.run.networks import counts
+    from sparsity.run.networks import weighed
     from sparsity.run.workspace import set_up
     from sparsity.weights.export import header_of
     from sparsity.weights.given import read_weights
@@ -77,11 +82,14 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
     setup = set_up(config.build(config.of_network(path, experiment, overrides)))
     model = setup.new_model()
     model.load_state_dict(read_weights(path, model).weights)
-    layers = {name: counts(weight) for name, weight in model.named_parameters()}
-    for name, found in layers.items():
+    build, shape = setup.experiment.build_model, image_shape(setup.settings.dataset)
+    network = weighed(path, model, build, shape)
+    for name, found in network.layers.items():
         print(f"{name}: {found['kept']:,} of {found['total']:,} weights are left")
-    kept, total = (sum(found[key] for found in layers.values()) for key in ("kept", "total"))
+    kept, total = network.kept, network.total
     print(f"{kept:,} of {total:,} weights are left: sparsity {100 * (1 - kept / total):.2f} %")
+    for block in truth_card([("", [(path.name, network)])], latencies):
+        print(plain_table(block.header, block.rows) if isinstance(block, Table) else getattr(block, "text", ""))
     metric, test = setup.settings.metric, setup.data.test
     score = setup.score(model, test)
     print(f"{metric} on the {len(test):,} test examples of {setup.data.name}: {score:.2f}")
@@ -89,8 +97,8 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str]) -> dic
         print(f"its header says {header['metric']['test']:.2f}, with {header['kept']:,} weights")
     return {
         **{"schema": 1, "experiment": setup.settings.experiment, "model": leaf_name(setup.settings.model).lower()},
-        **{"metric": metric, "test": score, "num_test": len(test), "layers": layers},
-        **{"sha256": sha256(path), **provenance.origin()},
+        **{"metric": metric, "test": score, "num_test": len(test), "layers": network.layers},
+        **{"sha256": network.sha256, **provenance.origin()},
     }
 
 

@@ -269,6 +269,7 @@ class Worth:
     `num_weights` are kept, biases left out, and of these `num_on_path` lie on a path from input to output. `operations`
     are multiply-accumulates for one input: of the dense network, of the kept weights alone, and of the compacted
     network, which has `num_compact` parameters. `units` maps a layer to those it has in all and those left in it.
+    `gzip_bytes` are those of a dense file with zeros through gzip -9, which early cards do not know.
     """
 
     num_weights: int
@@ -279,6 +280,7 @@ class Worth:
     units: dict[str, dict[str, int]] = field(default_factory=dict)
     num_compact: int | None = None
     csr_bytes: int = 0
+    gzip_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -10,37 +10,38 @@ from typing import Any
 import yaml
 
 from sparsity.records import Network
-from sparsity.report.blocks import Prose, table
+from sparsity.report.blocks import table
 from sparsity.report.cells import interval, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import STARTS, Configuration, row_at
+from sparsity.report.latency import Latencies
 from sparsity.report.markdown import render_markdown
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.publish import is_published
 from sparsity.report.reading import Run
-from sparsity.report.worth import NOTE, worth_table
+from sparsity.report.worth import truth_card
 
 LICENSE = "mit"
 ARXIV = "2204.04977"
 TASKS = {"accuracy": "image-classification", "bleu": "translation"}
 
 
-def model_cards(paper: PaperExperiment, ours: Configuration) -> dict[Path, str]:
+def model_cards(paper: PaperExperiment, ours: Configuration, latencies: Latencies) -> dict[Path, str]:
     """Path -> text of the card beside the published networks of each seed."""
     return {
-        (run.directory / published[0].file).with_name("README.md"): _card(paper, ours, run, published)
+        (run.directory / published[0].file).with_name("README.md"): _card(paper, ours, run, published, latencies)
         for run in ours.runs
         if (published := [network for network in run.networks if is_published(network)])
     }
 
 
-def _card(paper: PaperExperiment, ours: Configuration, run: Run, networks: list[Network]) -> str:
+def _card(paper: PaperExperiment, ours: Configuration, run: Run, networks: list[Network], latencies: Latencies) -> str:
     summary, provenance = run.summary, run.summary.provenance
     head = yaml.safe_dump(_head(paper, ours, run, networks), sort_keys=False, allow_unicode=True)
     header = ["Network", "Weights left", "Validation", "Test", "Test over all seeds", "95 % interval of the mean", "n"]
     rows = [_row(ours, run, network) for network in networks]
-    worth = worth_table(networks)
-    told = f"\n## What its zeros are worth\n\n{render_markdown([Prose(NOTE), worth]).strip()}\n" if worth else ""
+    card = truth_card([("", [(STARTS[network.start].capitalize(), network) for network in networks])], latencies)
+    told = f"\n## What its zeros are worth\n\n{render_markdown(card).strip()}\n" if card else ""
     return f"""---
 {head}---
 

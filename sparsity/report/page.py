@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from sparsity.records import Network
 from sparsity.report.all_results import FILE as ALL_RESULTS
 from sparsity.report.all_results import results_csv
 from sparsity.report.audit import FILE as AUDIT
@@ -19,11 +20,12 @@ from sparsity.report.cells import code
 from sparsity.report.claims import FILE as CLAIMS
 from sparsity.report.claims import claims_section, load_claims
 from sparsity.report.comparison import RULE
-from sparsity.report.configurations import Configuration, collect
+from sparsity.report.configurations import STARTS, Configuration, collect
 from sparsity.report.controls import contrasts
 from sparsity.report.deviations import Deviation, deviations_of, load_deviations
 from sparsity.report.figures import experiment_figures
 from sparsity.report.html import render_html
+from sparsity.report.latency import Latencies, answer, load_latencies
 from sparsity.report.leaderboard import leaderboard_section
 from sparsity.report.markdown import render_markdown
 from sparsity.report.model_card import model_cards
@@ -44,8 +46,7 @@ from sparsity.report.study import study_section
 from sparsity.report.tables import Section, comparison_tables, methods_table, overview_table, own_results
 from sparsity.report.units import units_section
 from sparsity.report.waterfall import audit_section
-from sparsity.report.worth import NOTE as WORTH_NOTE
-from sparsity.report.worth import worth_table
+from sparsity.report.worth import truth_card
 
 COMMAND = "python scripts/report.py"
 TITLE = "Results: ours against the paper"
@@ -176,9 +177,10 @@ def _pages(results: Path, blocks: list[Block], sections: Sequence[Section]) -> d
     if measured := benchmarks_page(load_benchmarks(results)):
         pages[results / BENCHMARKS] = render_markdown([*measured, *precision_section(results)])
     pages |= brought_up_to_date(results, sections)
+    latencies = load_latencies(results)
     for paper, ours in sections:
         for each in ours:
-            pages |= model_cards(paper, each)
+            pages |= model_cards(paper, each, latencies)
     return pages
 
 
@@ -239,9 +241,25 @@ def _runs(ours: Sequence[Configuration]) -> list[Block]:
 
 def _networks(ours: Sequence[Configuration], results: Path) -> list[Block]:
     table = networks_table(ours, results)
-    worth = worth_table([network for each in ours for run in each.runs for network in run.networks])
     blocks: list[Block] = [Folded("Networks", (Prose(NETWORKS_NOTE), table))] if table else []
-    return blocks + ([Folded("What their zeros are worth", (Prose(WORTH_NOTE), worth))] if worth else [])
+    return blocks + _truth(ours, load_latencies(results))
+
+
+def _truth(ours: Sequence[Configuration], latencies: Latencies) -> list[Block]:
+    """What the zeros of the networks are worth, configuration by configuration; the first that was timed has the word.
+
+    The paper's method stands first, and of a run its network at the paper's sparsity.
+    """
+    networks = [network for each in ours for run in each.runs for network in run.networks]
+    answers = [answer(network, timed) for network in networks for timed in latencies.get(network.sha256, ())]
+    card = truth_card([(each.name, _named_networks(each)) for each in ours], latencies)
+    return [*map(Prose, answers[:1]), *([Folded("What their zeros are worth", tuple(card))] if card else [])]
+
+
+def _named_networks(ours: Configuration) -> list[tuple[str, Network]]:
+    return [
+        (f"Seed {run.summary.seed}, {STARTS[network.start]}", network) for run in ours.runs for network in run.networks
+    ]
 
 
 def _settings(paper: PaperExperiment) -> str:

@@ -7,6 +7,7 @@ what only torch can measure, so that reports need not read tensors.
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from sparsity.files import sha256, write_json
 from sparsity.records import CARD, NETWORKS, SCHEMA, Card, Network, Row, Summary
 from sparsity.weights.checkpoints import load_kept
-from sparsity.weights.export import load_sparse, save_sparse
+from sparsity.weights.export import PLAN, load_sparse, metadata, save_sparse
 from sparsity.weights.worth import worth
 
 
@@ -73,6 +74,23 @@ def measured(start: str, path: Path, parameters: list[str]) -> Network:
         kept=sum(layer["kept"] for layer in layers.values()),
         layers=layers,
     )
+
+
+def weighed(
+    path: Path, model: nn.Module, build_model: Callable[[], nn.Module], shape: tuple[int, ...] | None
+) -> Network:
+    """The network of anybody's file as it would stand on a card: its bytes are those of a compact file.
+
+    Args:
+        model: with the weights of the file.
+        build_model: makes another of its kind. shape: of an input image, None of other inputs.
+    """
+    with TemporaryDirectory() as folder:
+        compact = path if PLAN in metadata(path) else Path(folder) / "network.safetensors"
+        if compact != path:
+            save_sparse(compact, model.state_dict())
+        network = measured("", compact, [name for name, _ in model.named_parameters()])
+        return replace(network, sha256=sha256(path), worth=worth(build_model, load_sparse(compact), shape))
 
 
 def counts(weight: Tensor) -> dict[str, int]:

@@ -1,14 +1,19 @@
 """What the zeros of a network are worth: where its weights lead, what it computes, and how small it can be made."""
 
+import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from sparsity.files import TEMPORARY
 from sparsity.pruning.paths import traced
 from sparsity.records import Worth
+from sparsity.weights.checkpoints import plain_weights
 from sparsity.weights.compaction import compact
+from sparsity.weights.disk_sizes import COMPRESSORS, compressed_length
 
 WORD_BYTES = 4  # of a weight and of an index
 
@@ -42,6 +47,7 @@ def worth(build_model: Callable[[], nn.Module], weights: Mapping[str, Tensor], s
         units={name: {"total": units[name], "left": number} for name, number in (left or {}).items()},
         num_compact=sum(value.numel() for value in model.parameters()) if left is not None else None,
         csr_bytes=csr_bytes,
+        gzip_bytes=gzip_bytes(weights),
     )
 
 
@@ -66,6 +72,14 @@ def operations(model: nn.Module, shape: tuple[int, ...]) -> tuple[int, int]:
     for handle in handles:
         handle.remove()
     return sum(dense for dense, _ in counted), sum(kept for _, kept in counted)
+
+
+def gzip_bytes(weights: Mapping[str, Tensor]) -> int:
+    """Bytes of a dense file of the weights, their zeros in it, through gzip -9."""
+    with tempfile.NamedTemporaryFile(suffix=TEMPORARY) as file:
+        torch.save(plain_weights(weights), file)
+        file.flush()
+        return compressed_length(Path(file.name), COMPRESSORS["gzip_9"]())
 
 
 def bytes_as_csr(weight: Tensor) -> int:

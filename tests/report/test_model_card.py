@@ -24,7 +24,7 @@ def card(mnist_alone: Path, add_run: AddRun) -> Path:
         directory = add_run(seed=seed, settings=settings, rows=[row(test=test)])
         add_networks(directory, {"paper_sparsity": 61_752, "last": 6_000_001})
     ((paper, (ours,)),) = load_sections(mnist_alone)
-    for path, text in model_cards(paper, ours).items():
+    for path, text in model_cards(paper, ours, {}).items():
         path.write_text(text)
     return mnist_alone / "lenet5_mnist" / directory.parent.name / "seed0" / "networks" / "README.md"
 

@@ -117,6 +117,18 @@ def test_a_changed_worth_is_named(run: Run) -> None:
     assert problem.startswith("card.json says worth ")
 
 
+@pytest.mark.parametrize(("factor", "is_told"), [(None, False), (1.01, False), (1.5, True)])
+def test_a_compressed_size_may_be_that_of_another_zlib_and_early_cards_have_none(
+    run: Run, factor: float | None, is_told: bool
+) -> None:
+    def change(card: Any) -> None:
+        worth = card["networks"][0]["worth"]
+        worth["gzip_bytes"] = factor and round(factor * worth["gzip_bytes"])
+
+    edit(run.directory / "card.json", change)
+    assert [problem.startswith("card.json says worth ") for problem in found(run)] == [True] * is_told
+
+
 def test_a_row_that_is_gone_is_named(run: Run, setup: Setup) -> None:
     without = replace(run, summary=replace(run.summary, rows=run.summary.rows[1:]))
     assert list(contradictions(setup, without, run.networks[0])) == ["summary.json has no row paper_sparsity"]
@@ -182,6 +194,8 @@ def test_a_file_of_anybodys_is_counted_and_scored(
     out = capsys.readouterr().out
     assert f"{row.kept} of {row.total} weights are left: sparsity {100 * row.sparsity:.2f} %" in out
     assert f"accuracy on the 20 test examples of tiny: {row.test:.2f}" in out
+    truth = run.networks[0].worth
+    assert truth is not None and f"{truth.num_weights} (" in out.split("Kept weights, biases apart")[1].split("\n")[0]
     assert ("its header says" in out) == (form == "compact")
 
 

@@ -5,7 +5,7 @@ from torch import nn
 
 from sparsity.data.sizes import image_shape
 from sparsity.models.lenet import LeNet5
-from sparsity.weights.worth import bytes_as_csr, operations, worth
+from sparsity.weights.worth import bytes_as_csr, gzip_bytes, operations, worth
 from tests.tiny_runs import TinyNet
 
 
@@ -56,6 +56,11 @@ def test_a_matrix_in_rows_takes_a_value_and_an_index_each_and_the_starts_of_its_
     matrix[0, 1, 1] = matrix[2, 3, 4] = 1.0
     assert bytes_as_csr(matrix) == 4 * (2 * 2 + 3 + 1)
     assert bytes_as_csr(torch.zeros(7)) == 28
+
+
+def test_zeros_compress_and_weights_do_not() -> None:
+    weights = {"a": torch.rand(10_000), "b": torch.zeros(10_000)}
+    assert 35_000 < gzip_bytes({"a": weights["a"]}) <= gzip_bytes(weights) < 41_000
 
 
 def test_counting_leaves_the_network_and_the_random_numbers_alone() -> None:
