@@ -1,6 +1,6 @@
 """Time a training step against plain training and a straightforward research recipe, one JSON line per measurement.
 
-python scripts/bench.py step --experiment lenet5_mnist [--rounds N --machine auto|cpu|cuda --threads N]
+python scripts/bench.py step --experiment lenet5_mnist [--rounds N --steps N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py text --experiment transformer_wmt14 [--precision fp32 --rounds N --sentences N]
 python scripts/bench.py run --experiment vgg16_imagenet [--rounds N --machine auto|cpu|cuda --threads N]
 python scripts/bench.py loader --source real [--rounds N --machine auto|cpu|cuda --workers N]
@@ -11,9 +11,10 @@ First it verifies that our step and the recipe compute the same update; if not, 
 status 1. The three kinds of step take turns in small blocks, so that a busy machine disturbs all of them: each ratio is
 the median of the ratios within a round. Images are generated, of the real shape and number: no data and no network.
 
-On text our step is held against that of the Hugging Face Trainer, and our beam search against its `generate`. Another
-method than relevance, pruner=NAME, is held against plain training alone. `run` times whole smoke runs. With --record
-step, text, run and latency leave what they measured under results/benchmarks, of which `make report` makes a page.
+On text our step is held against that of the Hugging Face Trainer, our loss against its matrix products alone, and our
+beam search against `generate` and, on a CPU in fp32, against CTranslate2 where that is installed. Another method than
+relevance, pruner=NAME, is held against plain training alone. `run` times whole smoke runs. With --record step, text,
+run and latency leave what they measured under results/benchmarks, of which `make report` makes a page.
 `latency` times pruned networks on a CPU, a run's or single files: dense, with zeros, as sparse products, compacted.
 The loader is timed on the files of ImageNet, its sample, or drawn shapes (`--source embedded`), with nothing to train.
 `busy` holds a step of the small embedded Transformer on a CPU beside busy programs against the same step without them,
@@ -94,6 +95,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     whole.add_argument("--rounds", type=int, default=3, help="runs (default: %(default)s)")
     for command in (step, text, whole):
         _add_experiment(command)
+    for command in (step, text):
+        command.add_argument("--steps", type=int, default=5, help="of a block in a round (default: %(default)s)")
     loader = commands.add_parser("loader", help="time the loading of ImageNet's files")
     loader.add_argument("--source", choices=("real", "sample", "embedded"), default="real", help="(default: real)")
     loader.add_argument("--rounds", type=int, default=5, help="timed blocks (default: %(default)s)")
@@ -145,14 +148,15 @@ def _add_busy(command: argparse.ArgumentParser) -> None:
 def steps(options: argparse.Namespace) -> Iterator[Measurement]:
     """The measurements of the command `step`."""
     with asked_workspace(options) as work:
-        yield from step_measurements(work, options.rounds)
+        yield from step_measurements(work, options.rounds, options.steps)
 
 
 def texts(options: argparse.Namespace) -> Iterator[Measurement]:
     """The measurements of the command `text`."""
     with asked_workspace(options) as work:
         num_sentences = options.sentences or NUM_SENTENCES[work.device.type]
-        yield from text_measurements(work, options.rounds, num_sentences, options.search_rounds, options.lessons)
+        rounds, search_rounds = options.rounds, options.search_rounds
+        yield from text_measurements(work, rounds, options.steps, num_sentences, search_rounds, options.lessons)
 
 
 def whole_runs(options: argparse.Namespace) -> Iterator[Measurement]:

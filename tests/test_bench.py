@@ -89,7 +89,7 @@ def test_streamed_images_are_timed_without_the_straightforward_recipe_and_that_i
     with bench.workspace("vgg16_imagenet", "cpu", 1, scale="smoke", more=narrow) as whole:
         data = whole.data
         work = replace(whole, data=replace(data, val=replace(data.val, num_images=4)))  # type: ignore[type-var]
-        found = {measured["measured"]: measured for measured in measurements.step_measurements(work, 2)}
+        found = {measured["measured"]: measured for measured in measurements.step_measurements(work, 2, 1)}
     assert "is left out" in found["note"]["sentence"]
     assert "straightforward step" not in found and found["training"]["images_per_second"] > 0
     assert found["evaluation"]["images"] == 4
@@ -188,6 +188,9 @@ def test_what_was_measured_is_recorded_under_the_device_and_what_it_was(tmp_path
     measured = {"measured": "prune", "seconds": 0.1, "quartiles": [0.1, 0.2]}
     path = recorded.record(tmp_path, "step", [measurements.environment(work), measured])
     assert path.name == "step-lenet5_mnist-relevance-fp32-1-threads.json"
+    small = recorded.record(tmp_path, "step", [measurements.environment(work) | {"scale": "smoke"}, measured])
+    assert small.name == "step-lenet5_mnist-smoke-relevance-fp32-1-threads.json"
+    small.unlink()
     (found,) = load_benchmarks(tmp_path)
     assert found.named("prune") == measured and found.provenance["commit"]
 

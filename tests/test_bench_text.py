@@ -1,5 +1,6 @@
 """The benchmark on text compares equals: the same loss, the same micro-batches, the same texts."""
 
+import importlib.util
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +11,11 @@ import torch
 from torch import Tensor
 
 from scripts import bench
-from sparsity.benchmark import huggingface, searching, text
+from sparsity.benchmark import ctranslate, huggingface, losses, searching, text
 from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import speedup
 from sparsity.data.texts.generated_ids import numbered_words
+from sparsity.data.texts.seq2seq import IGNORED, EvaluationText
 from sparsity.run.workspace import Workspace
 
 TINY = ("model.width=16", "model.ffn_width=16", "model.num_heads=2", "model.vocabulary_size=200", "task.max_length=12")
@@ -48,7 +50,7 @@ def test_without_accelerate_a_loop_by_hand_stands_in_and_that_is_said(
     work: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text, "has_trainer", lambda: False)
-    notes = [measured for measured in text.training_measurements(work, 2) if measured["measured"] == "note"]
+    notes = [measured for measured in text.training_measurements(work, 2, 1) if measured["measured"] == "note"]
     assert [note["sentence"].startswith("the Hugging Face Trainer needs the package accelerate") for note in notes]
 
 
@@ -81,7 +83,7 @@ def test_another_loss_stops_the_benchmark(work: Workspace, monkeypatch: pytest.M
     forward = task.forward
     monkeypatch.setattr(task, "forward", lambda model, batch: (1.01 * forward(model, batch)[0], None))
     with pytest.raises(ValueError, match=r"differ by .*, and 1e-04 is allowed"):
-        list(text.training_measurements(work, 2))
+        list(text.training_measurements(work, 2, 1))
 
 
 def test_the_micro_batches_of_a_step_are_those_of_our_loop(work: Workspace) -> None:
@@ -124,14 +126,42 @@ def test_counting_has_the_lengths_of_its_model_and_names_its_goal(work: Workspac
         assert task.sources.row(place)[1] == 511 - (len(task.targets.row(place)) - 2)
 
 
-def test_a_network_that_was_taught_to_count_ends_its_sentences(work: Workspace) -> None:
+@pytest.fixture(scope="module")
+def counting(work: Workspace) -> tuple[Any, EvaluationText]:
+    """A network that was taught to count, and what it counts."""
     data = replace(text.check_is_text(work), decode_ids=numbered_words)
-    split = searching.counting(data.val, 24, 512)
-    model = work.new_model()
+    split, model = searching.counting(data.val, 24, 512), work.new_model()
     searching.teach(work, model, replace(data, train=split), 120)
-    written = searching.our_texts(work, model, data.evaluation_batches(split))
-    measured = searching.taught(split, written, 120)
+    return model, data.evaluation_batches(split)
+
+
+def test_a_network_that_was_taught_to_count_ends_its_sentences(
+    work: Workspace, counting: tuple[Any, EvaluationText]
+) -> None:
+    written = searching.our_texts(work, *counting)
+    measured = searching.taught(counting[1].split, written, 120)
     assert measured["mean_words"] == pytest.approx(measured["wanted_mean_words"], abs=2)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="CTranslate2 is not there")
+def test_ctranslate2_writes_what_our_search_writes(work: Workspace, counting: tuple[Any, EvaluationText]) -> None:
+    assert ctranslate.engine_search(work, *counting)() == searching.our_texts(work, *counting)
+
+
+def test_without_ctranslate2_the_other_searches_are_timed_and_that_is_said(
+    work: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    measured = list(searching.search_measurements(work, text.check_is_text(work), 2, 2, 1))
+    assert [each["sentence"] for each in measured if each["measured"] == "note"] == [f"{ctranslate.WHY_LEFT_OUT}."]
+    assert not any(each["measured"].startswith("ctranslate2") for each in measured)
+
+
+def test_the_loss_is_held_against_the_products_of_as_many_tokens_as_count(work: Workspace) -> None:
+    batch = text.feed_of(work).step(0)[0]
+    loss, ratio = losses.loss_measurements(work, batch, 2)
+    assert (loss["tokens"], loss["vocabulary"]) == (int((batch.labels != IGNORED).sum()), 512)
+    assert ratio["measured"] == "loss / products" and ratio["ratio"] > 0
 
 
 def test_more_sentences_than_there_are_is_refused(work: Workspace) -> None:

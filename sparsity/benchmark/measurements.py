@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import chain, repeat
 from typing import Any
 
@@ -30,10 +31,10 @@ Measurement = dict[str, Any]
 
 METHOD = "relevance"  # the paper's
 
-NUM_STEPS_PER_BLOCK = 5
 NUM_REPEATS = 5  # of what is not a step
 NUM_WORKERS = (0, 2)  # of the recipe's DataLoader; the faster one runs
 NUM_CALIBRATION_STEPS = 10
+NUM_STREAMED = {"cpu": 100, "cuda": 5000}  # images of an evaluation where a run streams them
 REST_SECONDS = 0.2  # the workers fill their queue in it, instead of during the next block
 TARGETS = {"plain": 1.03, "straightforward": 0.35}  # of our step with relevance and mask, over theirs
 OTHER_METHODS = {"plain": 1.3}  # unless their rule asks for more passes
@@ -41,8 +42,8 @@ WHY_NO_RECIPE = "the straightforward recipe loads images from memory, and these 
 RELEVANCE_ONLY = "the straightforward recipe is one of the relevance penalty: it is left out"
 
 
-def step_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurement]:
-    """All measurements of one experiment on images, the equality of the two recipes first.
+def step_measurements(work: Workspace, num_rounds: int, num_steps: int) -> Iterator[Measurement]:
+    """All measurements of one experiment on images, `num_steps` a block, the equality of the two recipes first.
 
     Data that are streamed in a run, and other methods than relevance, have no straightforward recipe here; then ours
     and plain training alone are timed.
@@ -54,17 +55,20 @@ def step_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurement]
     is_relevance = work.settings.pruner.name == METHOD
     if isinstance(work.data, NoiseData) or not is_relevance:
         yield {"measured": "note", "sentence": WHY_NO_RECIPE if is_relevance else RELEVANCE_ONLY}
-        yield from timed(work, regularised(work), {}, num_rounds)
+        yield from timed(work, regularised(work), {}, num_rounds, num_steps)
         return
     yield {"measured": "same inputs", "max_abs_difference": check_same_inputs(work)}
     yield {"measured": "same update", "max_abs_difference": check_same_update(work), "dtype": "float64"}
     ours, recipe = pruned_pair(work)
     num_workers = faster_num_workers(work, recipe)
     yield {"measured": "straightforward workers", "num_workers": num_workers}
-    yield from timed(work, ours, {"straightforward": research_loop(work, recipe, num_workers)}, num_rounds)
+    others = {"straightforward": research_loop(work, recipe, num_workers)}
+    yield from timed(work, ours, others, num_rounds, num_steps)
 
 
-def timed(work: Workspace, ours: Phase, others: dict[str, Contestant], num_rounds: int) -> Iterator[Measurement]:
+def timed(
+    work: Workspace, ours: Phase, others: dict[str, Contestant], num_rounds: int, num_steps: int
+) -> Iterator[Measurement]:
     """Our step with the method in turns with the plain one, then with each of `others`; then what is not a step.
 
     One opponent at a time: the workers of a data loader, or the cache that another leaves, would weigh on one of three.
@@ -72,7 +76,7 @@ def timed(work: Workspace, ours: Phase, others: dict[str, Contestant], num_round
     method, batch_size = work.settings.pruner.name, work.settings.regularise.batch_size
     for name, other in {"plain": our_loop(plain_trainer(work)), **others}.items():
         contestants = {method: our_loop(ours.trainer), name: other}
-        seconds = time_in_turns(contestants, num_rounds, NUM_STEPS_PER_BLOCK, work.device)
+        seconds = time_in_turns(contestants, num_rounds, num_steps, work.device)
         if name == "plain":
             yield {"measured": f"{method} step", **spread(seconds[method], "seconds"), "rounds": num_rounds}
             rates = [batch_size / value for value in seconds[method]]
@@ -90,6 +94,7 @@ def environment(work: Workspace) -> Measurement:
     return {
         "measured": "environment",
         "experiment": work.settings.experiment,
+        "scale": work.settings.scale,
         "pruner": work.settings.pruner.name,
         "data": work.data.name,
         "device": machine.describe(work.device),
@@ -155,10 +160,12 @@ def upkeep(work: Workspace, ours: Phase) -> Iterator[Measurement]:
 def evaluation(work: Workspace, ours: Phase) -> Measurement:
     """One pass over the images, evaluated as a run does it: captured, where the data lie on a GPU.
 
-    Over the test images (10,000), or those that gate (5,000) where data are streamed and the test takes long.
+    Over the test images (10,000), or, where data are streamed and the test takes long, some of those that gate.
     """
     is_resident = ours.trainer.batches.is_resident
-    split = work.data.test if is_resident else work.data.val
+    split: Any = work.data.test if is_resident else work.data.val
+    if isinstance(work.data, NoiseData):
+        split = replace(split, num_images=min(len(split), NUM_STREAMED[work.device.type]))
     evaluate = work.evaluator(ours.model, split, is_resident)
     evaluate()  # eagerly; the first call of `repeated`, which does not count, captures
     seconds = repeated(work, evaluate)

@@ -1,16 +1,18 @@
-"""Our beam search against `generate`: the same network, sentences and batches, by turns.
+"""Our beam search against `generate` and CTranslate2: the same network, sentences and batches, by turns.
 
 Times mean something only for a network whose sentences end. This one is taught for a moment to count: the source says
 how far by one token repeated, the target is the numbers up to there, as many as a real target has tokens.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from statistics import fmean
 from typing import Any
 
 import torch
 
+from sparsity.benchmark.ctranslate import WHY_LEFT_OUT, can_search, engine_search
 from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
 from sparsity.data.text import TextData
@@ -22,6 +24,7 @@ from sparsity.run.workspace import Workspace
 from sparsity.special_tokens import BASE_TOKENS, BOS_ID, EOS_ID
 
 LEAST_SPEEDUP = 4.0  # on a GPU
+ENGINE = "ctranslate2"
 LESSON_BATCH_SIZE = 64
 LESSON_RATE = 0.25  # divided by the width: 5e-4 for WMT14's network
 LESSON_WARM_UP = 0.25  # of its steps: without it a deep network learns nothing in so short a time
@@ -31,7 +34,7 @@ FIRST_NUMBER = len(BASE_TOKENS)
 def search_measurements(
     work: Workspace, data: TextData, num_sentences: int, num_rounds: int, num_lessons: int
 ) -> Iterator[dict[str, Any]]:
-    """What was taught, then both searches in turns: seconds and sentences/s of each, ratio, and how many texts agree.
+    """What was taught, then all searches in turns: seconds and sentences/s of each, ratios, and how many texts agree.
 
     Args:
         work: the experiment, whose beams are searched.
@@ -49,7 +52,12 @@ def search_measurements(
     teach(work, model, replace(data, train=split), num_lessons)
     text = data.evaluation_batches(split)
     texts: dict[str, list[str]] = {}
-    contestants = {name: _contestant(name, work, model, text, texts) for name in SEARCHES}
+    searches = {name: partial(search, work, model, text) for name, search in SEARCHES.items()}
+    if can_search(work):
+        searches[ENGINE] = engine_search(work, model, text)
+    else:
+        yield {"measured": "note", "sentence": f"{WHY_LEFT_OUT}."}
+    contestants = {name: _contestant(name, search, texts) for name, search in searches.items()}
     seconds = time_in_turns(contestants, num_rounds, 1, work.device)
     yield taught(split, texts["our search"], num_lessons)
     for name, values in seconds.items():
@@ -57,6 +65,10 @@ def search_measurements(
         yield {"measured": name, **spread(values, "seconds"), "sentences": num_sentences, "sentences_per_second": rate}
     yield speedup("generate / our search", seconds["generate"], seconds["our search"], LEAST_SPEEDUP, work.device)
     yield agreement(texts["our search"], texts["generate"], work.settings.machine.precision)
+    if ENGINE in seconds:
+        ratios = [a / b for a, b in zip(seconds[ENGINE], seconds["our search"], strict=True)]
+        num_identical = sum(a == b for a, b in zip(texts["our search"], texts[ENGINE], strict=True))
+        yield {"measured": f"{ENGINE} / our search", **spread(ratios, "ratio"), "identical_texts": num_identical}
 
 
 def counting(split: TextSplit, num_sentences: int, vocabulary_size: int) -> TextSplit:
@@ -133,13 +145,11 @@ def their_texts(work: Workspace, model: Any, text: EvaluationText) -> list[str]:
 SEARCHES = {"our search": our_texts, "generate": their_texts}
 
 
-def _contestant(
-    name: str, work: Workspace, model: Any, text: EvaluationText, texts: dict[str, list[str]]
-) -> Contestant:
+def _contestant(name: str, search: Callable[[], list[str]], texts: dict[str, list[str]]) -> Contestant:
     """A whole search as one step, which leaves its texts under its name."""
 
     def step() -> None:
-        texts[name] = SEARCHES[name](work, model, text)
+        texts[name] = search()
 
     return Contestant(step, num_untimed=0)
 

@@ -15,6 +15,7 @@ import torch
 from sparsity.benchmark.equality import prune
 from sparsity.benchmark.floor import floor
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
+from sparsity.benchmark.losses import loss_measurements
 from sparsity.benchmark.measurements import Measurement, environment, our_loop, plain_trainer, ratio, upkeep
 from sparsity.benchmark.searching import search_measurements
 from sparsity.benchmark.shares import shares
@@ -26,19 +27,19 @@ from sparsity.run.phase import Phase
 from sparsity.run.workspace import Workspace
 
 LOSS_TOLERANCE = 1e-4  # of the mean loss of a micro-batch in fp32, absolute
-NUM_STEPS_PER_BLOCK = 5
 NUM_UNTIMED = 1
 LEAST_SPEEDUP = 1.5  # on a GPU
 
 
 def text_measurements(
-    work: Workspace, num_rounds: int, num_sentences: int, num_search_rounds: int, num_lessons: int
+    work: Workspace, num_rounds: int, num_steps: int, num_sentences: int, num_search_rounds: int, num_lessons: int
 ) -> Iterator[Measurement]:
     """All measurements of one experiment on text.
 
     Args:
         work: the experiment.
         num_rounds: of the comparison of steps, at least 2.
+        num_steps: of a block in them.
         num_sentences: of the beam search.
         num_search_rounds: of the comparison of searches, at least 2.
         num_lessons: steps in which the network of the search is taught to end its sentences.
@@ -48,7 +49,8 @@ def text_measurements(
     """
     data = check_is_text(work)
     yield environment(work)
-    yield from training_measurements(work, num_rounds)
+    yield from training_measurements(work, num_rounds, num_steps)
+    yield from loss_measurements(work, feed_of(work).step(0)[0], num_rounds)
     yield from search_measurements(work, data, num_sentences, num_search_rounds, num_lessons)
 
 
@@ -66,7 +68,7 @@ def check_is_text(work: Workspace) -> TextData:
     return work.data
 
 
-def training_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurement]:
+def training_measurements(work: Workspace, num_rounds: int, num_steps: int) -> Iterator[Measurement]:
     """The same loss, then the steps in turns: seconds and tokens/s of each, how they compare, and what else is done.
 
     Raises:
@@ -81,8 +83,8 @@ def training_measurements(work: Workspace, num_rounds: int) -> Iterator[Measurem
     method = work.settings.pruner.name
     plain = our_loop(plain_trainer(work))
     contestants = {method: our_loop(ours.trainer), "plain": plain, name: Contestant(step, NUM_UNTIMED)}
-    seconds = time_in_turns(contestants, num_rounds, NUM_STEPS_PER_BLOCK, work.device)
-    tokens = tokens_per_step(feed_of(work), num_rounds)
+    seconds = time_in_turns(contestants, num_rounds, num_steps, work.device)
+    tokens = tokens_per_step(feed_of(work), num_rounds, num_steps)
     for contestant, values in seconds.items():
         yield {"measured": f"{contestant} step", **spread(values, "seconds"), "rounds": num_rounds}
         rates = [number / value for number, value in zip(tokens, values, strict=True)]
@@ -139,13 +141,13 @@ def feed_of(work: Workspace) -> Feed:
     return Feed(batches, settings.micro_batches, work.device)
 
 
-def tokens_per_step(feed: Feed, num_rounds: int) -> list[float]:
+def tokens_per_step(feed: Feed, num_rounds: int, num_steps: int) -> list[float]:
     """Tokens of a step, source and counted target without padding, in the mean of the timed steps of each round."""
     numbers = count()
     means = []
     for _ in range(num_rounds):
-        steps = [num_tokens(feed, next(numbers)) for _ in range(NUM_UNTIMED + NUM_STEPS_PER_BLOCK)]
-        means.append(sum(steps[NUM_UNTIMED:]) / NUM_STEPS_PER_BLOCK)
+        steps = [num_tokens(feed, next(numbers)) for _ in range(NUM_UNTIMED + num_steps)]
+        means.append(sum(steps[NUM_UNTIMED:]) / num_steps)
     return means
 
 

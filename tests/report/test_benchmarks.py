@@ -41,6 +41,14 @@ def test_a_step_stands_beside_its_floor_and_plain_training(tmp_path: Path) -> No
     assert line.endswith("| 5 | 4.0 | convolutions 60%, pooling 38% | `0123456789` |")
 
 
+def test_the_loss_and_the_searches_stand_beside_others_and_a_small_network_is_called_so(tmp_path: Path) -> None:
+    ratios = {"loss / products": 1.2, "generate / our search": 1.6, "ctranslate2 / our search": 0.7}
+    add(tmp_path, "a", *(ratio(name, value) for name, value in ratios.items()), scale="smoke")
+    (line,) = [line for line in page(tmp_path).splitlines() if "1.6 (" in line]
+    assert line.startswith("| `lenet5_mnist`, smoke | fp32, 1 thread |")
+    assert "| 1.2 (1.19 to 1.21) | 1.6 (1.59 to 1.61) | 0.7 (0.69 to 0.71) |" in line
+
+
 def test_a_whole_run_stands_in_the_row_of_its_experiment(tmp_path: Path) -> None:
     add(tmp_path, "a", timed("relevance step", 0.02), timed("prune", 0.003))
     add(tmp_path, "b", timed("start", 4.0), timed("smoke run", 20.0), command="run")
