@@ -13,7 +13,7 @@ The rules are those of `generate(num_beams=K, length_penalty=p, max_length=L, ea
 What is done never changes, so such sentences leave the batch, and a straggler does not hold up the rest. The host looks
 every `CHECK_EVERY` tokens; between two looks it asks the device for nothing.
 
-Shapes: B sentences, K beams, L positions, V tokens.
+Shapes: B sentences, K beams, L positions, V tokens, N rows.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -25,6 +25,7 @@ from sparsity.training.incremental_decoder import DecoderWeights, IncrementalDec
 
 CHECK_EVERY = 8
 NEVER = -1.0e9
+GROUP = 128  # tokens
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,10 @@ def _start(num_sentences: int, search: Search, device: torch.device) -> _State:
 
 
 def _advance(state: _State, logits: Tensor, length: int, search: Search) -> tuple[_State, Tensor]:
-    """One more token, at position `length`: the new state, and each running beam's parent as a row of [B * K]."""
+    """One more token, at position `length`: the new state, and each running beam's parent as a row of [B * K].
+
+    Overwrites `logits`.
+    """
     scores, parents, tokens = _continuations(state, logits, length)
     is_ending = tokens[:, :, length] == search.end_id
     if length == search.max_length - 1:
@@ -147,13 +151,28 @@ def _continuations(state: _State, logits: Tensor, length: int) -> tuple[Tensor, 
     num_sentences, num_beams = state.scores.shape
     num_best = 2 * num_beams
     # the best of a sentence are among the best of its beams
-    best, ids = logits.log_softmax(1).topk(min(num_best, logits.shape[1]))
+    best, ids = _best(torch.log_softmax(logits, 1, out=logits), num_best)
     totals = (state.scores[:, :, None] + best.view(num_sentences, num_beams, -1)).flatten(1)
     scores, places = totals.topk(num_best)
     parents = places // best.shape[1]
     tokens = _pick(state.tokens, parents)
     tokens[:, :, length] = ids.view(num_sentences, -1).gather(1, places)
     return scores, parents, tokens
+
+
+def _best(scores: Tensor, number: int) -> tuple[Tensor, Tensor]:
+    """The largest of each row [N, V], best first, and where they stand, both [N, number], or [N, V] where V is less.
+
+    They lie in the groups of tokens whose maxima are the largest, and to look there takes a third of the time.
+    """
+    num_groups, rest = divmod(scores.shape[1], GROUP)
+    if rest or num_groups < number:
+        values, places = scores.topk(min(number, scores.shape[1]))
+        return values, places
+    groups = scores.unflatten(1, (num_groups, GROUP))
+    chosen = groups.amax(2).topk(number).indices
+    values, places = groups.take_along_dim(chosen[:, :, None], 1).flatten(1).topk(number)
+    return values, chosen.gather(1, places // GROUP) * GROUP + places % GROUP
 
 
 def _finish(state: _State, scores: Tensor, tokens: Tensor, is_ending: Tensor, divisor: float) -> _State:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 if TYPE_CHECKING:
     from transformers import BartForConditionalGeneration
 
-BLOCK = 32
+BLOCK = 16
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,10 @@ class DecoderWeights:
         )
 
     def _joined(self, *linears: nn.Linear) -> _Linear:
-        weight = torch.cat([linear.weight for linear in linears])
-        return _Linear(weight.to(self.dtype), torch.cat([linear.bias for linear in linears]).to(self.dtype))
+        weight = torch.cat([linear.weight for linear in linears]).to(self.dtype)
+        if weight.device.type == "cpu":  # where few rows are multiplied faster by what lies transposed
+            weight = weight.t().contiguous().t()
+        return _Linear(weight, torch.cat([linear.bias for linear in linears]).to(self.dtype))
 
 
 class IncrementalDecoder:

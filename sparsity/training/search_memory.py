@@ -8,11 +8,11 @@ A pruned or untrained network may write every hypothesis to the full length L. E
   while the best are chosen: 20 V bytes at most;
 - texts, 8 bytes a token: running and ended ones, and the candidates for both, ten in all.
 
-For WMT14's network in fp32 (N = 6, width 512, V = 32,000, L = 304 in blocks of 32, K = 4) that is
+For WMT14's network in fp32 (N = 6, width 512, V = 32,000, L = 304 in blocks of 16, K = 4) that is
 
-    (2 * 6 + 1) * 2 * 512 * 4 * 320 + 20 * 32,000 + 80 * 304 = 17.70 MB a beam, 70.8 MB a sentence,
+    (2 * 6 + 1) * 2 * 512 * 4 * 304 + 20 * 32,000 + 80 * 304 = 16.85 MB a beam, 67.4 MB a sentence,
 
-so that 16 GiB take 242 sentences, in bf16 467. What remains of 24 GB is for the weights, their optimiser and the
+so that 16 GiB take 254 sentences, in bf16 490. What remains of 24 GB is for the weights, their optimiser and the
 encoder's output: batches are bounded by source tokens too, whose keys and values take 0.2 GB.
 """
 

@@ -94,6 +94,25 @@ def test_a_sentence_does_not_depend_on_its_neighbours() -> None:
     assert together == [ours(model, ids[i : i + 1], mask[i : i + 1], how)[0] for i in range(12)]
 
 
+@pytest.mark.parametrize("num_tokens", [10 * module.GROUP, 7 * module.GROUP, 10 * module.GROUP + 1])
+def test_the_best_of_many_tokens_are_found_in_their_groups(num_tokens: int) -> None:
+    scores = torch.randn(5, num_tokens, generator=torch.Generator().manual_seed(0))
+    best, ids = module._best(scores, 8)
+    expected = scores.topk(8)
+    assert torch.equal(best, expected.values) and torch.equal(ids, expected.indices)
+
+
+def test_few_groups_and_many_tokens_take_each_its_own_way() -> None:
+    with Recorder() as recorder:
+        module._best(torch.randn(5, 10 * module.GROUP), 8)
+    widths = [operands[0].shape[1] for func, operands, *_ in recorder.operations if func._schema.name == "aten::topk"]
+    assert widths == [10, 8 * module.GROUP]
+
+
+def test_on_a_cpu_the_weights_of_the_layers_lie_transposed() -> None:
+    assert DecoderWeights(tiny_bart()).layers[0].self_qkv.weight.t().is_contiguous()
+
+
 def test_what_is_done_leaves_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = watched_sizes(monkeypatch)
     ids, mask = sources(24, longest=20)
