@@ -17,7 +17,9 @@ def record(results: Path, command: str, measurements: Sequence[dict[str, Any]]) 
     """
     environment, *measured = measurements
     folder = re.sub(r"[^a-z0-9]+", "-", environment["device"].partition(",")[0].lower()).strip("-")
-    what = [environment[key] for key in ("experiment", "scale", "pruner", "precision") if environment[key] != "paper"]
+    what = [environment[key] for key in ("experiment", "pruner", "precision")]
+    if (scale := environment.get("scale", "paper")) != "paper":
+        what.insert(1, scale)
     if network := environment.get("network"):
         what.append(network[:10])
     path = results / BENCHMARKS / folder / f"{'-'.join([command, *what])}-{environment['threads']}-threads.json"
