@@ -22,6 +22,7 @@ from sparsity.report.rescored import load_rescored
 from sparsity.run.verification import contradictions, rescored, strays
 from sparsity.run.workspace import Setup, set_up
 from sparsity.weights.export import load_header, load_sparse, save_sparse
+from tests.report.test_benchmarks import add
 from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
 
 TINY = (
@@ -197,6 +198,17 @@ def test_a_file_of_anybodys_is_counted_and_scored(
     truth = run.networks[0].worth
     assert truth is not None and f"{truth.num_weights} (" in out.split("Kept weights, biases apart")[1].split("\n")[0]
     assert ("its header says" in out) == (form == "compact")
+
+
+def test_times_of_the_very_file_are_shown_where_there_are_any(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = run.directory / run.networks[0].file
+    dense = {"measured": "latency", "form": "dense", "batch": 8, "milliseconds": 2.5, "quartiles": [2.0, 3.0]}
+    add(tmp_path, "a", dense, command="latency", network=hashlib.sha256(network.read_bytes()).hexdigest())
+    asked = [str(network), *TINY, "--experiment", "lenet5_mnist", "--results", str(tmp_path)]
+    assert verify.main(asked) == 0
+    assert "2.5 ms (2 to 3)" in capsys.readouterr().out
 
 
 def test_a_file_that_does_not_say_what_it_is_has_to_be_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
