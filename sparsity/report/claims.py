@@ -110,9 +110,10 @@ def _runs(claim: Claim, sections: Sequence[Section]) -> str:
     return ", ".join(links)
 
 
-def tally(sections: Sequence[Section], claims: Sequence[Claim]) -> Counter[Finding]:
-    """How many claims have each verdict, the most frequent first. Raises as `claims_section`."""
-    return Counter(dict(Counter(judged(claim, sections)[0] for claim in claims).most_common()))
+def tally(sections: Sequence[Section], claims: Sequence[Claim]) -> dict[Finding, int]:
+    """How many claims have each verdict that any has. Raises as `claims_section`."""
+    found = Counter(judged(claim, sections)[0] for claim in claims)
+    return {finding: found[finding] for finding in Finding if finding in found}
 
 
 def judged(claim: Claim, sections: Sequence[Section]) -> Judged:

@@ -67,4 +67,5 @@ def _took(ours: Configuration) -> str:
     origins = [run.summary.provenance for run in ours.runs]
     hours = describe([origin.wall_seconds / 3600 for origin in origins])
     assert hours is not None, "a configuration has a run"
-    return f"{hours.mean:.1f} h; {' and '.join(dict.fromkeys(origin.device for origin in origins))}"
+    devices = [origin.device.removeprefix("cpu: ").replace(" 1 threads", " 1 thread") for origin in origins]
+    return f"{hours.mean:.1f} h; {' and '.join(dict.fromkeys(devices))}"

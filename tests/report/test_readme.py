@@ -43,7 +43,7 @@ def test_the_page_writes_the_table_between_the_markers(mnist_alone: Path, add_ru
         "99.20 at 99.72 %",
         "1",
         "matches",
-        "0.7 h; cpu: Example, 2 threads",
+        "0.7 h; Example, 2 threads",
     )
     assert f"| {' | '.join(cells)} |" in text
     assert text.startswith("before\n") and text.endswith("\nafter\n") and "old" not in text
