@@ -82,7 +82,7 @@ def convert(model: "BartForConditionalGeneration", words: list[str], folder: Pat
         (config.encoder_layers, config.decoder_layers),
         config.encoder_attention_heads,
         pre_norm=False,
-        activation={"relu": Activation.RELU}[config.activation_function],
+        activation=Activation[str(config.activation_function).upper()],
         layernorm_embedding=True,
     )
     loader.set_encoder(spec.encoder, model.model.encoder)

@@ -48,11 +48,13 @@ def search_measurements(
     """
     data = replace(data, decode_ids=numbered_words)  # one word a token, whatever the vocabulary
     split = counting(data.val, num_sentences, int(work.settings.model["vocabulary_size"]))
-    model = work.new_model()
+    model: Any = work.new_model()
     teach(work, model, replace(data, train=split), num_lessons)
     text = data.evaluation_batches(split)
     texts: dict[str, list[str]] = {}
-    searches = {name: partial(search, work, model, text) for name, search in SEARCHES.items()}
+    searches: dict[str, Callable[[], list[str]]] = {}
+    for name, search in SEARCHES.items():
+        searches[name] = partial(search, work, model, text)
     if can_search(work):
         searches[ENGINE] = engine_search(work, model, text)
     else:
