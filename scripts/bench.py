@@ -110,6 +110,8 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in ("rounds", "search_rounds", "pairs"):
         if vars(options).get(name, 2) < 2:
             parser.error(f"--{name.replace('_', '-')} is {vars(options)[name]}, but quartiles take at least 2.")
+    if vars(options).get("steps", 1) < 1:
+        parser.error(f"--steps is {options.steps}, but a block takes at least 1.")
     return options
 
 

@@ -123,9 +123,11 @@ def test_an_unknown_experiment_ends_the_command_with_the_known_ones() -> None:
         bench.main(["step", "--experiment", "lenet6"])
 
 
-def test_one_round_is_refused() -> None:
+@pytest.mark.parametrize("too_few", [("--rounds", "1"), ("--steps", "0")])
+def test_too_few_rounds_or_steps_are_refused(too_few: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        bench.main(["step", "--experiment", "lenet5_mnist", "--rounds", "1"])
+        bench.main(["step", "--experiment", "lenet5_mnist", *too_few])
+    assert f"{too_few[0]} is {too_few[1]}, but" in capsys.readouterr().err
 
 
 def test_contestants_take_turns_and_every_other_round_runs_backwards() -> None:
@@ -165,7 +167,7 @@ def test_the_floor_of_a_step_counts_its_operations_and_the_bytes_of_its_update(w
 
 
 def test_the_shares_of_a_step_are_those_of_its_kinds_of_operation(work: Workspace) -> None:
-    found = shares.shares(equality.regularised(work).trainer)["of"]
+    found = shares.shares(equality.regularised(work).trainer, 5)["of"]
     assert sum(found.values()) == pytest.approx(1.0, abs=0.01)
     assert found["convolutions"] > found["pooling"] > 0.0 < found["matrix products"]
     assert [*found.values()] == sorted(found.values(), reverse=True)

@@ -84,7 +84,7 @@ def timed(
         yield {"measured": f"{name} step", **spread(seconds[name], "seconds"), "rounds": num_rounds}
         yield ratio(method, name, seconds)
     yield floor(work, ours.trainer)
-    yield shares(ours.trainer)
+    yield shares(ours.trainer, num_steps)
     yield evaluation(work, ours)
     yield from upkeep(work, ours)
 

@@ -7,7 +7,6 @@ from torch.profiler import ProfilerActivity, profile
 
 from sparsity.training.loop import Trainer
 
-NUM_STEPS = 5
 KINDS = {
     "convolutions": ("conv",),
     "pooling": ("pool",),
@@ -24,14 +23,14 @@ KINDS = {
 REST = "all else"
 
 
-def shares(trainer: Trainer) -> dict[str, Any]:
-    """The share of each kind in some steps, the largest first; on a CUDA device those of its kernels.
+def shares(trainer: Trainer, num_steps: int) -> dict[str, Any]:
+    """The share of each kind in `num_steps` steps, the largest first; on a CUDA device those of its kernels.
 
     Profiling slows what is small more than what is large.
     """
     on_gpu = trainer.parameters[0].device.type == "cuda"
     with profile(activities=[ProfilerActivity.CUDA if on_gpu else ProfilerActivity.CPU], acc_events=True) as profiler:
-        for _ in range(NUM_STEPS):
+        for _ in range(num_steps):
             trainer.train_step()
         trainer.drain()
     seconds: Counter[str] = Counter()

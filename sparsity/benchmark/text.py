@@ -92,7 +92,7 @@ def training_measurements(work: Workspace, num_rounds: int, num_steps: int) -> I
     yield speedup(f"{name} / {method}", seconds[name], seconds[method], LEAST_SPEEDUP, work.device)
     yield ratio(method, "plain", seconds)
     yield floor(work, ours.trainer)
-    yield shares(ours.trainer)
+    yield shares(ours.trainer, num_steps)
     yield from upkeep(work, ours)
 
 
