@@ -146,7 +146,7 @@ def standing(phase: Phase) -> State:
     trainer = {name: value for name, value in phase.trainer.state_dict().items() if name != "generators"}
     state = {"weights": phase.model.state_dict(), "masks": phase.pruner.masks.state_dict(), "trainer": trainer}
     copies: State = tree_map_only(Tensor, lambda tensor: tensor.detach().to("cpu", copy=True), state)
-    return copies | {"observed": phase.pruner.probe.values()}
+    return copies | {"observed": phase.pruner.observed()}
 
 
 def hold(ours: State, theirs: State) -> None:

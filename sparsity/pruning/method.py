@@ -65,6 +65,10 @@ class Method:
         """Name -> score of each weight, at least 0, of its shape and type; the smallest of those kept go first."""
         return {name: magnitude(weight) for name, weight in weights.items()}
 
+    def observed(self) -> dict[str, float]:
+        """What the row of an evaluation tells of the step before it, as a method that is an `Observer` saw it."""
+        return {}
+
     def after_prune(self) -> None:
         """Called after each prune, when masks and weights are as they will be."""
 

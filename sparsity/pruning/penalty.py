@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sparsity.pruning import scores
 from sparsity.pruning.method import Method, Steps
 from sparsity.pruning.schedules import penalty_decay
 from sparsity.settings import PenaltySettings
@@ -33,10 +32,14 @@ class Strength:
 
     def advance(self) -> Tensor:
         """Lambda of the step that is being made; its counter moves on by one step."""
-        factor = penalty_decay(self.settings, self._count, self._steps.per_epoch, self._steps.per_evaluation)
-        torch.mul(factor, self.settings.strength, out=self.value)
+        self.value.copy_(self.ahead())
         self._count.add_(1)
         return self.value
+
+    def ahead(self) -> Tensor:
+        """Lambda of the step that is made next."""
+        factor = penalty_decay(self.settings, self._count, self._steps.per_epoch, self._steps.per_evaluation)
+        return factor * self.settings.strength
 
     def restart(self) -> None:
         """Set lambda back to its full strength, as after each prune."""
@@ -58,7 +61,6 @@ class Penalty(Method):
 
     Attributes:
         degree: the pull is this times `direction`: 2 for a penalty of the second degree in w, else 1.
-        is_positive: whether w * direction is nowhere negative, so that its sum is that of magnitudes.
         rate_free: whether, decoupled, the learning rate does not weigh the pull.
 
     Args:
@@ -66,7 +68,6 @@ class Penalty(Method):
     """
 
     degree = 1
-    is_positive = False
     rate_free = False
 
     def __init__(self, strength: Strength) -> None:
@@ -74,17 +75,29 @@ class Penalty(Method):
         self._value = torch.zeros_like(strength.value)
         self._is_coupled = not (strength.settings.decoupled or self.rate_free)
         self._pull: list[Tensor] = []
-        self.recorded = {"penalty/lambda": strength.value, "penalty/value": self._value}
+        self.recorded = {"penalty/lambda": strength.value}
 
     @abstractmethod
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """The pull over `degree`, one new tensor a parameter, from the weights and their gradients of the loss."""
 
+    def observe(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
+        """Take down lambda sum w * direction: the penalty itself where it is homogeneous in w (Euler).
+
+        Summed up at each step it would cost half as much as the edit.
+        """
+        pull = self.direction(parameters, gradients)
+        dots = [torch.dot(_flat(of), _flat(weight)) for of, weight in zip(pull, parameters, strict=True)]
+        self._value.copy_(torch.stack(dots).sum() * self._strength.ahead())
+
+    def observed(self) -> dict[str, float]:
+        """`penalty/value` of the last step observed."""
+        return {"penalty/value": float(self._value)}
+
     def edit(self, parameters: list[Tensor], gradients: list[Tensor]) -> None:
         """Add lambda times the pull to `gradients` in place, or keep it for `after_step`."""
         strength = self._strength.advance()
         pull = self.direction(parameters, gradients)
-        self._record_value(parameters, pull)
         torch._foreach_mul_(pull, self.degree * strength)
         if self._is_coupled:
             torch._foreach_add_(gradients, pull)  # Deviation 13
@@ -111,14 +124,6 @@ class Penalty(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore lambda's counter."""
         self._strength.load_state_dict(state)
-
-    def _record_value(self, parameters: list[Tensor], direction: list[Tensor]) -> None:
-        """Lambda sum w * direction: the penalty itself where it is homogeneous in w (Euler)."""
-        if self._value.device.type in scores.BY_TENSOR_DEVICES or not self.is_positive:
-            dots = [torch.dot(_flat(p), _flat(w)) for p, w in zip(direction, parameters, strict=True)]
-        else:  # a sum of magnitudes, which lists have
-            dots = list(torch._foreach_norm(torch._foreach_mul(direction, parameters), 1))
-        self._value.copy_(torch.stack(dots).sum() * self._strength.value)
 
 
 def _flat(tensor: Tensor) -> Tensor:

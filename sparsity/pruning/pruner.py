@@ -83,6 +83,10 @@ class Pruner:
         """What takes part in training; the masks come last, so that nothing revives a pruned weight."""
         return self.method, self.probe, self.masks
 
+    def observed(self) -> dict[str, float]:
+        """By their names in the log, what probe and method saw of the last step observed."""
+        return self.probe.values() | self.method.observed()
+
     @property
     def num_total(self) -> dict[str, int]:
         """Name -> number of weights, kept or not, of the parameters that are counted: only these are pruned."""

@@ -241,7 +241,7 @@ class Phase:
             "epoch": evaluation.epoch,
             **{f"val/{name}": value for name, value in evaluation.metrics.items()},
             **layer_sparsities(self.pruner.masks),
-            **self.pruner.probe.values(),
+            **self.pruner.observed(),
             **action.values,
             "prune/done": action.pruned,
             "prune/reason": action.reason,

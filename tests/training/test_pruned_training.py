@@ -61,9 +61,10 @@ def test_one_backward_pass_trains_as_two_do(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["relevance", "l2", "l1"])
-def test_a_row_holds_lambda_and_the_value_of_the_penalty(kind: str) -> None:
+def test_lambda_is_on_record_and_the_value_of_the_penalty_observed(kind: str) -> None:
     model = network()
-    row = next(trainer(model, phase(1, every=1), pruner(model, kind)).run()).rows[0]
+    method = pruner(model, kind)
+    row = next(trainer(model, phase(1, every=1), method).run()).rows[0]
     start = network()
     pairs = zip(weights(start), gradients(start, FakeBatches().batch(0, 0)), strict=True)
     terms = {
@@ -72,7 +73,8 @@ def test_a_row_holds_lambda_and_the_value_of_the_penalty(kind: str) -> None:
         "l1": lambda w, g: w.abs().sum(),
     }
     assert row["penalty/lambda"] == 0.125
-    assert row["penalty/value"] == pytest.approx(0.125 * sum(float(terms[kind](w, g)) for w, g in pairs), rel=1e-5)
+    expected = 0.125 * sum(float(terms[kind](w, g)) for w, g in pairs)
+    assert method.observed()["penalty/value"] == pytest.approx(expected, rel=1e-5)
 
 
 def test_a_method_without_penalty_has_no_penalty_on_record_either() -> None:
@@ -165,19 +167,19 @@ def test_the_kept_weights_go_on_learning() -> None:
     assert all(bool(m.any()) for m in moved)
 
 
-def test_pruned_weights_feel_no_penalty_and_send_none_on_record() -> None:
+def test_pruned_weights_add_nothing_to_the_penalty() -> None:
     model = network()
     method = pruner(model, "l2", fraction=1.0)
     method.prune()
-    row = next(trainer(model, phase(1, every=1), method).run()).rows[0]
-    assert row["penalty/value"] == 0.0
+    next(trainer(model, phase(1, every=1), method).run())
+    assert method.observed()["penalty/value"] == 0.0
 
 
 def test_the_probe_sees_gradients_without_penalty_and_without_masks() -> None:
     model = network()
     method = pruner(model, "l2", strength=1000.0)
     order = Extensions.of(method.parts)
-    assert order.observers == (method.probe,)
+    assert order.observers == (method.method, method.probe)
     next(trainer(model, phase(1, every=1), method).run())
     expected = {name: torch.exp(-g.abs()).mean() for (name, _), g in named_gradients()}
     figures = method.probe.values()

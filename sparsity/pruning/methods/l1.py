@@ -12,8 +12,6 @@ from sparsity.pruning.penalty import Penalty
 class L1(Penalty):
     """gradient += lambda sign(w)."""
 
-    is_positive = True
-
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """The pull, sign(w)."""
         return list(torch._foreach_sign(weights))

@@ -13,7 +13,6 @@ class L2(Penalty):
     """gradient += 2 lambda w."""
 
     degree = 2
-    is_positive = True
 
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Half the pull, a copy of w."""

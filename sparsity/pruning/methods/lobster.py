@@ -19,7 +19,6 @@ class Lobster(Penalty):
         of_new_weights: whether w is the weight after the optimiser's step, as in its authors' code, not before it.
     """
 
-    is_positive = True
     rate_free = True
 
     def __init__(self, strength: Strength, of_new_weights: bool = False) -> None:

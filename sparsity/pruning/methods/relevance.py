@@ -27,7 +27,6 @@ class Relevance(Penalty):
     def __init__(self, strength: Strength, irrelevance: Irrelevance, masks: Masks) -> None:
         super().__init__(strength)
         self._irrelevance, self._multipliers = irrelevance, list(masks.multipliers.values())
-        self.is_positive = irrelevance.form != "hyperbolic"
 
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """Half the pull, I w."""

@@ -117,14 +117,14 @@ def test_the_edited_gradient_is_autograds_of_the_regularised_loss(changes: dict[
 
 @pytest.mark.usefixtures("operations")
 @pytest.mark.parametrize("changes", KINDS)
-def test_the_recorded_value_is_the_penalty_by_its_formula(changes: dict[str, Any]) -> None:
+def test_the_observed_value_is_the_penalty_by_its_formula(changes: dict[str, Any]) -> None:
     model, batch = case()
     subject = penalty(model.parameters(), **changes)
     expected = loss_with_penalty(changes["kind"], model, batch, settings_of(changes))[1]
     found = gradients(model, batch)
     with torch.no_grad():
-        subject.edit(list(model.parameters()), found)
-    assert float(subject.recorded["penalty/value"]) == pytest.approx(expected.item(), rel=1e-6)
+        subject.observe(list(model.parameters()), found)
+    assert subject.observed()["penalty/value"] == pytest.approx(expected.item(), rel=1e-6)
 
 
 @pytest.mark.parametrize("changes", KINDS)
