@@ -38,6 +38,7 @@ def killed(words: tuple[str, ...], folder: Path, number: int, most_steps: int, s
     return fell
 
 
+@pytest.mark.slow  # tests/run/test_resume.py has a kill for the fast suite
 def test_a_tiny_run_that_is_killed_ends_as_one_that_is_not(tmp_path: Path) -> None:
     preload()
     words = (*TINY_OVERRIDES, "machine.checkpoint_every_seconds=0", "regularise.max_steps=12")

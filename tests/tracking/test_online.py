@@ -122,6 +122,7 @@ def test_a_run_that_begins_anew_takes_the_place_of_what_wandb_has_of_it(service:
     assert series(arrived(service)) == series(recorded(tmp_path))
 
 
+@pytest.mark.slow  # waits for the limit of 6 seconds
 def test_an_outage_in_mid_run_holds_the_end_up_for_no_longer_than_the_limit_and_sync_sends_the_rest(
     service: Ingest,
     tmp_path: Path,
