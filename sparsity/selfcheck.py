@@ -130,7 +130,6 @@ def eight_steps(phase: Phase) -> State:
     advance(phase, WARM_UP)
     rows = advance(phase, FOUR)
     phase.pruner.prune(max(1, int(PRUNED * phase.pruner.num_kept)))
-    phase.trainer.reset_state(phase.pruner.masks.multipliers)
     return standing(phase) | {"rows": rows + advance(phase, FOUR)}
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from sparsity import config
-from sparsity.pruning import masks, selection
+from sparsity.pruning import selection
 from sparsity.pruning.summary import IrrelevanceProbe
 from sparsity.run import pipeline, workspace
 from sparsity.run.manifest import Manifest
@@ -63,7 +63,6 @@ def replace_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Setup, "execution", property(execution))
     monkeypatch.setattr(loop, "Replay", RecordedGraph)
     monkeypatch.setattr(workspace, "Replay", RecordedGraph)
-    monkeypatch.setattr(masks, "SKIPPING_DEVICES", ())
     monkeypatch.setattr(selection, "QUICK_DEVICES", ())
 
 

@@ -64,7 +64,7 @@ def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Ph
     model = work.experiment.build_model().to(work.device, dtype)
     model.load_state_dict(ours.model.state_dict())
     recipe = StraightforwardRecipe(model, settings.regularise.optimizer, settings.pruner.penalty.alpha)
-    prune(ours)
+    ours.pruner.prune()
     recipe.mask(ours.pruner.masks.kept)
     return ours, recipe
 
@@ -72,14 +72,8 @@ def pruned_pair(work: Workspace, dtype: torch.dtype = torch.float32) -> tuple[Ph
 def regularised(work: Workspace) -> Phase:
     """Our regularised phase after one prune."""
     ours = work.phase("regularise", work.settings.regularise, 0, is_regularised=True)
-    prune(ours)
+    ours.pruner.prune()
     return ours
-
-
-def prune(phase: Phase) -> None:
-    """One prune, as at a gate."""
-    phase.pruner.prune()
-    phase.trainer.reset_state(phase.pruner.masks.multipliers)
 
 
 def shuffled(work: Workspace) -> ImageBatches:

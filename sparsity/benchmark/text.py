@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from sparsity.benchmark.equality import prune
 from sparsity.benchmark.floor import floor
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
 from sparsity.benchmark.losses import loss_measurements
@@ -76,7 +75,7 @@ def training_measurements(work: Workspace, num_rounds: int, num_steps: int) -> I
     """
     ours, theirs = work.phase("regularise", work.settings.regularise, 0, is_regularised=True), work.new_model()
     yield {"measured": "same loss", "max_abs_difference": check_same_loss(work, ours, theirs), "dtype": "float32"}
-    prune(ours)
+    ours.pruner.prune()
     name, step = rival(work, theirs)
     if name == "plain loop":
         yield {"measured": "note", "sentence": f"{WHY_BY_HAND}."}

@@ -12,17 +12,15 @@ from torch import Tensor
 
 NEGATIVE = "::negative"  # behind a parameter's name: which of its pruned weights were negative when they went
 
-SKIPPING_DEVICES = ("cpu",)
-"""Where a network without pruned weights skips the products: a step captured as a CUDA graph cannot branch."""
-
 
 class Masks:
-    """The masks of a network, applied to the weights after every optimiser step.
+    """The masks of a network: they zero what they prune, and the loop, for which they are a `Masking`, keeps it zero.
 
-    Masking gradients instead would let momentum and Adam revive pruned weights; masking both costs another pass over
-    the memory and changes no weight: what the optimiser gathers for a pruned weight reaches no other one. Masks live
-    as 0/1 multipliers in the parameters' own dtype and layout. The zero of a weight that was negative when it was
-    pruned is -0.0: its sign, which the optimiser's later steps would turn, is kept there for the sizes on disk.
+    Masks live as 0/1 multipliers in the parameters' own dtype and layout. The zero of a weight that was negative when
+    it was pruned is -0.0: its sign, which the optimiser's later steps may turn, is kept there for the sizes on disk.
+
+    Attributes:
+        version: another one after each change.
 
     Args:
         parameters: name -> trainable parameter, each tensor once, in the order of `named_parameters()`.
@@ -31,10 +29,9 @@ class Masks:
     def __init__(self, parameters: Mapping[str, Tensor]) -> None:
         self._parameters = dict(parameters)
         self._multipliers = {name: torch.ones_like(p).detach() for name, p in self._parameters.items()}
-        self._may_skip = all(p.device.type in SKIPPING_DEVICES for p in self._parameters.values())
-        self._is_dense = self._may_skip
         self._knows_signs = True
         self._may_return = False
+        self.version = 0
 
     def let_return(self) -> None:
         """Leave pruned weights as they are, so that they go on training and may be kept again (`replace`).
@@ -53,6 +50,11 @@ class Masks:
         """Name -> 0/1 mask in the parameter's dtype and layout (not a copy)."""
         return self._multipliers
 
+    @property
+    def held(self) -> dict[str, Tensor]:
+        """The multipliers of weights that stay zero once they are pruned; none where they may return."""
+        return {} if self._may_return else self._multipliers
+
     def count_kept(self) -> dict[str, int]:
         """Name -> number of weights kept."""
         counts = torch.stack([torch.count_nonzero(multiplier) for multiplier in self._multipliers.values()])
@@ -69,8 +71,7 @@ class Masks:
             leaving = ~keep & (multiplier != 0)  # what left before has its zero already
             multiplier.masked_fill_(leaving, 0.0)
             multiplier.masked_fill_(leaving.logical_and_(torch.signbit(self._parameters[name])), -0.0)
-        self._is_dense = False
-        self.after_step(list(self._parameters.values()))
+        self._changed()
 
     def replace(self, kept: Mapping[str, Tensor]) -> None:
         """Keep what `kept` holds and nothing else, in place, whatever was kept before; weights are left alone."""
@@ -79,10 +80,11 @@ class Masks:
             self._multipliers[name].copy_(keep)
 
     @torch.no_grad()
-    def after_step(self, parameters: list[Tensor], learning_rate: Tensor | None = None) -> None:
-        """Zero the pruned weights."""
-        if not (self._is_dense or self._may_return):
-            torch._foreach_mul_(parameters, list(self._multipliers.values()))
+    def _changed(self) -> None:
+        """Zero what is pruned now, where it is to stay zero."""
+        self.version += 1
+        for name, multiplier in self.held.items():
+            self._parameters[name].mul_(multiplier)
 
     def state_dict(self) -> dict[str, Any]:
         """Masks as bits, eight weights to a byte, in row-major order; the shapes are the parameters'.
@@ -108,10 +110,8 @@ class Masks:
             multiplier.copy_(unpack_bits(state[name], multiplier.shape))
             if signs:
                 multiplier.masked_fill_(unpack_bits(signs[name], multiplier.shape).to(multiplier.device), -0.0)
-        is_dense = all(bool(multiplier.all()) for multiplier in self._multipliers.values())
-        self._is_dense = self._may_skip and is_dense
-        self._knows_signs = bool(signs) or is_dense
-        self.after_step(list(self._parameters.values()))
+        self._knows_signs = bool(signs) or all(bool(multiplier.all()) for multiplier in self._multipliers.values())
+        self._changed()
 
 
 def signs_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -77,6 +77,11 @@ class Penalty(Method):
         self._pull: list[Tensor] = []
         self.recorded = {"penalty/lambda": strength.value}
 
+    @property
+    def moves_weights(self) -> bool:
+        """Whether `after_step` does anything: where the pull does not go through the optimiser."""
+        return not self._is_coupled
+
     @abstractmethod
     def direction(self, weights: list[Tensor], gradients: list[Tensor]) -> list[Tensor]:
         """The pull over `degree`, one new tensor a parameter, from the weights and their gradients of the loss."""

@@ -80,7 +80,7 @@ class Pruner:
 
     @property
     def parts(self) -> tuple[object, ...]:
-        """What takes part in training; the masks come last, so that nothing revives a pruned weight."""
+        """What takes part in training."""
         return self.method, self.probe, self.masks
 
     def observed(self) -> dict[str, float]:

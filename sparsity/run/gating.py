@@ -154,7 +154,6 @@ class GatedPruning:
         here = ranks.here()
         if here.size > 1:
             here.check_equal(pruner.masks.digest(), f"The masks after prune {number}")
-        self._phase.trainer.reset_state(pruner.masks.multipliers)
         self.frontier.append({"prune": number, "step": step, "sparsity": before, "val": metric})
         self._num_evaluations_since_prune = 0
         if not self._trigger.knows_its_end and not self._starts_before_cut:

@@ -1,9 +1,9 @@
 """Where a method may touch training: small, optional protocols that the loop owns and `pruning` implements.
 
-The order of a step is fixed: effective weights, forward, objectives, backward, observers, gradient edits, optimiser,
-after-steps. Every extension keeps its state in tensors changed in place and draws noise from torch's own generators, so
-that a step can be captured as a CUDA graph and a checkpoint holds all that the next step depends on. All lists of
-tensors are in the order of `named_parameters()`, a tied tensor once.
+The order of a step is fixed: effective weights, forward, objectives, backward, observers, gradient edits, masks,
+optimiser, after-steps. Every extension keeps its state in tensors changed in place and draws noise from torch's own
+generators, so that a step can be captured as a CUDA graph and a checkpoint holds all that the next step depends on. All
+lists of tensors are in the order of `named_parameters()`, a tied tensor once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -96,10 +96,30 @@ class GradientEdit(Protocol):
 
 @runtime_checkable
 class AfterStep(Protocol):
-    """Changes the weights in place after the optimiser has moved them."""
+    """Changes the weights in place after the optimiser has moved them.
+
+    One that moves none, in this run at least, may say so: `moves_weights = False`.
+    """
 
     def after_step(self, parameters: list[Tensor], learning_rate: Tensor) -> None:
         """Edit `parameters`, given the rate of the step just made (0-dim, on the device; 0 after a stop)."""
+        ...
+
+
+@runtime_checkable
+class Masking(Protocol):
+    """Weights that are zero and that the loop keeps so, whatever the optimiser and other extensions do.
+
+    It masks their gradients and, whenever `version` is another one, the optimiser's state, without which momentum and
+    Adam would revive them; and the weights themselves where an after-step moves weights. Masking these after each step
+    anyway would cost another pass over the memory and change none.
+    """
+
+    version: int
+
+    @property
+    def held(self) -> Mapping[str, Tensor]:
+        """Parameter name -> 0/1 multiplier of its shape, changed in place; all of them, or none."""
         ...
 
 
@@ -134,6 +154,7 @@ class Extensions:
     observers: tuple[Observer, ...] = ()
     gradient_edits: tuple[GradientEdit, ...] = ()
     after_steps: tuple[AfterStep, ...] = ()
+    maskings: tuple[Masking, ...] = ()
     stateful: tuple[Stateful, ...] = ()
 
     @classmethod
@@ -148,11 +169,12 @@ class Extensions:
             observers=tuple(part for part in members if isinstance(part, Observer)),
             gradient_edits=tuple(part for part in members if isinstance(part, GradientEdit)),
             after_steps=tuple(part for part in members if isinstance(part, AfterStep)),
+            maskings=tuple(part for part in members if isinstance(part, Masking)),
             stateful=tuple(part for part in members if isinstance(part, Stateful)),
         )
 
     def distinct(self) -> list[object]:
         """Each extension once, although one object may stand in several places."""
         effects = (*self.objectives, *self.effective_weights, *self.layer_forwards, *self.scorings)
-        members = (*effects, *self.observers, *self.gradient_edits, *self.after_steps, *self.stateful)
+        members = (*effects, *self.observers, *self.gradient_edits, *self.after_steps, *self.maskings, *self.stateful)
         return list(dict.fromkeys(members))

@@ -161,6 +161,8 @@ class Trainer:
         self._replays: dict[bool, Replay[None]] = {}
         if self.execution.capture and batches.is_resident:  # one graph each: a graph cannot branch
             self._replays = {observe: Replay(partial(self._learn, observe)) for observe in (False, True)}
+        self._masks_seen: list[int] = []
+        self._masks_weights = any(getattr(after, "moves_weights", True) for after in self.extensions.after_steps)
         self._compiled_edit: Callable[[list[Tensor]], None] | None = None
         if self.execution.compile != "none" and self.extensions.gradient_edits:
             self._compiled_edit = torch.compile(self._edit_gradients, dynamic=False)
@@ -242,6 +244,7 @@ class Trainer:
         """
         self._take_place()
         self._set_learning_rate()
+        self._see_masks()
         if self._replays:
             self._replays[observe]()
         else:
@@ -267,20 +270,9 @@ class Trainer:
             )
         return [{"step": first + i + 1, **row} for i, row in enumerate(rows)]
 
-    def reset_state(self, kept: dict[str, Tensor]) -> None:
-        """Multiply the optimiser's state of each named parameter by its mask, so that no momentum survives a cut.
-
-        Args:
-            kept: parameter name -> mask of the parameter's shape, non-zero = kept.
-        """
-        for name, parameter in self.model.named_parameters():
-            if name in kept:
-                for value in self.optimizer.state[parameter].values():
-                    if isinstance(value, Tensor) and value.shape == parameter.shape:
-                        value.mul_(kept[name].to(value.dtype))
-
     def state_dict(self) -> dict[str, Any]:
         """All that the next step depends on beside the weights: tensors and plain values."""
+        self._see_masks()
         return {
             "step": self.step,
             "optimizer": self.optimizer.state_dict()["state"],
@@ -291,7 +283,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Stand again where `state_dict` was taken; the weights are the caller's to restore."""
-        self.step, self._epoch = state["step"], None
+        self.step, self._epoch, self._masks_seen = state["step"], None, []
         self._device_step.fill_(self.step)
         self._stop.zero_()
         self._first_bad_step.fill_(-1)
@@ -327,6 +319,22 @@ class Trainer:
             self.batches.start_epoch(epoch)
             self._position.fill_(position * self.settings.micro_batches + self._part.first)
             self._epoch = epoch
+
+    def _see_masks(self) -> None:
+        """Mask the optimiser's state where masks are new, so that no momentum survives a cut."""
+        versions = [masking.version for masking in self.extensions.maskings]
+        if versions == self._masks_seen:
+            return
+        self._masks_seen = versions
+        parameters = dict(self.model.named_parameters())
+        for name, multiplier in self._held().items():
+            for value in self.optimizer.state.get(parameters[name], {}).values():
+                if isinstance(value, Tensor) and value.shape == multiplier.shape:
+                    value.mul_(multiplier)
+
+    def _held(self) -> dict[str, Tensor]:
+        """Parameter name -> 0/1 multiplier, of weights that are kept zero."""
+        return {name: of for masking in self.extensions.maskings for name, of in masking.held.items()}
 
     def _learn(self, observe: bool) -> None:
         """Gather, forward, backward and update: all of a step that happens on the device."""
@@ -385,6 +393,8 @@ class Trainer:
     def _edit_gradients(self, gradients: list[Tensor]) -> None:
         for gradient_edit in self.extensions.gradient_edits:
             gradient_edit.edit(self.parameters, gradients)
+        if multipliers := list(self._held().values()):
+            torch._foreach_mul_(gradients, multipliers)
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
@@ -397,6 +407,8 @@ class Trainer:
         self.optimizer.step()
         for after in self.extensions.after_steps:
             after.after_step(self.parameters, self._learning_rate)
+        if self._masks_weights and (multipliers := list(self._held().values())):
+            torch._foreach_mul_(self.parameters, multipliers)
         values = [value for recorded in self._recorded for value in recorded.values()]
         self._recorder.write([loss, self._learning_rate, *values])
 

@@ -109,11 +109,10 @@ def finish(loop: Trainer) -> nn.Module:
 
 
 def prune_at(loop: Trainer, method: Pruner, prune_step: int) -> Iterator[int]:
-    """Train to the end, yielding each evaluated step; at `prune_step` prune and clear the optimiser as a run does."""
+    """Train to the end, yielding each evaluated step; at `prune_step` prune, as a run does."""
     for evaluation in loop.run():
         if evaluation.step == prune_step:
             method.prune()
-            loop.reset_state(method.masks.multipliers)
         yield evaluation.step
 
 

@@ -237,7 +237,7 @@ def test_the_parameter_of_an_objective_is_trained() -> None:
 
 def test_an_extension_in_two_places_is_listed_once() -> None:
     both = pruner(network()).masks
-    assert Extensions(gradient_edits=(both,), after_steps=(both,)).distinct() == [both]
+    assert Extensions(maskings=(both,), stateful=(both,)).distinct() == [both]
 
 
 # A loss that is not finite

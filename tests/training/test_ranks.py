@@ -46,7 +46,6 @@ def trained(model: nn.Module, micro_batches: int = 1, dropout: float = 0.0) -> T
         losses += [row["train/loss"] for row in evaluation.rows]
         if evaluation.step in (2, 6):
             method.prune()
-            loop.reset_state(method.masks.multipliers)
     return fakes.weights(model), method.masks.kept, losses
 
 

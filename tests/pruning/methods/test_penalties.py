@@ -153,6 +153,11 @@ def test_coupled_does_not_move_the_weights_after_the_step() -> None:
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before, strict=True))
 
 
+@pytest.mark.parametrize("decoupled", [False, True])
+def test_only_a_decoupled_penalty_says_that_it_moves_weights(decoupled: bool) -> None:
+    assert penalty([torch.ones(2)], kind="l2", decoupled=decoupled).moves_weights is decoupled
+
+
 def decaying() -> Penalty:
     """Lambda 1, down to 0 in ten steps."""
     return penalty([torch.ones(2)], kind="l2", decay="linear", strength=1.0)
