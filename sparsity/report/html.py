@@ -18,7 +18,7 @@ from sparsity.report.plots.style import PALETTE
 
 STYLE = Path(__file__).with_name("page.css")
 _VERDICT = re.compile(rf"({'|'.join(verdict.value for verdict in (*Verdict, *Finding))})(, n = \d+)?")
-_NUMBER = re.compile(r"[±+-]?\d[\d.,]*(e[+-]?\d+)?( ± [\d.]+)?( to -?[\d.]+)?")
+_NUMBER = re.compile(r"[±+-]?\d[\d.,]*(e[+-]?\d+)?( ± [\d.]+)?( to -?[\d.]+)?( %| ms)?( \([^)]*\))?")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 
 
@@ -106,7 +106,7 @@ def _row(tag: str, cells: Sequence[str], numeric: Sequence[bool]) -> str:
 
 
 def _is_numeric(cells: Sequence[str]) -> bool:
-    filled = [text for text in cells if text]
+    filled = [text for text in cells if text not in ("", Verdict.NOT_RUN.value)]
     return bool(filled) and all(_NUMBER.fullmatch(text) for text in filled)
 
 

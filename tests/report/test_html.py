@@ -77,6 +77,13 @@ def test_a_verdict_is_marked_by_a_word_and_a_colour() -> None:
 def test_columns_of_numbers_are_flush_right_and_words_are_not() -> None:
     page = html_of(table(["a", "b"], [["99.20 ± 0.14", "seed 1"], ["-0.03", ""]]))
     assert '<td class="number">-0.03</td><td></td>' in page
+    shares = html_of(table(["a", "b"], [["1,255 (0.29 %)", "not run"], ["0.27 ms (0.26 to 0.3)", "1 of 3"]]))
+    assert '<td class="number">0.27 ms (0.26 to 0.3)</td><td>1 of 3</td>' in shares
+
+
+def test_what_was_not_run_leaves_its_column_one_of_numbers() -> None:
+    page = html_of(table(["a", "b"], [["99.20 ± 0.14", "seed 1"], ["not run", ""]]))
+    assert '<td class="number">99.20 ± 0.14</td>' in page
 
 
 def test_html_in_a_command_is_shown_and_not_obeyed() -> None:
