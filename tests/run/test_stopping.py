@@ -114,7 +114,9 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, RESTART), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, RESTART), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+)
 def test_the_script_ends_with_the_status_that_says_what_to_do_and_one_sentence(
     tmp_path: Path, number: signal.Signals, status: int
 ) -> None:
