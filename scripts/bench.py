@@ -44,9 +44,10 @@ from sparsity.files import run_script, sha256
 from sparsity.hardware import machine
 from sparsity.ranges import CHOICES
 from sparsity.records import NETWORKS
+from sparsity.run.experiment import on_machine
 from sparsity.run.manifest import Manifest
 from sparsity.run.plan import make_plan
-from sparsity.run.workspace import Workspace, on_machine
+from sparsity.run.workspace import Workspace
 from sparsity.settings import MachineSettings
 from sparsity.tracking.record import JsonlWriter
 from sparsity.tracking.writers import Mirrors

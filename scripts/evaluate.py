@@ -42,7 +42,7 @@ def score(directory: Path, trusted: Sequence[str] = ()) -> Iterator[dict[str, An
     settings = config.from_run(directory, trusted)
     found = visible(directory.glob("checkpoints/**/*.pt"), directory)
     paths = [path for path in found if path.name not in TRAINING_STATES]
-    from sparsity.run.workspace import set_up
+    from sparsity.run.experiment import set_up
     from sparsity.weights.checkpoints import load_kept
 
     setup = set_up(config.build(settings))

@@ -31,7 +31,7 @@ from sparsity.report.worth import truth_card
 from sparsity.settings import leaf_name
 
 if TYPE_CHECKING:
-    from sparsity.run.workspace import Setup  # imports torch: only once there is work
+    from sparsity.run.experiment import Setup  # imports torch: only once there is work
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -72,8 +72,8 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str], latenc
     Raises:
         ValueError: if nobody says of which experiment it is, or the file is no network of it.
     """
+    from sparsity.run.experiment import set_up
     from sparsity.run.networks import weighed
-    from sparsity.run.workspace import set_up
     from sparsity.weights.export import header_of
     from sparsity.weights.given import read_weights
 
@@ -127,7 +127,7 @@ def of_configuration(ours: Configuration, trusted: Sequence[str]) -> Iterator[st
     """Contradictions of the seeds of one configuration, which share their data."""
     settings = config.compose(scored_again(ours.runs))
     config.check_constructors(settings, ours.runs[0].directory / "summary.json", trusted)
-    from sparsity.run.workspace import set_up
+    from sparsity.run.experiment import set_up
 
     setup = set_up(config.build(settings))
     for run in ours.runs:

@@ -1,10 +1,9 @@
 """Hydra's tree checked against the typed settings, and an experiment built from them.
 
-The only file that knows Hydra and OmegaConf. Nothing here imports torch before `build`, so a run that is already done
-answers at once.
+Beside `refusals` the only file that knows Hydra and OmegaConf. Nothing here imports torch before `build`, so a run that
+is already done answers at once.
 """
 
-import importlib
 import inspect
 import os
 import re
@@ -12,25 +11,23 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, fields
 from functools import reduce
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, NoReturn, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, OverrideParseException
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import MISSING, DictConfig, OmegaConf
-from omegaconf.errors import ConfigKeyError, InterpolationKeyError, OmegaConfBaseException, ValidationError
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException, ValidationError
 
-from sparsity import command_line, history, provenance, sweeps
-from sparsity.files import REMEDY, refusal
+from sparsity import command_line, constructors, history, provenance, refusals, sweeps
 from sparsity.hardware import ranks
 from sparsity.hardware.machine import has_cuda
 from sparsity.ranges import check, check_folder_name
@@ -38,17 +35,12 @@ from sparsity.settings import DATA_KEYS, PhaseSettings, PrunerSettings, Settings
 
 if TYPE_CHECKING:
     from sparsity.pruning.method import Method
-    from sparsity.run.workspace import Experiment
+    from sparsity.run.experiment import Experiment
 
 CONF = Path(__file__).parent.parent / "conf"
-NUM_CLOSEST = 3
 SECONDS_FOR_THE_FIRST = 20.0
 USER_ERRORS = (ValueError, OSError, HydraException, OmegaConfBaseException)
-KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
-PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
-KINDS_OF_VALUES = {int: "a whole number", float: "a number", bool: "true or false", str: "a word", NoneType: "null"}
 TARGET = re.compile(r"_target_: ([\w.]+)")
-PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
 
 
 class SweepStarted(Callback):
@@ -104,7 +96,7 @@ def _end(error: Exception) -> NoReturn:
     """Exit with one sentence; what all of several ranks have met the first one says alone, whose end is theirs."""
     if not ranks.is_first():
         time.sleep(SECONDS_FOR_THE_FIRST)
-    sys.exit(f"error: {one_sentence(error)}")
+    sys.exit(f"error: {refusals.one_sentence(error)}")
 
 
 def is_multirun() -> bool:
@@ -126,7 +118,7 @@ def compose(overrides: list[str]) -> Settings:
         with hydra.initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             return settled(hydra.compose("config", overrides=overrides), overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ValueError(one_sentence(error)) from error
+        raise ValueError(refusals.one_sentence(error)) from error
 
 
 def register() -> None:
@@ -162,7 +154,7 @@ def settled(cfg: DictConfig, words: Sequence[str] = ()) -> Settings:
     try:
         settings = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Settings), tree))
     except ConfigKeyError as error:
-        raise ValueError(_unknown_key(str(error.full_key))) from error
+        raise ValueError(refusals.unknown_key(str(error.full_key))) from error
     except ValidationError as error:
         raise ValueError(f"{error.full_key}: {str(error.msg).splitlines()[0]}.") from error
     assert isinstance(settings, Settings)
@@ -275,7 +267,11 @@ def ignored(settings: Settings, overrides: list[str]) -> list[str]:
         unread[choice] = (*unread.get(choice, ()), "baseline.path")
     if settings.dataset:
         nodes = {"dataset": settings.dataset, "task": settings.task}
-        read = {name for group, node in nodes.items() for name in inspect.signature(_imported(group, node)).parameters}
+        read = {
+            name
+            for group, node in nodes.items()
+            for name in inspect.signature(constructors.imported(group, node)).parameters
+        }
         choice = f"dataset={leaf_name(settings.dataset)}"
         unread[choice] = tuple(f"protocol.{key}" for key in DATA_KEYS if key not in read)
     return [
@@ -293,7 +289,7 @@ def build(settings: Settings) -> "Experiment":
         ValueError: if `model`, `dataset`, `task` or a part of the pruner names something unknown, or has a wrong
             argument, or `metric` is none by which the task may be judged.
     """
-    from sparsity.run.workspace import Experiment
+    from sparsity.run.experiment import Experiment
 
     baseline, pruner = settings.baseline.source, settings.pruner
     circumstances = {
@@ -302,15 +298,15 @@ def build(settings: Settings) -> "Experiment":
         "baseline": baseline,
         "num_workers": settings.machine.num_workers,
     }
-    task = _leaf("task", settings.task, circumstances)()
+    task = constructors.bind("task", settings.task, circumstances)()
     _check_metric(settings, task)
     return Experiment(
         settings=settings,
-        build_model=_leaf("model", settings.model),
-        build_data=_leaf("dataset", settings.dataset, circumstances),
+        build_model=constructors.bind("model", settings.model),
+        build_data=constructors.bind("dataset", settings.dataset, circumstances),
         task=task,
         build_method=build_method(pruner),
-        score=_leaf("pruner.score", pruner.score)() if pruner.score else None,
+        score=constructors.bind("pruner.score", pruner.score)() if pruner.score else None,
     )
 
 
@@ -331,77 +327,13 @@ def build_method(pruner: PrunerSettings) -> Callable[..., "Method"]:
     """
     from sparsity.pruning.method import OFFERED
 
-    return _leaf("pruner.method", pruner.method, later=OFFERED)
+    return constructors.bind("pruner.method", pruner.method, later=OFFERED)
 
 
 def method_class(pruner: PrunerSettings) -> "type[Method]":
     """The class that `pruner.method` names. Raises as `build_method`."""
-    found: type[Method] = _imported("pruner.method", pruner.method)
+    found: type[Method] = constructors.imported("pruner.method", pruner.method)
     return found
-
-
-def one_sentence(error: Exception) -> str:
-    """An error's message on one line; Hydra's list of options is kept, its hints are not."""
-    if isinstance(error, OSError) and error.strerror:
-        return refusal(error, f"{REMEDY}: it goes on from the last checkpoint")
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return f"{type(error).__name__}."
-    plugin = PLUGIN.search(lines[0])
-    if plugin is not None:
-        return f'{plugin[0]} comes with an extra: pip install -c constraints.txt -e ".[sweeps]".'
-    if "Could not find" in lines[0] and any(line.startswith("Available options") for line in lines):
-        start = next(i for i, line in enumerate(lines) if line.startswith("Available options"))
-        end = next(i for i, line in enumerate(lines) if line.startswith("Config search path"))
-        group, _, option = lines[0].split("'")[-2].rpartition("/")
-        return f"{group}={option} is unknown; choose one of {', '.join(lines[start + 1 : end])}."
-    if lines[0].startswith("Could not override"):
-        full_key = getattr(error.__cause__, "full_key", None)  # of `gate={bund: 3}` it is gate.bund
-        return _unknown_key(str(full_key or lines[0].split("'")[1]))
-    if isinstance(error, OverrideParseException):
-        return _unreadable(error.override)
-    if lines[0].startswith("Error merging override "):
-        return (
-            f"{lines[0].removeprefix('Error merging override ')} is of another shape than the setting: see --cfg job."
-        )
-    if lines[0].startswith("Ambiguous value"):
-        return _ambiguous(lines[0].partition("'")[2].rstrip("'"))
-    if isinstance(error, InterpolationKeyError):
-        return f"{error.full_key}: {lines[0]}; ${{...}} names a setting, and the shell replaces $HOME without braces."
-    if isinstance(error, OmegaConfBaseException):
-        about = f"{error.full_key}: " if error.full_key else ""
-        return f"{about}{lines[0].rstrip('.')}; --cfg job shows what a setting looks like."
-    return " ".join(lines)
-
-
-def _unreadable(override: str) -> str:
-    """What is wrong with a word that Hydra's grammar does not take: mostly a path with a sign that it reserves."""
-    key, equals, value = override.partition("=")
-    if not equals or not KEY.fullmatch(key):
-        return (
-            f"{override} is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces, "
-            f"""e.g. 'data_dir="my data"'."""
-        )
-    if value.startswith("~/"):
-        return f"{override} begins with ~, which the shell does not replace there: write {key}=$HOME{value[1:]}."
-    if value[:1] in ("[", "{", "'", '"'):
-        return f"{override} cannot be read: its brackets or quotes do not match, or hold a sign that needs quotes."
-    sign = re.sub(PLAIN, "", value)[:1] or value[:1]
-    return f"{override} has the sign {sign}, which a value may hold in quotes only: write {_quoted(key, value)}."
-
-
-def _ambiguous(override: str) -> str:
-    key, _, value = override.partition("=")
-    return (
-        f"{override} has a comma, which separates the runs of a sweep: add -m for one, write {key}=[{value}] for a "
-        f"list, or {_quoted(key, value)} for a text."
-    )
-
-
-def _quoted(key: str, value: str) -> str:
-    """A word for the shell in which Hydra takes the value as it stands."""
-    escaped = value.replace('"', '\\"')
-    return shlex.quote(f'{key}="{escaped}"')
 
 
 def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
@@ -413,7 +345,9 @@ def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
             return
     words = shlex.join(provenance.repeatable(word for word in overrides() if not word.startswith("sweep_name=")))
     with suppress(OSError):  # a disk that is full must not hide the error itself
-        sweeps.refuse(Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(words, one_sentence(error), directory))
+        sweeps.refuse(
+            Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(words, refusals.one_sentence(error), directory)
+        )
 
 
 def _keep_choices(tree: dict[Any, Any], words: Sequence[str]) -> None:
@@ -468,87 +402,3 @@ def _check_scale(tree: dict[Any, Any]) -> None:
             f"experiment={experiment} has no numbers for scale={scale}: write {scale}/{experiment}.yaml beside those "
             "in conf/specializing/scale, or give regularise.num_epochs and whatever else is to be small."
         )
-
-
-def _unknown_key(key: str) -> str:
-    """What is wrong with a key, and the nearest ones that exist."""
-    import difflib
-
-    paths = [path.split(".") for path, _ in leaves(Settings())]
-    known = dict.fromkeys(".".join(parts[:depth]) for parts in paths for depth in range(1, len(parts) + 1))
-    parent = key.rpartition(".")[0]
-    siblings = [path for path in known if path.rpartition(".")[0] == parent]
-    near = difflib.get_close_matches(key, known, n=NUM_CLOSEST, cutoff=0.75) or siblings
-    return (
-        f"{key} is not a setting; did you mean {', '.join(near)}?"
-        if near
-        else f"{key} is not a setting; see --cfg job."
-    )
-
-
-def _leaf(
-    group: str, node: Mapping[str, Any], offered: Mapping[str, Any] | None = None, later: Sequence[str] = ()
-) -> Callable[..., Any]:
-    """A call of the node's `_target_` with the node's other keys, which must be its parameters.
-
-    `offered` are further arguments for those parameters of the target that ask for them, `later` the names of those
-    that are handed over when it is called.
-    """
-    target = _imported(group, node)
-    parameters = inspect.signature(target).parameters
-    arguments = {key: value for key, value in node.items() if key != "_target_"}
-    for key in arguments:
-        if key not in parameters or key in later:
-            known = ", ".join(name for name in parameters if name not in later) or "none"
-            raise ValueError(f"{group}.{key} is not a setting of {target.__name__}; its settings are {known}.")
-    for key, value in arguments.items():
-        _check_kind(f"{group}.{key}", value, parameters[key].annotation)
-    arguments |= {key: value for key, value in (offered or {}).items() if key in parameters}
-    for key, parameter in parameters.items():
-        is_single = parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)
-        if is_single and parameter.default is parameter.empty and key not in (*arguments, *later):
-            raise ValueError(f"{group}.{key} is missing, and {target.__name__} needs it: write {group}.{key}=VALUE.")
-    return lambda **late: target(**arguments, **{key: value for key, value in late.items() if key in parameters})
-
-
-def _check_kind(path: str, value: Any, annotation: Any) -> None:
-    """Hold an argument to the type that its constructor says, where that is one of YAML's."""
-    if not _is_of(value, annotation):
-        raise ValueError(f"{path}={value} is of another kind than the setting, which is {_kind(annotation)}.")
-
-
-def _kind(annotation: Any) -> str:
-    """A type of YAML's in words."""
-    if get_origin(annotation) is list:
-        return f"a list, of which each is {_kind(get_args(annotation)[0])}"
-    if get_origin(annotation) in (Union, UnionType):
-        return " or ".join(map(_kind, get_args(annotation)))
-    return KINDS_OF_VALUES[annotation]
-
-
-def _is_of(value: Any, annotation: Any) -> bool:
-    """Whether a value of YAML is of a type; of a type that YAML cannot say it is assumed."""
-    origin, parts = get_origin(annotation), get_args(annotation)
-    if origin in (Union, UnionType):
-        return any(_is_of(value, part) for part in parts)
-    if origin is list or annotation is list:
-        return isinstance(value, list) and all(_is_of(each, part) for part in parts for each in value)
-    if annotation not in KINDS_OF_VALUES:
-        return True
-    is_number = isinstance(value, (int, float) if annotation is float else int) and not isinstance(value, bool)
-    return is_number if annotation in (int, float) else isinstance(value, annotation)
-
-
-def _imported(group: str, node: Mapping[str, Any]) -> Any:
-    """What a node's `_target_` names."""
-    if "_target_" not in node:
-        raise ValueError(
-            f"{group}._target_ is missing: name the {group}'s constructor, e.g. sparsity.models.lenet.LeNet5."
-        )
-    module, _, name = str(node["_target_"]).rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(
-            f"{group}._target_={node['_target_']} cannot be imported ({error}); check its spelling."
-        ) from error

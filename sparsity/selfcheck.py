@@ -22,10 +22,11 @@ from torch.utils._pytree import keystr, tree_flatten_with_path, tree_map_only
 
 from sparsity import config
 from sparsity.hardware import driver, gpu
+from sparsity.run.experiment import Experiment, on_machine
 from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Phase, put_into
 from sparsity.run.plan import make_plan
-from sparsity.run.workspace import Experiment, Workspace, on_machine
+from sparsity.run.workspace import Workspace
 from sparsity.settings import Settings
 from sparsity.tracking.record import JsonlWriter
 from sparsity.tracking.writers import Mirrors

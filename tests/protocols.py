@@ -10,7 +10,7 @@ from sparsity.data.images.streaming import StreamedData
 from sparsity.data.text import TextData
 from sparsity.data.texts.seq2seq import TextSplit
 from sparsity.data.vision import ImageData
-from sparsity.run.workspace import Data
+from sparsity.run.experiment import Data
 from sparsity.training.tasks import Batch, Classification, Task
 from sparsity.training.translation import EvaluationText, TextBatch, Translation
 

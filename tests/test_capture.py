@@ -13,11 +13,12 @@ from torch.optim import Optimizer
 from sparsity import config
 from sparsity.pruning import selection
 from sparsity.pruning.summary import IrrelevanceProbe
-from sparsity.run import pipeline, workspace
+from sparsity.run import pipeline
+from sparsity.run.experiment import Setup
 from sparsity.run.manifest import Manifest
 from sparsity.run.phase import Interrupted
 from sparsity.run.plan import make_plan
-from sparsity.run.workspace import Setup, Workspace
+from sparsity.run.workspace import Workspace
 from sparsity.settings import (
     LrScheduleSettings,
     MachineSettings,
@@ -62,7 +63,7 @@ def replace_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(Setup, "execution", property(execution))
     monkeypatch.setattr(loop, "Replay", RecordedGraph)
-    monkeypatch.setattr(workspace, "Replay", RecordedGraph)
+    monkeypatch.setattr("sparsity.run.experiment.Replay", RecordedGraph)
     monkeypatch.setattr(selection, "QUICK_DEVICES", ())
 
 

@@ -15,7 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from sparsity import config, provenance
+from sparsity import config, provenance, refusals
 from sparsity.settings import BaselineSettings, Settings
 from tests.pruners import pruner
 
@@ -193,7 +193,7 @@ def refusal(word: str) -> str:
     """What is said of a word that Hydra's grammar does not take."""
     with pytest.raises(HydraException) as caught:
         OverridesParser.create().parse_overrides([word])
-    return config.one_sentence(caught.value)
+    return refusals.one_sentence(caught.value)
 
 
 @pytest.mark.parametrize("sign", [*"=~#(){};&!<>^`è", "'", '"'])
@@ -229,7 +229,7 @@ def test_a_word_that_cannot_be_read_is_answered_with_how_to_write_it(word: str, 
 
 @pytest.mark.parametrize("plugin", ["hydra/launcher/joblib", "hydra/launcher/submitit_local", "hydra/sweeper/optuna"])
 def test_a_launcher_or_sweeper_of_the_extra_is_said_to_need_it(plugin: str) -> None:
-    sentence = config.one_sentence(ValueError(f"In 'x': Could not load '{plugin}'.\n\nConfig search path:"))
+    sentence = refusals.one_sentence(ValueError(f"In 'x': Could not load '{plugin}'.\n\nConfig search path:"))
     assert sentence == f'{plugin} comes with an extra: pip install -c constraints.txt -e ".[sweeps]".'
 
 
@@ -439,7 +439,7 @@ def test_an_interrupted_run_says_how_to_go_on(
 
 def test_a_full_disk_is_named_with_the_way_out() -> None:
     error = OSError(errno.ENOSPC, "No space left on device", "run/summary.json")
-    assert config.one_sentence(error) == (
+    assert refusals.one_sentence(error) == (
         "run/summary.json: No space left on device; free some space and run the same command again: "
         "it goes on from the last checkpoint."
     )
@@ -447,4 +447,4 @@ def test_a_full_disk_is_named_with_the_way_out() -> None:
 
 def test_another_error_of_the_system_is_named_with_its_file() -> None:
     error = PermissionError(errno.EACCES, "Permission denied", "results")
-    assert config.one_sentence(error) == "results: Permission denied."
+    assert refusals.one_sentence(error) == "results: Permission denied."

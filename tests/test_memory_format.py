@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from sparsity import config
-from sparsity.run.workspace import Setup, on_machine
+from sparsity.run.experiment import Setup, on_machine
 from sparsity.settings import Settings
 
 CPU, META = torch.device("cpu"), torch.device("meta")

@@ -14,8 +14,8 @@ import yaml
 from sparsity import config, provenance
 from sparsity.hardware import cpu, machine
 from sparsity.run import pipeline, workspace
+from sparsity.run.experiment import Setup, on_machine
 from sparsity.run.phase import Interrupted
-from sparsity.run.workspace import Setup, on_machine
 from sparsity.settings import BaselineSettings, MachineSettings
 from tests.tiny_runs import tiny_data, tiny_experiment, tiny_settings
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from sparsity import config, selfcheck
 from sparsity.data.texts import seq2seq
 from sparsity.hardware import driver, gpu
-from sparsity.run import workspace
+from sparsity.run.experiment import on_machine
 from sparsity.run.phase import Phase
-from sparsity.run.workspace import on_machine
+from sparsity.run.workspace import Workspace
 from sparsity.settings import OptimizerSettings, PhaseSettings
 from sparsity.training import loop, translation
 from sparsity.training.beam_search import Search, beam_search
@@ -111,7 +111,7 @@ def test_a_capture_that_fails_or_computes_something_else_is_found_and_eager_step
 def test_an_evaluation_that_misses_a_change_of_weights_is_found(
     check: Check, monkeypatch: pytest.MonkeyPatch, graph: type[RecordedGraph[Any]]
 ) -> None:
-    monkeypatch.setattr(workspace, "Replay", graph)
+    monkeypatch.setattr("sparsity.run.experiment.Replay", graph)
     with pytest.raises(ValueError, match=EVALUATED):
         check(eagerly=False)
     check(eagerly=True)
@@ -141,7 +141,7 @@ def test_training_that_goes_on_with_nan_is_found(check: Check, monkeypatch: pyte
 def test_no_more_than_two_phases_are_held_at_a_time(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     begun, made, alive = selfcheck.begun, list[weakref.ref[Phase]](), list[int]()
 
-    def counted(work: workspace.Workspace) -> Phase:
+    def counted(work: Workspace) -> Phase:
         alive.append(sum(phase() is not None for phase in made))
         phase = begun(work)
         made.append(weakref.ref(phase))
@@ -184,14 +184,14 @@ TRANSLATION = (
 
 
 @pytest.fixture(scope="module")
-def translating(tmp_path_factory: pytest.TempPathFactory) -> workspace.Workspace:
+def translating(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A tiny Transformer on the embedded texts."""
     experiment, device = on_machine(config.build(config.compose(list(TRANSLATION))))
     return selfcheck.workspace(experiment, device, tmp_path_factory.mktemp("translating"))
 
 
 def test_the_beam_search_that_has_to_fit_is_of_the_largest_batch_and_never_ends_early(
-    translating: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
+    translating: Workspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found: list[Tensor] = []
 
@@ -212,9 +212,7 @@ def test_the_beam_search_that_has_to_fit_is_of_the_largest_batch_and_never_ends_
     assert_same(before, phase.model.state_dict())
 
 
-def test_a_beam_search_that_does_not_fit_is_a_sentence(
-    translating: workspace.Workspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_beam_search_that_does_not_fit_is_a_sentence(translating: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(weights: Any, encoded: Tensor, mask: Tensor, search: Search) -> Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from sparsity import config, provenance
+from sparsity import config, provenance, refusals
 from sparsity.ranges import CHOICES, RANGES
 from sparsity.run import pipeline
 from sparsity.run.plan import make_plan
@@ -82,7 +82,7 @@ def one_sentence_at_most() -> Iterator[None]:
     try:
         yield
     except config.USER_ERRORS as error:
-        said = config.one_sentence(error)
+        said = refusals.one_sentence(error)
         assert "\n" not in said and said.endswith((".", "?")) and len(said) > 10, said
 
 

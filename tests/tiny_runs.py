@@ -13,7 +13,7 @@ from sparsity import config, provenance
 from sparsity.data.images.batches import ImageSplit
 from sparsity.data.vision import ImageData
 from sparsity.run import pipeline
-from sparsity.run.workspace import Experiment
+from sparsity.run.experiment import Experiment
 from sparsity.settings import (
     BaselineSettings,
     FinetuneSettings,

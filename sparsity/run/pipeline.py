@@ -18,13 +18,14 @@ from sparsity.pruning.summary import sparsity
 from sparsity.records import Baseline, Row, Summary
 from sparsity.run.alarms import Alarms, path_finder
 from sparsity.run.controllers import Watch
+from sparsity.run.experiment import Experiment
 from sparsity.run.gating import GatedPruning
 from sparsity.run.kept_states import State
 from sparsity.run.outcome import Result, write_outcome
 from sparsity.run.phase import Interrupted, Phase
 from sparsity.run.plan import plan_phase
 from sparsity.run.preparation import check_phases
-from sparsity.run.workspace import Experiment, Workspace, held, opened
+from sparsity.run.workspace import Workspace, held, opened
 from sparsity.settings import STARTS, leaf_name
 from sparsity.tracking.record import JsonlWriter
 from sparsity.weights.checkpoints import load_kept, plain_weights

@@ -13,8 +13,8 @@ from typing import Any
 from sparsity.data.sizes import image_shape
 from sparsity.records import CARD, Network, Worth
 from sparsity.report.reading import Run
+from sparsity.run.experiment import Setup
 from sparsity.run.networks import header, measured
-from sparsity.run.workspace import Setup
 from sparsity.weights.export import load_header, load_sparse
 from sparsity.weights.worth import worth
 

@@ -162,6 +162,7 @@ class Trainer:
         if self.execution.capture and batches.is_resident:  # one graph each: a graph cannot branch
             self._replays = {observe: Replay(partial(self._learn, observe)) for observe in (False, True)}
         self._masks_seen: list[int] = []
+        self._multipliers: list[Tensor] = []
         self._masks_weights = any(getattr(after, "moves_weights", True) for after in self.extensions.after_steps)
         self._compiled_edit: Callable[[list[Tensor]], None] | None = None
         if self.execution.compile != "none" and self.extensions.gradient_edits:
@@ -326,15 +327,15 @@ class Trainer:
         if versions == self._masks_seen:
             return
         self._masks_seen = versions
+        held = {name: of for masking in self.extensions.maskings for name, of in masking.held.items()}
         parameters = dict(self.model.named_parameters())
-        for name, multiplier in self._held().items():
+        for name, multiplier in held.items():
             for value in self.optimizer.state.get(parameters[name], {}).values():
                 if isinstance(value, Tensor) and value.shape == multiplier.shape:
                     value.mul_(multiplier)
-
-    def _held(self) -> dict[str, Tensor]:
-        """Parameter name -> 0/1 multiplier, of weights that are kept zero."""
-        return {name: of for masking in self.extensions.maskings for name, of in masking.held.items()}
+        may_skip = not (self._replays or self._compiled_edit)  # a graph cannot branch, and is not to be made twice
+        is_dense = may_skip and all(bool(multiplier.all()) for multiplier in held.values())
+        self._multipliers = [] if is_dense else list(held.values())
 
     def _learn(self, observe: bool) -> None:
         """Gather, forward, backward and update: all of a step that happens on the device."""
@@ -393,8 +394,8 @@ class Trainer:
     def _edit_gradients(self, gradients: list[Tensor]) -> None:
         for gradient_edit in self.extensions.gradient_edits:
             gradient_edit.edit(self.parameters, gradients)
-        if multipliers := list(self._held().values()):
-            torch._foreach_mul_(gradients, multipliers)
+        if self._multipliers:
+            torch._foreach_mul_(gradients, self._multipliers)
 
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
@@ -407,8 +408,8 @@ class Trainer:
         self.optimizer.step()
         for after in self.extensions.after_steps:
             after.after_step(self.parameters, self._learning_rate)
-        if self._masks_weights and (multipliers := list(self._held().values())):
-            torch._foreach_mul_(self.parameters, multipliers)
+        if self._masks_weights and self._multipliers:
+            torch._foreach_mul_(self.parameters, self._multipliers)
         values = [value for recorded in self._recorded for value in recorded.values()]
         self._recorder.write([loss, self._learning_rate, *values])
 

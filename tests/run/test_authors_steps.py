@@ -21,8 +21,9 @@ from sparsity.data.sizes import SplitSizes
 from sparsity.data.texts import generated_ids
 from sparsity.data.texts.sentence_order import ORDERS, EpochOrder, Lengths
 from sparsity.data.texts.seq2seq import TextSplit
+from sparsity.run.experiment import Experiment
 from sparsity.run.pipeline import regularise_and_prune, take_baseline
-from sparsity.run.workspace import Experiment, Workspace, opened
+from sparsity.run.workspace import Workspace, opened
 from sparsity.special_tokens import PAD_ID
 from sparsity.training.tasks import WritesText
 

@@ -17,8 +17,8 @@ from sparsity.data.vision import ImageData
 from sparsity.pruning.masks import NEGATIVE, unpack_bits
 from sparsity.report.reading import load_run
 from sparsity.run import pipeline
+from sparsity.run.experiment import Setup
 from sparsity.run.phase import Interrupted
-from sparsity.run.workspace import Setup
 from sparsity.settings import BaselineSettings, GateSettings, ProtocolSettings
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification

@@ -14,8 +14,8 @@ from sparsity.data.vision import ImageData
 from sparsity.hardware import machine
 from sparsity.report.reading import load_summary
 from sparsity.run import pipeline
+from sparsity.run.experiment import Setup
 from sparsity.run.phase import Interrupted
-from sparsity.run.workspace import Setup
 from sparsity.settings import BaselineSettings, FinetuneSettings
 from sparsity.weights.checkpoints import CheckpointError, load_checkpoint
 from tests.pruners import pruner

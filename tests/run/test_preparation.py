@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sparsity.run import pipeline, preparation, workspace
-from sparsity.run.workspace import Experiment
+from sparsity.run import pipeline, preparation
+from sparsity.run.experiment import Experiment
 from sparsity.settings import BaselineSettings, FinetuneSettings, GateSettings, PrunerSettings
 from sparsity.training.loop import Trainer
 from tests.pruners import pruner
@@ -74,7 +74,7 @@ def test_a_score_that_is_not_one_for_each_weight_is_named_before_the_first_step(
 def test_a_network_that_cannot_read_what_is_no_image_is_named_before_the_first_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "check_fit", lambda *_: None)
+    monkeypatch.setattr("sparsity.run.experiment.check_fit", lambda *_: None)
     monkeypatch.setattr(preparation, "Images", int)
     said = refusal(replace(tiny_experiment(tmp_path), build_model=lambda: nn.Linear(3, 3)), monkeypatch)
     assert said.startswith("The phase regularise cannot begin (mat1 and mat2 shapes cannot be multiplied (")

@@ -13,8 +13,9 @@ from sparsity import files, provenance
 from sparsity.hardware import ranks
 from sparsity.pruning.masks import Masks
 from sparsity.run import pipeline
+from sparsity.run.experiment import Experiment
 from sparsity.run.stopping import Stopped
-from sparsity.run.workspace import Experiment, held
+from sparsity.run.workspace import held
 from sparsity.settings import BaselineSettings
 from sparsity.training.loop import Trainer
 from sparsity.weights.checkpoints import load_checkpoint

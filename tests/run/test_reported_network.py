@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sparsity.data.images.batches import ImageSplit
 from sparsity.run import pipeline
-from sparsity.run.workspace import Setup
+from sparsity.run.experiment import Setup
 from sparsity.settings import BaselineSettings, FinetuneSettings, PhaseSettings, ProtocolSettings
 from sparsity.weights.checkpoints import load_checkpoint
 from sparsity.weights.disk_sizes import pruned_sizes

@@ -19,8 +19,8 @@ from safetensors.torch import save_file
 from scripts import verify
 from sparsity.report.reading import Run, load_run
 from sparsity.report.rescored import load_rescored
+from sparsity.run.experiment import Setup, set_up
 from sparsity.run.verification import contradictions, rescored, strays
-from sparsity.run.workspace import Setup, set_up
 from sparsity.weights.export import load_header, load_sparse, save_sparse
 from tests.report.test_benchmarks import add
 from tests.tiny_runs import TinyNet, TinyRun, tiny_experiment
