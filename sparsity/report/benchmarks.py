@@ -9,7 +9,7 @@ from typing import Any
 from sparsity.files import visible
 from sparsity.records import BENCHMARKS
 from sparsity.report.blocks import Block, Heading, Prose, Table, table
-from sparsity.report.cells import code
+from sparsity.report.cells import code, significant
 from sparsity.report.parsing import load_json
 
 PAGE = "benchmarks.md"
@@ -133,7 +133,7 @@ def _step_row(each: Benchmark) -> list[str]:
         _milliseconds(step),
         *map(_ratio, (each.named(f"{METHOD} / plain"), each.named(f"{METHOD} / straightforward"), rival)),
         *(_ratio(each.named(name)) for name in ("loss / products", "generate / our search", f"{ENGINE} / our search")),
-        f"{1000 * floor['seconds']:.3g}" if floor else "",
+        significant(1000 * floor["seconds"]) if floor else "",
         times,
         ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items() if share >= LEAST_SHARE),
         code(str(each.provenance.get("commit"))[:10]) + (" with changes" if each.provenance.get("dirty") else ""),
@@ -148,7 +148,7 @@ def _upkeep(steps: Sequence[Benchmark], runs: Sequence[Benchmark]) -> Table:
     for each in steps:
         run = whole.pop((each.environment.experiment, _how(each)), None)
         evaluation = each.named("evaluation")
-        told = f"{evaluation['milliseconds']:.3g} ({evaluation['images']:,} images)" if evaluation else ""
+        told = f"{significant(evaluation['milliseconds'])} ({evaluation['images']:,} images)" if evaluation else ""
         parts = [told, _milliseconds(each.named("prune")), _milliseconds(each.named("checkpoint"))]
         rows.append([_what(each), _how(each), *parts, *_whole(run)])
     rows += [[code(name), how, "", "", "", *_whole(run)] for (name, how), run in whole.items()]
@@ -157,7 +157,7 @@ def _upkeep(steps: Sequence[Benchmark], runs: Sequence[Benchmark]) -> Table:
 
 def _whole(run: Benchmark | None) -> list[str]:
     names = ("start", "smoke run")
-    return [f"{run.named(name)['seconds']:.3g}" if run and run.named(name) else "" for name in names]
+    return [significant(run.named(name)["seconds"]) if run and run.named(name) else "" for name in names]
 
 
 def _methods(found: Sequence[Benchmark]) -> Table:
@@ -188,11 +188,11 @@ def _milliseconds(measured: Mapping[str, Any]) -> str:
     if not measured:
         return ""
     low, high = measured["quartiles"]
-    return f"{1000 * measured['seconds']:.3g} ({1000 * low:.3g} to {1000 * high:.3g})"
+    return f"{significant(1000 * measured['seconds'])} ({significant(1000 * low)} to {significant(1000 * high)})"
 
 
 def _ratio(measured: Mapping[str, Any]) -> str:
     if not measured:
         return ""
     low, high = measured["quartiles"]
-    return f"{measured['ratio']:.3g} ({low:.3g} to {high:.3g})"
+    return f"{significant(measured['ratio'])} ({significant(low)} to {significant(high)})"

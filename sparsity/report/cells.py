@@ -51,6 +51,12 @@ def comparison(item: Comparison) -> list[str]:
     ]
 
 
+def significant(value: float) -> str:
+    """A measured value with three significant digits: 0.0856, 16.2, 8,790."""
+    rounded = float(f"{value:.3g}")
+    return f"{rounded:,.0f}" if abs(rounded) >= 1000 else f"{rounded:.3g}"
+
+
 def duration(seconds: float) -> str:
     """A wall time as one would say it: 35 s, 12 min, 2 h 05 min."""
     if seconds < 60:

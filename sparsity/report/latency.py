@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from sparsity.records import Network
 from sparsity.report.benchmarks import Benchmark, load_benchmarks
 from sparsity.report.blocks import Table, table
-from sparsity.report.cells import number
+from sparsity.report.cells import number, significant
 from sparsity.report.comparison import Kind
 
 Latencies: TypeAlias = Mapping[str, Sequence[Benchmark]]  # by the sha256 of the network's file
@@ -104,7 +104,7 @@ def _time(timed: Benchmark, form: str, batch: int) -> str:
     if not found:
         return ""
     low, high = found["quartiles"]
-    return f"{found[key]:.3g}{' ms' if form == DENSE else ''} ({low:.3g} to {high:.3g})"
+    return f"{significant(found[key])}{' ms' if form == DENSE else ''} ({significant(low)} to {significant(high)})"
 
 
 def _memory(timed: Benchmark, form: str) -> str:

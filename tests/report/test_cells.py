@@ -2,7 +2,7 @@
 
 import pytest
 
-from sparsity.report.cells import duration, interval, number, plain_table, spread
+from sparsity.report.cells import duration, interval, number, plain_table, significant, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.statistics import Statistic
 
@@ -37,3 +37,10 @@ def test_an_interval_stands_only_where_there_are_several_values() -> None:
 
 def test_columns_of_a_plain_table_are_aligned() -> None:
     assert plain_table(["a", "b"], [["long", "1"]]).splitlines() == ["a     b", "long  1"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"), [(0.08561, "0.0856"), (16.24, "16.2"), (999.6, "1,000"), (8793.0, "8,790"), (0.0, "0")]
+)
+def test_a_measured_value_has_three_digits_that_count_and_no_exponent(value: float, written: str) -> None:
+    assert significant(value) == written
