@@ -333,7 +333,8 @@ class Trainer:
             for value in self.optimizer.state.get(parameters[name], {}).values():
                 if isinstance(value, Tensor) and value.shape == multiplier.shape:
                     value.mul_(multiplier)
-        may_skip = not (self._replays or self._compiled_edit)  # a graph cannot branch, and is not to be made twice
+        # no other device is asked for values, a graph cannot branch, and compiled code is not to be made twice
+        may_skip = self._stop.device.type == "cpu" and not (self._replays or self._compiled_edit)
         is_dense = may_skip and all(bool(multiplier.all()) for multiplier in held.values())
         self._multipliers = [] if is_dense else list(held.values())
 
