@@ -1,7 +1,7 @@
 """What may go wrong with a pruning without any error: each is said once, in a sentence, in the log and the summary.
 
 A layer that has lost all its weights, a network without a path from its input to its output, a method that removes
-nothing, a gate that no longer opens.
+next to nothing, a gate that no longer opens.
 """
 
 import logging
@@ -17,7 +17,8 @@ from sparsity.run.compatibility import Images
 logger = logging.getLogger(__name__)
 
 PATIENCE = 0.25  # of a phase's evaluations without a prune, behind which a gate counts as stalled
-HALFWAY = 0.5  # of them, by which a method that prunes should have removed something
+HALFWAY = 0.5  # of them, by which a method that prunes should have removed more than a little
+LITTLE = 0.05  # of the weights
 LEAST = 8  # evaluations: fewer in a row without a prune are no sign of anything
 
 
@@ -58,10 +59,11 @@ class Alarms:
         for name, mask in self._masks.multipliers.items():
             if mask.dim() > 1 and kept[name] == 0:
                 self._say(f"collapse {name}", f"{name} has lost all of its {mask.numel():,} weights by step {step:,}.")
-        if num_kept == self._num_total:
-            if self._num_seen >= HALFWAY * self._num_evaluations:
-                self._say("idle", f"pruner={self._pruner} has removed nothing in {share}.")
-        elif num_since_prune >= max(LEAST, PATIENCE * self._num_evaluations):
+        removed = 1 - num_kept / self._num_total
+        if removed <= LITTLE and self._num_seen >= HALFWAY * self._num_evaluations:
+            what = f"only {100 * removed:.2f} % of the weights" if removed else "nothing"
+            self._say("idle", f"pruner={self._pruner} has removed {what} in {share}.")
+        elif removed and num_since_prune >= max(LEAST, PATIENCE * self._num_evaluations):
             left = f"{100 * num_kept / self._num_total:.2f} % of the weights left"
             self._say("stalled", f"There was no prune at {num_since_prune} evaluations in a row, with {left}.")
         if 2 * num_kept <= self._traced_at:  # as many have gone as are left: some twenty times at most

@@ -43,6 +43,14 @@ def test_a_method_that_removes_nothing_is_named_half_way(caplog: pytest.LogCaptu
     assert alarms.sentences == ("pruner=l0 has removed nothing in 10 of 20 evaluations.",)
 
 
+def test_a_method_that_removes_next_to_nothing_is_named_with_how_much() -> None:
+    masks = masks_of(TinyNet())
+    cut(masks, fc1_weight=torch.arange(32).view(2, 16) < 30)
+    alarms = Alarms("edropout", masks, 2)
+    alarms.look(10, 0)
+    assert alarms.sentences == ("pruner=edropout has removed only 4.00 % of the weights in 1 of 2 evaluations.",)
+
+
 def test_a_gate_that_stalls_is_named_and_a_schedule_never_does() -> None:
     masks = masks_of(TinyNet())
     cut(masks, fc1_weight=torch.arange(32).view(2, 16) < 16)
