@@ -61,7 +61,9 @@ def test_auto_is_fp32_on_every_cpu(gpu_precision: str) -> None:
     assert machine.precision_on(settings, CPU, None) == ("fp32", "auto, on a CPU")
 
 
-@pytest.mark.parametrize(("flags", "has_units"), [("avx2 amx_bf16 amx_tile", True), ("avx2 avx512_bf16", False)])
+@pytest.mark.parametrize(
+    ("flags", "has_units"), [("avx2 amx_bf16 amx_tile", True), ("avx2 avx512_bf16", True), ("avx2 avx512f", False)]
+)
 def test_bf16_on_a_cpu_without_units_for_it_is_warned_of(
     flags: str, has_units: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -24,7 +24,8 @@ update at the bandwidth that a sum of long vectors reaches; activations are not 
 *Loss over its products* is the loss over the vocabulary, forward and backward, over its three matrix products alone. A
 search of CTranslate2, an engine made for it, is faster than ours where its ratio is below 1; how many texts are the
 same stands in the record. *smoke* behind an experiment says that its network is the small one.
-A name of a processor may stand for several kinds: *bf16 units* says whether it multiplies bf16 by itself (AMX)."""
+A name of a processor may stand for several kinds: *bf16 units* says whether it multiplies bf16 by itself (AMX or
+AVX-512's bf16)."""
 
 METHODS = """The step of each method over plain training, in turns within one process. At most 1.3, but for those whose
 rule itself adds passes over all weights or through the network."""
