@@ -30,8 +30,9 @@ def draw_leaderboard(paper: PaperExperiment, found: Sequence[Standing]) -> Drawi
             names.append(Named(100 * (1 - row.sparsity), row.metric, row.citation or "the paper", colour))
     for i, standing in enumerate(found):
         colour = SERIES[i % len(SERIES)]
-        tries = sorted(_place(ours) for ours in standing.tried)
-        axes.plot(*zip(*tries, strict=True), "o-", color=colour, linewidth=0.6, markersize=4, markerfacecolor="none")
+        tries = tuple(zip(*sorted(_place(ours) for ours in standing.tried), strict=True))
+        axes.plot(*tries, "-", color=colour, linewidth=0.6, alpha=0.45)
+        axes.plot(*tries, "o", color=colour, markersize=4, markerfacecolor="none")
         axes.plot(*_place(standing.chosen), "o", color=colour, markersize=6, zorder=3)
         names.append(Named(*_place(standing.chosen), standing.chosen.first.pruner, INK))
     _frame(axes, found)
