@@ -20,7 +20,7 @@ from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.publish import committed, state_of
 from sparsity.report.reading import load_run
-from sparsity.report.standings import FILE, Entry, bound_of, choose, load_leaderboard
+from sparsity.report.standings import FILE, Entry, Leaderboard, choose, load_leaderboard
 from sparsity.run.jobs import Job, work_off
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -44,11 +44,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; a failed run stops no other."""
     options = parser().parse_intermixed_args(arguments)
     try:
-        tries = sorted(list_tries(options), key=lambda each: each.number)  # cut off, it has some of every method
+        listed = load_leaderboard(RESULTS / FILE)
+        tries = sorted(list_tries(options, listed), key=lambda each: each.number)  # cut off, it has some of each
         first, *others = options.seeds.split(",")
         places = {each.job(first): directory_of(each.job(first)) for each in tries}
         status = 0 if options.status else run(places, options.processes)
-        chosen = [] if options.own else [best for group in grouped(tries) if (best := chosen_of(group, first))]
+        chosen = [] if options.own else [best for group in grouped(tries) if (best := chosen_of(group, first, listed))]
         rest = {job: directory_of(job) for each in chosen for job in map(each.job, others)}
         if options.status:
             return show(places | rest)
@@ -70,13 +71,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def list_tries(options: argparse.Namespace) -> Iterator[Try]:
+def list_tries(options: argparse.Namespace, listed: Leaderboard) -> Iterator[Try]:
     """Every try of every method that was asked for; a method that the list does not name has one, as it stands.
 
     Raises:
-        ValueError: if an experiment is none of the paper's, or the list is damaged.
+        ValueError: if an experiment is none of the paper's.
     """
-    listed, papers = load_leaderboard(RESULTS / FILE), {each.experiment: each for each in load_paper(RESULTS / "paper")}
+    papers = {each.experiment: each for each in load_paper(RESULTS / "paper")}
     names = [word for word in options.words if "=" not in word]
     settings = (word for word in options.words if "=" in word)
     common = (*listed.common, *settings)
@@ -84,9 +85,10 @@ def list_tries(options: argparse.Namespace) -> Iterator[Try]:
     for experiment in options.experiments.split(","):
         if experiment not in papers:
             raise ValueError(f"There is no experiment {experiment}; choose among {', '.join(papers)}.")
-        for entry in [known.get(name, Entry(name)) for name in names or known]:
+        asked = [known.get(name, Entry(name)) for name in names]
+        for entry in asked or listed.entries_in(experiment):
             own = [entry.own[experiment]] if experiment in entry.own else []
-            for number, tried in enumerate(own if options.own else entry.tries_in(experiment, listed.budget)):
+            for number, tried in enumerate(own if options.own else listed.tries_in(experiment, entry)):
                 yield Try(papers[experiment], entry.pruner, number, (*common, *tried))
 
 
@@ -98,13 +100,13 @@ def grouped(tries: Sequence[Try]) -> list[list[Try]]:
     return list(groups.values())
 
 
-def chosen_of(group: Sequence[Try], seed: str) -> Try | None:
+def chosen_of(group: Sequence[Try], seed: str, listed: Leaderboard) -> Try | None:
     """The try that validation data choose; None until each is done."""
     records = [record_of(directory_of(each.job(seed))) for each in group]
     if any(record is None for record in records):
         return None
     found = [Configuration((load_run(record),), ()) for record in records if record is not None]
-    return group[found.index(choose(found, bound_of(group[0].paper)))]
+    return group[found.index(choose(found, listed.bound_in(group[0].paper)))]
 
 
 def run(places: dict[Job, Path], processes: int) -> int:

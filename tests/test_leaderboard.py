@@ -15,9 +15,9 @@ from tests.report.fake_results import REPOSITORY, row, summary, write_run
 LISTED = load_leaderboard(REPOSITORY / "results" / "leaderboard.yaml")
 LIST = """
 schema: 1
-num_epochs: 60
 common: [scale=smoke, tracking=none]
-budget: [regularise.num_epochs=55]
+budget: {num_epochs: 60, settings: [regularise.num_epochs=55]}
+budgets: {resnet32_cifar10: {num_epochs: 12, tries: {snip: ["", gate.target_sparsity=0.9]}}}
 methods:
   - {pruner: l2, tries: [schedule.fraction=0.1, schedule.fraction=0.2]}
   - {pruner: snip, own: {lenet5_mnist: [gate.target_sparsity=0.9]}}
@@ -69,6 +69,19 @@ def test_the_status_begins_nothing(results: Path, calls: list[list[str]], capsys
     assert not calls
 
 
+def test_an_experiment_with_a_budget_of_its_own_has_the_methods_and_tries_of_that(
+    results: Path, calls: list[list[str]]
+) -> None:
+    words = ["--experiments", "resnet32_cifar10", "--seeds", "0", f"results_dir={results}"]
+    assert leaderboard.main(words) == 0
+    assert [(call[1], call[-1]) for call in calls] == [
+        ("pruner=snip", f"results_dir={results}"),
+        ("pruner=snip", "gate.target_sparsity=0.9"),
+    ]
+    assert leaderboard.main(["l2", *words]) == 0
+    assert calls[-1][-1] == "schedule.fraction=0.2", "asked for by its name, a method has the tries of the list"
+
+
 def test_a_method_that_is_not_listed_is_tried_as_it_stands(results: Path, calls: list[list[str]]) -> None:
     assert leaderboard.main(["random", "--seeds", "0,1", f"results_dir={results}"]) == 0
     assert [call[1:3] for call in calls] == [["pruner=random", "seed=0"], ["pruner=random", "seed=1"]]
@@ -93,16 +106,16 @@ def test_a_name_that_nobody_knows_is_said(
     assert err.startswith("error: ") and problem in err and err.count("\n") == 1
 
 
-@pytest.mark.parametrize("experiment", ["lenet5_mnist", "lenet5_fashion_mnist"])
+@pytest.mark.parametrize("experiment", ["lenet5_mnist", "lenet5_fashion_mnist", "resnet32_cifar10"])
 def test_the_first_try_of_every_method_has_the_epochs_of_the_budget(experiment: str) -> None:
-    for entry in LISTED.methods:
-        for tried in entry.tries_in(experiment, LISTED.budget)[:1]:
+    for entry in LISTED.entries_in(experiment):
+        for tried in LISTED.tries_in(experiment, entry)[:1]:
             words = [f"experiment={experiment}", f"pruner={entry.pruner}", *LISTED.common, *tried]
             settings = config.compose(words)
             own_start = settings.baseline.num_epochs if settings.baseline.source == "train" else 0
-            start = own_start if experiment == "lenet5_mnist" else 0  # Fashion-MNIST's experiment has one
+            start = own_start if experiment == "lenet5_mnist" else 0  # the other experiments have one
             total = start + settings.regularise.num_epochs + settings.finetune.num_epochs
-            assert total == LISTED.num_epochs, words
+            assert total == LISTED.budget_in(experiment).num_epochs, words
 
 
 def test_every_own_budget_composes() -> None:

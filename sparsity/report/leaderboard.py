@@ -12,7 +12,7 @@ from sparsity.report.plots.leaderboard import draw_leaderboard
 from sparsity.report.plots.style import figure
 from sparsity.report.reading import Run
 from sparsity.report.rescored import Rescored
-from sparsity.report.standings import LAST, Leaderboard, Standing, at_own_budget, bound_of, standings
+from sparsity.report.standings import LAST, Leaderboard, Standing, at_own_budget, standings
 from sparsity.report.statistics import Statistic, describe
 
 TITLE = "All methods, one loop"
@@ -23,12 +23,11 @@ UNSAID = "fp32"  # of runs from before summaries said it
 NUM_TRIES = 3  # before a published point counts as not reached
 
 INTRODUCTION = """Every method in the same loop: network, split, optimiser of the experiment unless its own paper has
-another, and the same budget, {epochs} epochs in all (the experiment's own dense start apart) for each of a few
+another, and the same budget, so many epochs in all (the experiment's own dense start apart) for each of a few
 strengths. Of those, validation data of the first seed choose one: the sparsest network whose validation metric stands
-above the bound of the paper's gate, or else the one of the best metric; the other seeds are run with it. No choice
-saw test data. `python scripts/leaderboard.py METHOD` makes the runs; a method of one's own takes part by its name. A
-budget this short favours methods that are fast: it does not tell what a method does in the 200 or 10,000 epochs of its
-own paper."""
+above the bound, or else the one of the best metric; the other seeds are run with it. No choice saw test data.
+`python scripts/leaderboard.py METHOD` makes the runs; a method of one's own takes part by its name. A budget this short
+favours methods that are fast: it does not tell what a method does in the 200 or 10,000 epochs of its own paper."""
 
 UNITS = """Left, in three units: of the weights of layers; of weights, biases and norms; and of the bytes of the dense
 file, for the sparse file that is handed on and for gzip -9 of a plain one with true zeros. *Reached* holds the
@@ -51,23 +50,25 @@ def leaderboard_section(
     """
     blocks: list[Block] = []
     for paper, ours in sections:
-        found = standings(paper, ours, listed.num_epochs)
-        blocks += _experiment(paper, found, rescored(paper.experiment)) if found else []
+        found = standings(paper, ours, listed)
+        blocks += _experiment(paper, found, listed, rescored(paper.experiment)) if found else []
         blocks += _own_budgets(paper, [each for each in ours if at_own_budget(each, paper, listed)])
-    introduction = Prose(INTRODUCTION.format(epochs=listed.num_epochs))
-    return [Heading(2, TITLE), introduction, Prose(UNITS.format(within=WITHIN)), *blocks] if blocks else []
+    return [Heading(2, TITLE), Prose(INTRODUCTION), Prose(UNITS.format(within=WITHIN)), *blocks] if blocks else []
 
 
-def _experiment(paper: PaperExperiment, found: Sequence[Standing], rescored: Sequence[Rescored]) -> list[Block]:
+def _experiment(
+    paper: PaperExperiment, found: Sequence[Standing], listed: Leaderboard, rescored: Sequence[Rescored]
+) -> list[Block]:
+    num_epochs, bound = listed.budget_in(paper.experiment).num_epochs, listed.bound_in(paper)
     caption = (
         f"{paper.title}: test metric against the weights left. Filled: the chosen try of a method, mean over seeds; "
         "hollow: its other tries; squares and diamond: the paper's table, in the unit of each row; crosses: elsewhere."
     )
     return [
-        Heading(3, f"{paper.title}: all methods at one budget"),
+        Heading(3, f"{paper.title}: all methods at {num_epochs} epochs"),
         figure(f"{paper.experiment}/leaderboard", caption, lambda: draw_leaderboard(paper, found)),
         _table(paper, found, rescored),
-        Prose(reading(paper, found)),
+        Prose(reading(paper, found, bound)),
         Folded("Every try", (_tries(paper, found),)),
     ]
 
@@ -149,8 +150,12 @@ def _missed(why: str, standing: Standing) -> str:
     return f"not reached: {why}" if known else f"open: {why} in {len(standing.tried)} of {NUM_TRIES} tries"
 
 
-def reading(paper: PaperExperiment, found: Sequence[Standing]) -> str:
-    """Which methods no other beats in both numbers, and what the number of seeds can tell apart."""
+def reading(paper: PaperExperiment, found: Sequence[Standing], bound: float) -> str:
+    """Which methods no other beats in both numbers, and what the number of seeds can tell apart.
+
+    Args:
+        bound: of the validation metric, below which a try is chosen only where all are.
+    """
     points = [(each.chosen, _mean(each.chosen, _test), _mean(each.chosen, all_left)) for each in found]
     best = [
         ours.first.pruner
@@ -164,8 +169,8 @@ def reading(paper: PaperExperiment, found: Sequence[Standing]) -> str:
         if widths
         else "With one seed a method there is no interval"
     )
-    low = [each.chosen.first.pruner for each in found if _val(each.chosen) <= bound_of(paper)]
-    below = f" Below the bound on validation data with every try: {', '.join(low)}." if low else ""
+    low = [each.chosen.first.pruner for each in found if _val(each.chosen) <= bound]
+    below = f" Below the bound of {bound:g} on validation data with every try: {', '.join(low)}." if low else ""
     return (
         f"No other method is both sparser and better than {', '.join(best)}. {noise}, and the test set, of "
         f"{paper.results.num_test or 0:,} examples, adds its own error: smaller differences say nothing.{below}"

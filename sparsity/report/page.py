@@ -119,9 +119,7 @@ def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
     blocks += claims_section(sections, load_claims(results / CLAIMS))
     blocks += [Heading(2, "How to read"), Prose(LEGEND)]
     listed = load_leaderboard(results / LEADERBOARD)
-    whole = [
-        (paper, [each for each in ours if not belongs(each, paper, listed.num_epochs)]) for paper, ours in sections
-    ]
+    whole = [(paper, [each for each in ours if not belongs(each, paper, listed)]) for paper, ours in sections]
     for paper, ours in whole:
         blocks += _section(paper, ours, deviations, results) if ours else []
     blocks += study_section(whole)

@@ -35,23 +35,53 @@ class Entry:
     only: dict[str, tuple[str, ...]] = field(default_factory=dict)
     own: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
-    def tries_in(self, experiment: str, budget: tuple[str, ...]) -> list[tuple[str, ...]]:
-        """The overrides of each try in an experiment; a method of which nothing is listed is tried as it stands."""
-        settings = (*budget, *self.settings, *self.only.get(experiment, ()))
-        return [(*settings, *tried.split()) for tried in self.tries or ("",)]
+
+@dataclass(frozen=True)
+class Budget:
+    """So many epochs in all, and the settings that say so and that all tries share beside.
+
+    bound: of the validation metric, where networks of this length do not reach that of the paper's gate.
+    tries: pruner -> its tries, of the methods that are held against each other there alone; empty: of all, as listed.
+    """
+
+    num_epochs: int
+    settings: tuple[str, ...] = ()
+    bound: float | None = None
+    tries: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """The budget, the settings that all runs share, and the methods; `budget` are those that all tries share beside."""
+    """The settings that all runs share, the methods, and their budget; `budgets` are those of single experiments."""
 
-    num_epochs: int
     common: tuple[str, ...]
     methods: tuple[Entry, ...]
-    budget: tuple[str, ...] = ()
+    budget: Budget
+    budgets: dict[str, Budget] = field(default_factory=dict)
+
+    def budget_in(self, experiment: str) -> Budget:
+        """The budget of an experiment."""
+        return self.budgets.get(experiment, self.budget)
+
+    def entries_in(self, experiment: str) -> list[Entry]:
+        """The methods that are held against each other in an experiment."""
+        tries = self.budget_in(experiment).tries
+        return [entry for entry in self.methods if entry.pruner in tries or not tries]
+
+    def tries_in(self, experiment: str, entry: Entry) -> list[tuple[str, ...]]:
+        """The overrides of each try of a method; one of which nothing is listed is tried as it stands."""
+        budget = self.budget_in(experiment)
+        settings = (*budget.settings, *entry.settings, *entry.only.get(experiment, ()))
+        return [(*settings, *tried.split()) for tried in budget.tries.get(entry.pruner, entry.tries) or ("",)]
+
+    def bound_in(self, paper: PaperExperiment) -> float:
+        """The lower bound of the validation metric, which no method's choice may fall below."""
+        bound = self.budget_in(paper.experiment).bound
+        printed = next((setting.value for setting in paper.settings if setting.name == "lower bound"), 0.0)
+        return float(printed) if bound is None else bound
 
 
-NONE = Leaderboard(num_epochs=-1, common=(), methods=())
+NONE = Leaderboard(common=(), methods=(), budget=Budget(num_epochs=-1))
 
 
 @dataclass(frozen=True)
@@ -73,13 +103,14 @@ def load_leaderboard(path: Path) -> Leaderboard:
     return load_yaml(path, lambda document: decode_document(Leaderboard, document))
 
 
-def belongs(ours: Configuration, paper: PaperExperiment, num_epochs: int) -> bool:
+def belongs(ours: Configuration, paper: PaperExperiment, listed: Leaderboard) -> bool:
     """Whether a configuration has the leaderboard's length: epochs that the experiment's own start does not have."""
     settings = ours.first.settings or {}
     epochs = settings.get("regularise.num_epochs", 0) + settings.get("finetune.num_epochs", 0)
     if ours.first.baseline.source == "train" and paper.baseline != "train":
         epochs += ours.first.baseline.num_epochs
-    return _is_fit(ours) and epochs == num_epochs and settings.get("finetune.start_from") == [LAST]
+    has_length = epochs == listed.budget_in(paper.experiment).num_epochs
+    return _is_fit(ours) and has_length and settings.get("finetune.start_from") == [LAST]
 
 
 def _is_fit(ours: Configuration) -> bool:
@@ -89,7 +120,7 @@ def _is_fit(ours: Configuration) -> bool:
 def at_own_budget(ours: Configuration, paper: PaperExperiment, listed: Leaderboard) -> bool:
     """Whether a configuration is of a method with a budget of its own there, and not of the one that all share."""
     has_own = any(entry.pruner == ours.first.pruner and paper.experiment in entry.own for entry in listed.methods)
-    return has_own and _is_fit(ours) and not belongs(ours, paper, listed.num_epochs) and LAST in ours.starts()
+    return has_own and _is_fit(ours) and not belongs(ours, paper, listed) and LAST in ours.starts()
 
 
 def choose(tried: Sequence[Configuration], bound: float) -> Configuration:
@@ -97,7 +128,7 @@ def choose(tried: Sequence[Configuration], bound: float) -> Configuration:
 
     Args:
         tried: at least one, each with a row of its last state.
-        bound: of the validation metric, the experiment's own.
+        bound: of the validation metric.
     """
 
     def place(ours: Configuration) -> tuple[bool, float]:
@@ -108,17 +139,11 @@ def choose(tried: Sequence[Configuration], bound: float) -> Configuration:
     return max(tried, key=place)
 
 
-def bound_of(paper: PaperExperiment) -> float:
-    """The lower bound of the paper's gate, which no method's choice may fall below."""
-    found = next((setting.value for setting in paper.settings if setting.name == "lower bound"), 0.0)
-    return float(found)
-
-
-def standings(paper: PaperExperiment, configurations: Sequence[Configuration], num_epochs: int) -> list[Standing]:
+def standings(paper: PaperExperiment, configurations: Sequence[Configuration], listed: Leaderboard) -> list[Standing]:
     """Each method that has runs at the budget, with what is shown of it, the sparsest first."""
     methods: dict[str, list[Configuration]] = defaultdict(list)
     for ours in configurations:
-        if belongs(ours, paper, num_epochs):
+        if belongs(ours, paper, listed):
             methods[ours.first.pruner].append(ours)
-    found = [Standing(choose(tried, bound_of(paper)), tuple(tried)) for tried in methods.values()]
+    found = [Standing(choose(tried, listed.bound_in(paper)), tuple(tried)) for tried in methods.values()]
     return sorted(found, key=lambda standing: -standing.chosen.runs[0].summary.rows[0].sparsity)

@@ -9,7 +9,7 @@ import pytest
 from sparsity.report.leaderboard import OWN_BUDGETS, file_left, gzip_left, reading, verdict, weights_left
 from sparsity.report.page import load_sections, render_page
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.standings import Entry, Standing, load_leaderboard, standings
+from sparsity.report.standings import Budget, Entry, Leaderboard, Standing, load_leaderboard, standings
 from tests.report.fake_results import PHASES, REPOSITORY, TOTAL, AddRun, add_networks, row
 
 LISTED = load_leaderboard(REPOSITORY / "results" / "leaderboard.yaml")
@@ -35,7 +35,7 @@ def add_try(results: Path, add_run: AddRun) -> AddRun:
 
 def mnist(results: Path) -> tuple[PaperExperiment, list[Standing]]:
     (found,) = [pair for pair in load_sections(results) if pair[0].experiment == "lenet5_mnist"]
-    return found[0], standings(*found, LISTED.num_epochs)
+    return found[0], standings(*found, LISTED)
 
 
 def test_the_sparsest_try_above_the_bound_on_validation_data_is_shown(results: Path, add_try: AddRun) -> None:
@@ -51,7 +51,8 @@ def test_where_no_try_is_above_the_bound_the_best_on_validation_data_is_shown(re
     add_try("random", kept=1_000, test=90.0)
     paper, (standing,) = mnist(results)
     assert standing.chosen.first.fingerprint == "0000020000"
-    assert "Below the bound on validation data with every try: random." in reading(paper, [standing])
+    said = "Below the bound of 98.7 on validation data with every try: random."
+    assert said in reading(paper, [standing], LISTED.bound_in(paper))
 
 
 def test_runs_of_another_length_or_protocol_do_not_take_part(results: Path, add_try: AddRun, add_run: AddRun) -> None:
@@ -127,17 +128,18 @@ def test_no_method_that_another_beats_in_both_numbers_is_named_best(results: Pat
     add_try("l1", kept=4_500, test=99.1)
     add_try("random", kept=20_000, test=99.3)
     paper, found = mnist(results)
-    assert "No other method is both sparser and better than l2, random." in reading(paper, found)
+    assert "No other method is both sparser and better than l2, random." in reading(paper, found, 98.7)
 
 
 def test_a_method_that_is_not_listed_has_one_try_and_settings_of_one_experiment_hold_there_alone() -> None:
-    assert Entry("lamp").tries_in("lenet5_mnist", ()) == [()]
+    listed = Leaderboard((), (), Budget(60, ("n=5",)), {"lenet5_fashion_mnist": Budget(12)})
+    assert listed.tries_in("lenet5_mnist", Entry("lamp")) == [("n=5",)]
     entry = Entry("dns", settings=("a=1",), tries=("b=1", "b=2 c=3"), only={"lenet5_mnist": ("baseline=train",)})
-    assert entry.tries_in("lenet5_mnist", ("n=5",)) == [
+    assert listed.tries_in("lenet5_mnist", entry) == [
         ("n=5", "a=1", "baseline=train", "b=1"),
         ("n=5", "a=1", "baseline=train", "b=2", "c=3"),
     ]
-    assert entry.tries_in("lenet5_fashion_mnist", ())[0] == ("a=1", "b=1")
+    assert listed.tries_in("lenet5_fashion_mnist", entry)[0] == ("a=1", "b=1")
 
 
 def test_a_run_as_in_its_methods_own_paper_stands_in_a_table_of_its_own(results: Path, add_try: AddRun) -> None:
