@@ -1,10 +1,11 @@
 """An SVG of matplotlib made part of a page: small, the same each time, in the page's own colours."""
 
+import itertools
 import re
 from collections.abc import Mapping
 from html import escape
 
-_REFERENCE = re.compile(r'(?<=id=")[a-z][0-9a-f]{10}(?=")')  # of clip paths and markers, made anew by each drawing
+_REFERENCE = re.compile(r'(?<=id=")[mp][0-9a-f]{10}(?=")')  # of markers and clip paths, made anew by each drawing
 _GROUP = re.compile(r' id="[a-z]+_?[\w.]*_\d+"')  # nobody refers to groups, and a page holds many figures
 _NUMBER = re.compile(r"-?\d+\.\d{3,}")
 
@@ -25,7 +26,9 @@ def cleaned(text: str, name: str, caption: str, colours: Mapping[str, str]) -> s
     text = re.sub(r'<svg [^>]*?viewBox="([^"]*)"[^>]*>', lambda found: _opening(found[1], caption), text)
     text = re.sub(r"font: (\d+)px '[^']*'[^;\"]*", r"font: \1px system-ui, 'DejaVu Sans', sans-serif", text)
     text = _NUMBER.sub(lambda found: f"{float(found[0]):.2f}", _GROUP.sub("", text))
-    for number, reference in enumerate(dict.fromkeys(_REFERENCE.findall(text))):
+    numbers = {kind: itertools.count() for kind in "mp"}  # apart, as one more marker must not rename what all lines use
+    for reference in dict.fromkeys(_REFERENCE.findall(text)):
+        number = f"{reference[0]}{next(numbers[reference[0]])}"
         text = text.replace(reference, f"{name.replace('/', '-')}-{number}")
     for variable, colour in colours.items():
         text = text.replace(colour, f"var(--{variable},{colour})")
