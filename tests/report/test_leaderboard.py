@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sparsity.report.leaderboard import OWN_BUDGETS, file_left, gzip_left, reading, verdict, weights_left
+from sparsity.report.leaderboard import OWN_BUDGETS, file_left, gzip_left, reading, storage_left, verdict, weights_left
 from sparsity.report.page import load_sections, render_page
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.standings import Budget, Entry, Leaderboard, Standing, load_leaderboard, standings
@@ -106,12 +106,12 @@ def test_storage_is_counted_in_bytes_of_the_dense_file(results: Path, add_try: A
     sizes = {"dense_bytes": 1_700_000, "pruned_gzip_9_bytes": 17_000}
     directory = add_try("sws", kept=2_000, test=99.1, sizes=sizes)
     paper, (standing,) = mnist(results)
-    assert file_left(standing.chosen.runs[0]) is None
+    assert file_left(standing.chosen.runs[0]) is None and storage_left(standing.chosen.runs[0]) == 0.01
     assert verdict(paper.row("sws"), standing).startswith("open: no try is as sparse")
     add_networks(directory, {"last": 8_500})
     _, (standing,) = mnist(results)
     (run,) = standing.chosen.runs
-    assert file_left(run) == 0.005 and gzip_left(run) == 0.01
+    assert (file_left(run), gzip_left(run), storage_left(run)) == (0.005, 0.01, 0.005)
     assert verdict(paper.row("sws"), standing) == "reached"
 
 
