@@ -8,7 +8,7 @@ from sparsity.report.cells import code, interval, number, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration, row_at
 from sparsity.report.paper import PaperExperiment, PublishedRow
-from sparsity.report.plots.leaderboard import draw_leaderboard
+from sparsity.report.plots.leaderboard import LOWEST, draw_leaderboard
 from sparsity.report.plots.style import figure
 from sparsity.report.reading import Run
 from sparsity.report.rescored import Rescored
@@ -62,7 +62,8 @@ def _experiment(
     num_epochs, bound = listed.budget_in(paper.experiment).num_epochs, listed.bound_in(paper)
     caption = (
         f"{paper.title}: test metric against the weights left. Filled: the chosen try of a method, mean over seeds; "
-        "hollow: its other tries; squares and diamond: the paper's table, in the unit of each row; crosses: elsewhere."
+        "hollow: its other tries; squares and diamond: the paper's table, in the unit of each row; crosses: elsewhere. "
+        f"What is more than {LOWEST:g} points below the best of ours is not in the picture."
     )
     return [
         Heading(3, f"{paper.title}: all methods at {num_epochs} epochs"),
