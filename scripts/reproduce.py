@@ -210,7 +210,7 @@ def _in_bf16(settings: Settings, measured: Summary, hours: float) -> str:
     is_told = settings.machine.precision != "auto" or not measured.provenance.device.startswith("cpu")
     if is_told or measured.provenance.device.endswith("bf16") or not cpu.has_bf16_units():
         return ""
-    factor = bf16_factor(load_benchmarks(PAPER.parent), settings.experiment)
+    factor = bf16_factor(load_benchmarks(PAPER.parent), settings.experiment, cpu.name())
     return f", {factor * hours:,.1f} h with machine.precision=bf16, for which this CPU has units" if factor else ""
 
 

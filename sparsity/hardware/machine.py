@@ -146,13 +146,19 @@ def can_compile(device_type: str) -> bool:
 
 
 def describe(device: "torch.device", precision: str = "fp32") -> str:
-    """The device in words, for the record; precision is named where it is not fp32."""
+    """The device in words, for the record; precision is named where it is not fp32.
+
+    A processor's name may stand for several kinds ("AMD EPYC"), which round differently: the vector instructions that
+    torch uses tell them apart.
+    """
     import torch
 
     rounded = "" if precision == "fp32" else f", {precision}"
     if device.type == "cuda":
         return f"cuda: {torch.cuda.get_device_name(device)}{rounded}"
-    return f"cpu: {cpu.name()}, {torch.get_num_threads()} threads{rounded}"
+    threads = torch.get_num_threads()
+    kind = f"{cpu.name()} with {torch.backends.cpu.get_cpu_capability()}"
+    return f"cpu: {kind}, {threads} thread{'s' if threads > 1 else ''}{rounded}"
 
 
 @contextmanager

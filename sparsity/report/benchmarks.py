@@ -24,8 +24,8 @@ update at the bandwidth that a sum of long vectors reaches; activations are not 
 *Loss over its products* is the loss over the vocabulary, forward and backward, over its three matrix products alone. A
 search of CTranslate2, an engine made for it, is faster than ours where its ratio is below 1; how many texts are the
 same stands in the record. *smoke* behind an experiment says that its network is the small one.
-A name of a processor may stand for several kinds: *bf16 units* says whether it multiplies bf16 by itself (AMX or
-AVX-512's bf16)."""
+Behind the name of a processor stand the vector instructions that torch uses there, and whether it multiplies bf16 by
+itself (AMX or AVX-512's bf16)."""
 
 METHODS = """The step of each method over plain training, in turns within one process. At most 1.3, but for those whose
 rule itself adds passes over all weights or through the network."""
@@ -56,6 +56,11 @@ class Environment:
     network: str | None = None  # sha256 of the file of one that was timed
     scale: str = "paper"
 
+    @property
+    def processor(self) -> str:
+        """The device without its threads."""
+        return self.device.partition(",")[0]
+
 
 @dataclass(frozen=True)
 class Benchmark:
@@ -80,17 +85,20 @@ def load_benchmarks(results: Path) -> list[Benchmark]:
     return [load_json(path, Benchmark, REMEDY) for path in visible((results / BENCHMARKS).glob("*/*.json"), results)]
 
 
-def bf16_factor(found: Sequence[Benchmark], experiment: str) -> float | None:
-    """A step in bf16 over one in fp32 on a CPU with units for it, at equal threads; None if nobody has measured it."""
-    steps: dict[tuple[int, str], float] = {}
+def bf16_factor(found: Sequence[Benchmark], experiment: str, processor: str) -> float | None:
+    """A step in bf16 over one in fp32 on a CPU with units for it; None if nobody has measured both on one.
+
+    The paces are of equal threads; those of this `processor` go before others.
+    """
+    paces: dict[tuple[str, int], dict[str, float]] = defaultdict(dict)
     for each in found:
         of, step = each.environment, each.named(f"{METHOD} step")
         is_paper = of.experiment == experiment and of.scale == "paper"
-        if step and is_paper and of.bf16_units and of.device.startswith("cpu"):
-            steps[of.threads, of.precision] = step["seconds"]
-    pairs = [(steps[threads, "fp32"], bf16) for (threads, precision), bf16 in steps.items()
-             if precision == "bf16" and (threads, "fp32") in steps]  # fmt: skip
-    return pairs[0][1] / pairs[0][0] if pairs else None
+        if step and is_paper and of.bf16_units and of.device.startswith("cpu: "):
+            paces[of.processor, of.threads][of.precision] = step["seconds"]
+    factors = {name: pace["bf16"] / pace["fp32"] for (name, _), pace in paces.items() if {"bf16", "fp32"} <= {*pace}}
+    own = [factor for name, factor in factors.items() if name.startswith(f"cpu: {processor} with ")]
+    return next(iter([*own, *factors.values()]), None)
 
 
 def benchmarks_page(found: Sequence[Benchmark]) -> list[Block]:
@@ -100,7 +108,7 @@ def benchmarks_page(found: Sequence[Benchmark]) -> list[Block]:
         if each.environment.network is not None:
             continue  # times of pruned networks stand beside these
         units = "bf16 units" if each.environment.bf16_units else "no bf16 units"
-        devices[f"{each.environment.device.partition(',')[0]}, {units}"].append(each)
+        devices[f"{each.environment.processor}, {units}"].append(each)
     sections = [block for device, benchmarks in devices.items() for block in _device(device, benchmarks)]
     return [Heading(1, "Benchmarks"), Prose(INTRODUCTION), *sections] if sections else []
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sparsity import config
-from sparsity.hardware import driver, machine
+from sparsity.hardware import cpu, driver, machine
 from sparsity.settings import MachineSettings
 
 
@@ -81,9 +81,15 @@ def test_a_run_is_deterministic_and_flushes_denormals() -> None:
 
 
 def test_the_number_of_threads_is_the_users() -> None:
-    machine.prepare(MachineSettings("cpu", num_threads=2))
-    assert torch.get_num_threads() == 2
-    assert machine.describe(torch.device("cpu")).endswith(", 2 threads")
+    for num_threads, said in ((2, ", 2 threads"), (1, ", 1 thread")):
+        machine.prepare(MachineSettings("cpu", num_threads=num_threads))
+        assert torch.get_num_threads() == num_threads
+        assert machine.describe(torch.device("cpu")).endswith(said)
+
+
+def test_processors_of_one_name_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert machine.describe(torch.device("cpu")).startswith(f"cpu: {cpu.name()} with AVX2, ")
 
 
 def test_a_seeded_block_depends_on_seed_and_purpose_and_leaves_no_trace() -> None:
@@ -140,8 +146,8 @@ def test_fp32_means_fp32_in_convolutions_too(precision: str, products: str, conv
 
 
 def test_a_precision_other_than_fp32_stands_in_the_record() -> None:
-    cpu = torch.device("cpu")
-    assert machine.describe(cpu, "bf16") == machine.describe(cpu) + ", bf16"
+    device = torch.device("cpu")
+    assert machine.describe(device, "bf16") == machine.describe(device) + ", bf16"
 
 
 def test_a_machine_without_a_compiler_trains_without_one(

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from sparsity.report.benchmarks import benchmarks_page, load_benchmarks
+from sparsity.report.benchmarks import benchmarks_page, bf16_factor, load_benchmarks
 from sparsity.report.markdown import render_markdown
 
 
 def add(results: Path, name: str, *measurements: dict[str, Any], command: str = "step", **environment: Any) -> Path:
     """Record measurements as bench.py does."""
     where = {"experiment": "lenet5_mnist", "pruner": "relevance", "data": "generated", "torch": "2.14.1",
-             "device": "cpu: Example, 1 threads", "precision": "fp32", "bf16_units": False, "threads": 1}  # fmt: skip
+             "device": "cpu: Example with AVX2, 1 thread", "precision": "fp32", "bf16_units": False,
+             "threads": 1}  # fmt: skip
     path = results / "benchmarks" / "cpu-example" / f"{name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     made = {"schema": 1, "command": command, "environment": where | environment, "measurements": measurements}
@@ -66,7 +67,7 @@ def test_other_methods_have_a_table_of_their_own(tmp_path: Path) -> None:
 
 def test_a_processor_is_named_with_what_it_can_multiply(tmp_path: Path) -> None:
     add(tmp_path, "a", timed("relevance step", 0.02), bf16_units=True, precision="bf16")
-    assert "## cpu: Example, bf16 units" in page(tmp_path)
+    assert "## cpu: Example with AVX2, bf16 units" in page(tmp_path)
 
 
 def test_times_of_pruned_networks_stand_elsewhere(tmp_path: Path) -> None:
@@ -79,3 +80,14 @@ def test_nothing_recorded_makes_no_page_and_a_damaged_file_is_named(tmp_path: Pa
     add(tmp_path, "a").write_text("{}")
     with pytest.raises(ValueError, match=r"a\.json cannot be used: it declares schema None.*measure it again"):
         load_benchmarks(tmp_path)
+
+
+def test_the_gain_of_bf16_is_one_processors_and_this_ones_where_it_is_on_record(tmp_path: Path) -> None:
+    seconds = {("A", "fp32"): 1.0, ("B", "fp32"): 1.0, ("B", "bf16"): 0.5, ("C", "fp32"): 1.0, ("C", "bf16"): 0.75}
+    for (name, precision), each in seconds.items():
+        device = f"cpu: {name} with AVX512, 1 thread"
+        step = timed("relevance step", each)
+        add(tmp_path, f"{name}-{precision}", step, device=device, precision=precision, bf16_units=True)
+    found = load_benchmarks(tmp_path)
+    assert [bf16_factor(found, "lenet5_mnist", name) for name in ("B", "C", "another")] == [0.5, 0.75, 0.5]
+    assert bf16_factor(found, "vgg16_imagenet", "B") is None

@@ -45,7 +45,7 @@ def measured(ratios: dict[str, float], batches: tuple[int, ...] = (1, 64)) -> li
 
 def timed(ratios: dict[str, float]) -> Benchmark:
     where = Environment(
-        "lenet5_mnist", "relevance", "drawn", "cpu: Example, 1 threads", "fp32", False, 1, "2", "ab" * 32
+        "lenet5_mnist", "relevance", "drawn", "cpu: Example with AVX2, 1 thread", "fp32", False, 1, "2", "ab" * 32
     )
     return Benchmark("latency", where, tuple(measured(ratios)), {"commit": "0123456789abcdef", "dirty": False})
 
@@ -93,7 +93,12 @@ def test_groups_have_a_table_each_and_the_notes_stand_once() -> None:
 
 def test_times_are_ratios_to_the_dense_network_with_its_own_in_milliseconds() -> None:
     table = latency_table(timed({"masked": 1.0, "csr": 3.5}))
-    assert table.header == ("cpu: Example, 1 threads, commit 0123456789", "Batch 1", "Batch 64", "Memory of 64, MB")
+    assert table.header == (
+        "cpu: Example with AVX2, 1 thread, commit 0123456789",
+        "Batch 1",
+        "Batch 64",
+        "Memory of 64, MB",
+    )
     assert table.rows == (
         ("dense, without zeros", "2 ms (1 to 3)", "2 ms (1 to 3)", "12.3"),
         ("dense, with its zeros", "2 (1.9 to 2.1)", "1 (0.9 to 1.1)", ""),
@@ -108,7 +113,7 @@ def test_the_answer_is_computed_from_what_was_counted_and_timed() -> None:
         "bytes and 1.02 times the dense network's time. Only what leaves zeros out saves anything: a sparse file has "
         "15.00 % of the bytes, but is expanded before it computes; CSR 20.00 % of the bytes and 3.50 times the dense "
         "network's time; without its dead units it has 40.00 % of the bytes and 0.40 times the dense network's time, "
-        "on any library (batch 64, cpu: Example, 1 threads)."
+        "on any library (batch 64, cpu: Example with AVX2, 1 thread)."
     )
 
 
@@ -116,7 +121,7 @@ def test_a_network_that_cannot_be_compacted_is_answered_without_that() -> None:
     assert WORTH.num_compact is not None
     said = answer(replace(NETWORK, worth=replace(WORTH, num_compact=None)), timed({"masked": 1.0, "csr": 3.5}))
     assert said.endswith(
-        "CSR 20.00 % of the bytes and 3.50 times the dense network's time (batch 64, cpu: Example, 1 threads)."
+        "CSR 20.00 % of the bytes and 3.50 times the dense network's time (batch 64, cpu: Example with AVX2, 1 thread)."
     )
 
 
