@@ -50,19 +50,22 @@ class Result:
     seconds: float
 
 
-def write_outcome(
-    work: Workspace,
-    baseline: Baseline,
-    regularised: Phase,
-    gated: GatedPruning,
-    results: list[Result],
-    sizes: dict[str, int],
-) -> Summary:
+@dataclass(frozen=True)
+class Ended:
+    """The phases of a run, all at their end."""
+
+    baseline: Baseline
+    regularised: Phase
+    gated: GatedPruning
+    results: list[Result]
+
+
+def write_outcome(work: Workspace, ended: Ended, sizes: dict[str, int]) -> Summary:
     """Write all of them into the run directory, the summary last, tell the mirrors, and return the summary."""
-    summary = _summary(work, baseline, regularised, gated, results, sizes)
+    summary = _summary(work, ended, sizes)
     document = {"schema": SCHEMA, **asdict(summary)}
     leave_networks(work.directory, summary, work.experiment.build_model, image_shape(work.settings.dataset))
-    _write_layers(work.directory / "layers.csv", results)
+    _write_layers(work.directory / "layers.csv", ended.results)
     _write_curve(work.directory, f"val/{work.settings.metric}")
     write_json(work.directory / "summary.json", document)
     work.mirrors.write_summary(document)
@@ -70,17 +73,11 @@ def write_outcome(
     return summary
 
 
-def _summary(
-    work: Workspace,
-    baseline: Baseline,
-    regularised: Phase,
-    gated: GatedPruning,
-    results: list[Result],
-    sizes: dict[str, int],
-) -> Summary:
+def _summary(work: Workspace, ended: Ended, sizes: dict[str, int]) -> Summary:
+    regularised, gated = ended.regularised, ended.gated
     settings, progress, task = work.settings, regularised.progress, work.experiment.task
-    seconds = baseline.seconds + progress.seconds + sum(result.seconds for result in results)
-    rows = tuple(result.row for result in results)
+    seconds = ended.baseline.seconds + progress.seconds + sum(result.seconds for result in ended.results)
+    rows = tuple(result.row for result in ended.results)
     assert progress.stopped is not None, "the phase has ended"
     return Summary(
         experiment=settings.experiment,
@@ -99,7 +96,7 @@ def _summary(
         settings=provenance.without_folders(work.identity),
         metric=settings.metric,
         splits={part: getattr(work.data, part).identity for part in ("train", "val", "test")},
-        baseline=baseline,
+        baseline=ended.baseline,
         gate=Gate(**gated.record()),
         plan=work.plan.record(),
         regularise=Regularise(

@@ -21,7 +21,7 @@ from sparsity.run.controllers import Watch
 from sparsity.run.experiment import Experiment
 from sparsity.run.gating import GatedPruning
 from sparsity.run.kept_states import State
-from sparsity.run.outcome import Result, write_outcome
+from sparsity.run.outcome import Ended, Result, write_outcome
 from sparsity.run.phase import Interrupted, Phase
 from sparsity.run.plan import plan_phase
 from sparsity.run.preparation import check_phases
@@ -53,7 +53,8 @@ def run(experiment: Experiment, interrupt_after: int | None = None, anew: bool =
         results = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
         if work.settings.protocol.report == "any_phase":
             results.append(best_of_all(work, regularised, results))
-        return ranks.here().first(lambda: conclude(work, baseline, start, regularised, gated, results))
+        ended = Ended(baseline, regularised, gated, results)
+        return ranks.here().first(lambda: conclude(work, start, ended))
 
 
 def rehearse(experiment: Experiment, anew: bool = False) -> Summary:
@@ -212,17 +213,10 @@ def best_of_all(work: Workspace, regularised: Phase, results: list[Result]) -> R
     return _result(work, regularised, "best_of_all", progress.best_metric, progress.best_epoch + 1, 0.0)
 
 
-def conclude(
-    work: Workspace,
-    baseline: Baseline,
-    start: State | None,
-    regularised: Phase,
-    gated: GatedPruning,
-    results: list[Result],
-) -> Summary:
+def conclude(work: Workspace, start: State | None, ended: Ended) -> Summary:
     """Measure what the networks take on the disk, and write all that stands at the end."""
-    sizes = disk_sizes(work, start, results) if work.settings.measure_sizes else {}
-    return write_outcome(work, baseline, regularised, gated, results, sizes)
+    sizes = disk_sizes(work, start, ended.results) if work.settings.measure_sizes else {}
+    return write_outcome(work, ended, sizes)
 
 
 def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> dict[str, int]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -25,6 +26,7 @@ STEPS_PER_EPOCH = 10
 
 ADAM = OptimizerSettings(name="adam", lr=1e-2)
 MOMENTUM = OptimizerSettings(name="sgd", lr=1e-1, momentum=0.9)
+OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
 COSINE = LrScheduleSettings(name="cosine", final_factor=0.1)
 
 Evaluate = Callable[[], dict[str, Tensor]]

@@ -17,9 +17,9 @@ from sparsity.training.extensions import Extensions, OwnParameters
 from sparsity.training.loop import NonFiniteLossError, Trainer
 from sparsity.training.tasks import Batch
 from tests.training.fakes import (
-    ADAM,
     COSINE,
     MOMENTUM,
+    OPTIMIZERS,
     STEPS_PER_EPOCH,
     FakeBatches,
     finish,
@@ -32,8 +32,6 @@ from tests.training.fakes import (
     trainer,
     weights,
 )
-
-OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
 
 
 def plain_training(settings: OptimizerSettings, num_epochs: int) -> nn.Module:

@@ -16,6 +16,7 @@ from sparsity.training.loop import Trainer
 from tests.training.fakes import (
     ADAM,
     MOMENTUM,
+    OPTIMIZERS,
     FakeBatches,
     finish,
     gradients,
@@ -28,7 +29,6 @@ from tests.training.fakes import (
     weights,
 )
 
-OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
 PRUNE_STEP = 14
 
 

@@ -15,7 +15,7 @@ from sparsity.weights.checkpoints import load_checkpoint, save_checkpoint
 from tests.training.fakes import (
     ADAM,
     COSINE,
-    MOMENTUM,
+    OPTIMIZERS,
     STEPS_PER_EPOCH,
     FakeBatches,
     network,
@@ -27,7 +27,6 @@ from tests.training.fakes import (
     weights,
 )
 
-OPTIMIZERS = [pytest.param(ADAM, id="adam"), pytest.param(MOMENTUM, id="momentum")]
 PRUNE_STEP, NUM_STEPS = 8, 30
 LAST, CONTIGUOUS = torch.channels_last, torch.contiguous_format
 
