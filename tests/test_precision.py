@@ -31,6 +31,12 @@ def as_before() -> Iterator[None]:
     machine.round_products("fp32")
 
 
+@pytest.fixture
+def bf16_units(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CPU that multiplies bf16 by itself, whatever this one does: no run is warned of it."""
+    monkeypatch.setattr(cpu, "has_bf16_units", lambda: True)
+
+
 def on_gpu(capability: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> torch.device:
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
     return GPU
@@ -126,6 +132,7 @@ def interrupted(results: Path, settings: MachineSettings) -> None:
         pipeline.run(tiny_experiment(results, machine=settings), interrupt_after=1)
 
 
+@pytest.mark.usefixtures("bf16_units")
 def test_a_run_begun_in_bf16_is_resumed_in_it_and_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     interrupted(tmp_path, BF16)
     with caplog.at_level(logging.INFO):
@@ -136,6 +143,7 @@ def test_a_run_begun_in_bf16_is_resumed_in_it_and_says_so(tmp_path: Path, caplog
     assert json.loads(manifest.read_text())["precision"] == "bf16"
 
 
+@pytest.mark.usefixtures("bf16_units")
 def test_a_run_of_which_nothing_was_kept_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with workspace.opened(tiny_experiment(tmp_path, machine=BF16)):
         pass  # before its first checkpoint
