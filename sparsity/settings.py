@@ -199,7 +199,8 @@ class MachineSettings:
     resumed run keeps its own. compile: what torch.compile fuses, none, edits (of gradients: penalty and masks, on a CPU
     only) or all (the network too); auto is edits on a CPU, else none. memory_format: of images and convolutions; auto
     is channels_last on a CPU and in bf16, else contiguous. capture: replay steps as CUDA graphs where the data lies on
-    the GPU. num_workers: threads that read data which does not; 0 is one per processor core.
+    the GPU. compact: compute without units that pruning has cut off, on a CPU, where that changes rounding alone.
+    num_workers: threads that read data which does not lie on the GPU; 0 is one per processor core.
     """
 
     device: str = "auto"
@@ -208,6 +209,7 @@ class MachineSettings:
     compile: str = "none"
     memory_format: str = "auto"
     capture: bool = True
+    compact: bool = True
     num_threads: int | None = None
     num_workers: int = 0
     checkpoint_every_seconds: float = 30.0

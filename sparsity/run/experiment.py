@@ -160,10 +160,12 @@ class Setup:
         """How the steps of this run are executed."""
         settings, kind = self.settings.machine, self.device.type
         is_fused = settings.compile != "none" and machine.can_compile(kind)
+        fused = settings.compile if is_fused else "none"
         return Execution(
             bf16=settings.precision == "bf16",
-            compile=settings.compile if is_fused else "none",
+            compile=fused,
             capture=settings.capture and kind == "cuda" and ranks.here().size == 1,
+            compact=settings.compact and kind == "cpu" and fused != "all",  # compiled code would be made at each prune
         )
 
     def evaluate(self, model: nn.Module, split: Split) -> dict[str, Tensor]:

@@ -28,6 +28,7 @@ from sparsity.tracking.wandb_writer import WandbWriter
 from sparsity.tracking.writers import ConsoleWriter, Mirrors
 from sparsity.training.extensions import Extensions
 from sparsity.training.loop import Trainer
+from sparsity.weights.live_units import live_units
 
 logger = logging.getLogger(__name__)
 
@@ -81,15 +82,18 @@ class Workspace(Setup):
             self.settings.protocol,
             Ramp(schedule.begin * num_steps, schedule.end * num_steps, final_sparsity(self.settings)),
         )
+        extensions = Extensions.of(pruner.parts)
+        has_own_forward = bool(extensions.effective_weights or extensions.layer_forwards)
         trainer = Trainer(
             model,
             self.experiment.task,
             batches,
             self.evaluator(model, self.data.val, batches.is_resident),
             settings,
-            Extensions.of(pruner.parts),
+            extensions,
             self.execution,
             self.settings.protocol.cosine_per_micro_batch,
+            live_units(model, pruner.masks) if self.execution.compact and not has_own_forward else None,
         )
         return Phase(
             name=name,

@@ -24,12 +24,13 @@ class Execution:
 
     bf16: products in bfloat16 by autocast; weights, their gradients and the optimiser stay float32.
     compile: fuse by torch.compile nothing (`none`), the gradient edits (`edits`) or the network too (`all`).
-    capture: replay steps as CUDA graphs.
+    capture: replay steps as CUDA graphs. compact: leave units out that pruning has cut off.
     """
 
     bf16: bool = False
     compile: str = "none"
     capture: bool = False
+    compact: bool = False
 
     def precision(self, device: torch.device) -> AbstractContextManager[object]:
         """The context in which a network is to be called."""

@@ -25,7 +25,7 @@ from sparsity.training.lr_schedules import RateOnPlateau, lr_factor
 from sparsity.training.optimizers import build_optimizer
 from sparsity.training.recorder import StepRecorder
 from sparsity.training.tasks import AnyTask, Batch
-from sparsity.training.weight_view import WeightView, replace_forwards
+from sparsity.training.weight_view import Parts, WeightView, replace_forwards
 
 RECORDER_CAPACITY = 1000
 
@@ -110,6 +110,7 @@ class Trainer:
         extensions: what a method adds.
         execution: precision, fusion and CUDA graphs.
         rate_per_micro_batch: the schedule of the rate moves with each micro-batch, and the last one's is taken.
+        parts: of the weights, with which the network computes the same.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Trainer:
         extensions: Extensions | None = None,
         execution: Execution | None = None,
         rate_per_micro_batch: bool = False,
+        parts: Parts | None = None,
     ) -> None:
         self.model, self.task, self.batches = model, task, batches
         self.settings, self.extensions = settings, extensions or Extensions()
@@ -150,7 +152,7 @@ class Trainer:
         own = [parameters for objective in self.extensions.objectives for parameters in objective.own_parameters()]
         self.optimizer = build_optimizer(settings.optimizer, self.parameters, self._learning_rate, self._stop, own)
         self._rates = [group["lr"] for group in self.optimizer.param_groups]
-        self._view = WeightView(model, task, self.extensions.effective_weights)
+        self._view = WeightView(model, task, self.extensions.effective_weights, parts)
         replace_forwards(model, self.extensions.layer_forwards)
         self._recorded = [r.recorded for r in self.extensions.distinct() if isinstance(r, Recorded)]
         names = [name for recorded in self._recorded for name in recorded]
@@ -205,8 +207,7 @@ class Trainer:
 
     def evaluate(self) -> dict[str, Tensor]:
         """The metrics of the network as it would be handed on, as 0-dim tensors."""
-        with self.baked():
-            return self._evaluate()
+        return self._view.evaluated(self._evaluate)
 
     def baked(self) -> AbstractContextManager[None]:
         """While it lasts, the network's plain weights are the effective ones of evaluation."""

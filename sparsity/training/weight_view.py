@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -9,27 +10,55 @@ from torch import Tensor, nn
 from sparsity.training.extensions import EffectiveWeights, Forward, LayerForward
 from sparsity.training.tasks import Batch, Task
 
+T = TypeVar("T")
+
+
+class Parts(Protocol):
+    """Says with which part of its weights a network computes the same."""
+
+    def part(self, name: str, weight: Tensor) -> Tensor:
+        """That part of what stands for the parameter called `name`; `weight` itself where it is all of it."""
+        ...
+
 
 class WeightView:
-    """A network called with effective weights, which autograd follows back to its own.
+    """A network called with effective weights, or with parts of its own, which autograd follows back to its own.
 
     Args:
         model: whose parameters are viewed, a tied one once.
         task: calls the model.
         views: each sees what the one before it has made; with none the network is called as it is.
+        parts: of what they make, in training and in evaluation.
     """
 
-    def __init__(self, model: nn.Module, task: Task, views: Sequence[EffectiveWeights]) -> None:
-        self._model, self._task, self._views = model, task, views
-        self._called = _Called(model, task)
+    def __init__(
+        self, model: nn.Module, task: Task, views: Sequence[EffectiveWeights], parts: Parts | None = None
+    ) -> None:
+        self._model, self._task, self._views, self._parts = model, task, views, parts
+        self._holder = _Holder(model)
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The task's loss and outputs in training."""
-        if not self._views:
-            return self._task.forward(self._model, batch)
-        effective = {f"model.{name}": value for name, value in self._effective(is_training=True).items()}
-        called: tuple[Tensor, Tensor] = torch.func.functional_call(self._called, effective, (batch,))
-        return called
+        effective = self._effective(is_training=True) if self._views else {}
+        return self._called(effective, lambda: self._task.forward(self._model, batch))
+
+    def evaluated(self, evaluate: Callable[[], T]) -> T:
+        """What an evaluation of the network gives, with the effective weights of evaluation."""
+        with self.baked():
+            return self._called({}, evaluate)
+
+    def _called(self, shown: dict[str, Tensor], act: Callable[[], T]) -> T:
+        """What `act`, which calls the network, gives while that has the parts of these weights, else of its own."""
+        if self._parts is not None:
+            for name, parameter in self._model.named_parameters():
+                value = shown.get(name, parameter)
+                if (part := self._parts.part(name, value)) is not value:
+                    shown[name] = part
+        if not shown:
+            return act()
+        weights = {f"model.{name}": value for name, value in shown.items()}
+        result: T = torch.func.functional_call(self._holder, weights, (act,))
+        return result
 
     @contextmanager
     def baked(self) -> Iterator[None]:
@@ -74,15 +103,15 @@ def _laid_out(value: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(value)
 
 
-class _Called(nn.Module):
-    """A model and its task as one module, so that torch can call it with other weights, whatever the task calls."""
+class _Holder(nn.Module):
+    """A module around a model, so that torch can give it other weights for as long as something calls the model."""
 
-    def __init__(self, model: nn.Module, task: Task) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model, self._task = model, task
+        self.model = model
 
-    def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        return self._task.forward(self.model, batch)
+    def forward(self, act: Callable[[], T]) -> T:
+        return act()
 
 
 def replace_forwards(model: nn.Module, extensions: Sequence[LayerForward]) -> None:

@@ -25,7 +25,7 @@ class Chain:
     """Two layers that follow each other: the units of the first are the inputs of the second.
 
     norm: batch normalisation between them. is_rectified: whether ReLU is. spread: inputs of the second for each unit,
-    where a map of that many pixels is flattened.
+    where a map of that many pixels is flattened. dropout: of the units in training.
     """
 
     first: Layer
@@ -33,6 +33,11 @@ class Chain:
     norm: nn.BatchNorm2d | None = None
     is_rectified: bool = True
     spread: int = 1
+    dropout: float = 0.0
+
+    def inputs(self, of: Tensor) -> Tensor:
+        """A tensor of the second layer's shape as [outputs, units, pixels of a flattened map, kernel], a view."""
+        return of.view(len(of), len(self.first.weight), self.spread, -1)
 
 
 @torch.no_grad()
@@ -88,7 +93,15 @@ def _lenet(model: nn.Module) -> list[Chain]:
 
 def _vgg(model: nn.Module) -> list[Chain]:
     layers = [module for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    return [Chain(first, second, spread=_num_inputs(second) // len(first.weight)) for first, second in pairwise(layers)]
+    dropout = max((module.p for module in model.modules() if isinstance(module, nn.Dropout)), default=0.0)
+    return [
+        Chain(
+            *(first, second),
+            spread=_num_inputs(second) // len(first.weight),
+            dropout=dropout if isinstance(first, nn.Linear) else 0.0,
+        )
+        for first, second in pairwise(layers)
+    ]
 
 
 def _block(block: nn.Module) -> list[Chain]:
@@ -98,7 +111,8 @@ def _block(block: nn.Module) -> list[Chain]:
 
 
 def _feed_forward(layer: nn.Module) -> list[Chain]:
-    return [Chain(_layer(layer.get_submodule("fc1")), _layer(layer.get_submodule("fc2")))]
+    first, second = (_layer(layer.get_submodule(name)) for name in ("fc1", "fc2"))
+    return [Chain(first, second, dropout=float(getattr(layer, "activation_dropout", 0.0)))]
 
 
 _KNOWN: dict[str, Callable[[nn.Module], list[Chain]]] = {
@@ -112,7 +126,7 @@ _KNOWN: dict[str, Callable[[nn.Module], list[Chain]]] = {
 
 def _free(chain: Chain) -> bool:
     """Fold the constants of a chain into the biases behind it and silence its units that nobody uses; whether any."""
-    first, second, inputs = chain.first, chain.second, _inputs(chain)
+    first, second, inputs = chain.first, chain.second, chain.inputs(chain.second.weight)
     constants, is_constant = _constants(chain), _are_constant(chain)
     is_padded = isinstance(second, nn.Conv2d) and any(second.padding)
     foldable = is_constant & _used(chain) & ((constants == 0) if is_padded or second.bias is None else True)
@@ -145,13 +159,7 @@ def _constants(chain: Chain) -> Tensor:
 
 def _used(chain: Chain) -> Tensor:
     """Which units any weight behind them is left of."""
-    return _inputs(chain).flatten(2).any(2).any(0)
-
-
-def _inputs(chain: Chain) -> Tensor:
-    """The weights behind the units as [outputs, units, pixels of a flattened map, kernel], a view."""
-    weight = chain.second.weight
-    return weight.view(len(weight), len(chain.first.weight), chain.spread, -1)
+    return chain.inputs(chain.second.weight).flatten(2).any(2).any(0)
 
 
 def _cut(chain: Chain, keep: Tensor) -> None:
@@ -159,7 +167,7 @@ def _cut(chain: Chain, keep: Tensor) -> None:
     keep = keep.clone()
     keep[0] |= not keep.any()
     first, second, norm = chain.first, chain.second, chain.norm
-    kept = _inputs(chain)[:, keep]
+    kept = chain.inputs(second.weight)[:, keep]
     second.weight = nn.Parameter(kept.reshape(len(kept), -1, *second.weight.shape[2:]))
     first.weight = nn.Parameter(first.weight[keep])
     if first.bias is not None:
