@@ -15,7 +15,8 @@ On text our step is held against that of the Hugging Face Trainer, our loss agai
 beam search against `generate` and, on a CPU in fp32, against CTranslate2 where that is installed. Another method than
 relevance, pruner=NAME, is held against plain training alone. `run` times whole smoke runs. With --record step, text,
 run and latency leave what they measured under results/benchmarks, of which `make report` makes a page.
-`latency` times pruned networks on a CPU, a run's or single files: dense, with zeros, as sparse products, compacted.
+`latency` times pruned networks on a CPU, a run's or single files: dense, with zeros, as sparse products, compacted; and
+a step of training with and without their dead units.
 The loader is timed on the files of ImageNet, its sample, or drawn shapes (`--source embedded`), with nothing to train.
 `busy` holds a step of the small embedded Transformer on a CPU beside busy programs against the same step without them,
 for each way in which waiting threads may be told to wait: let nothing else run meanwhile.

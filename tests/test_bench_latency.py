@@ -44,6 +44,8 @@ def test_each_form_is_compared_timed_and_weighed() -> None:
     assert timed == {(form, batch) for form in ("dense", "masked", "csr", "compact") for batch in (1, 2)}
     over = {(each["form"], each["batch"]) for each in found if each["measured"] == "over dense"}
     assert over == {(form, batch) for form, batch in timed if form != "dense"}
+    trained = {each["measured"]: each["batch"] for each in found if "units" in each["measured"]}
+    assert trained == {"training of all units": 100, "live units / all": 100}
     memories = [each for each in found if each["measured"] == "memory"]
     assert [(each["form"], each["batch"], each["bytes"]) for each in memories] == [
         (form, 2, 12345) for form in ("dense", "masked", "csr", "compact")

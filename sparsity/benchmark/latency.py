@@ -2,6 +2,7 @@
 
 All forms compute the same function but for the dense one, a network of the same build without a zero; each is held
 against the pruned network before it is timed. Forms take turns. Memory is that of a fresh process for each form.
+What it costs to train is a forward and a backward pass, of all units and of the live ones alone.
 """
 
 import copy
@@ -17,10 +18,14 @@ from torch import Tensor, nn
 from sparsity.benchmark.memory import peak_bytes
 from sparsity.benchmark.timing import Contestant, spread, time_in_turns
 from sparsity.hardware import cpu, machine
+from sparsity.pruning.masks import Masks
+from sparsity.training.tasks import Classification
+from sparsity.training.weight_view import WeightView
 from sparsity.weights import onnx_files
 from sparsity.weights.compaction import compact
 from sparsity.weights.csr import as_csr
 from sparsity.weights.inputs import Inputs, check_same, drawn_inputs, scorer
+from sparsity.weights.live_units import live_units
 
 Form = Callable[[Inputs], Tensor]
 
@@ -28,6 +33,7 @@ DENSE, MASKED, CSR, COMPACT, ONNX = FORMS = ("dense", "masked", "csr", "compact"
 CPU = torch.device("cpu")
 NUM_COMPARED = 5
 STEPS = 32  # forwards of a block are so many over the batch size, at least one
+TRAINED = {"images": 100, "source": 8}  # examples at once in training, of images and of sentences
 
 
 @dataclass(frozen=True)
@@ -69,6 +75,7 @@ def latency_measurements(
         yield {"measured": "same function", "form": name, "max_abs_difference": check_same(found, expected, name)}
     for batch in batches:
         yield from _times(forms, drawn_inputs(subject.pruned, subject.shape, batch), batch, num_rounds)
+    yield from _training(subject, num_rounds)
     for name in forms:
         if peak := _memory([*fresh, name, str(max(batches))]):
             yield {"measured": "memory", "form": name, "batch": max(batches), "bytes": peak}
@@ -154,6 +161,30 @@ def _times(forms: dict[str, Form], inputs: Inputs, batch: int, num_rounds: int) 
         if name != DENSE:
             ratios = [value / dense for value, dense in zip(found, seconds[DENSE], strict=True)]
             yield {"measured": "over dense", "form": name, "batch": batch, **spread(ratios, "ratio")}
+
+
+def _training(subject: Subject, num_rounds: int) -> Iterator[dict[str, Any]]:
+    """A forward and a backward pass of all units, and of the live ones over it; nothing where none can be left out."""
+    model = copy.deepcopy(subject.pruned).to(memory_format=torch.channels_last)
+    masks = Masks(dict(model.named_parameters()))
+    masks.shrink({name: parameter != 0 for name, parameter in model.named_parameters()})
+    live, scores = live_units(model, masks), scorer(model)
+    if live is None:
+        return
+    batch = TRAINED["source" if subject.shape is None else "images"]
+    inputs = drawn_inputs(model, subject.shape, batch).tensors.values()
+
+    def step(view: WeightView) -> None:
+        model.zero_grad(set_to_none=True)
+        view.evaluated(lambda: scores(*inputs).square().mean()).backward()
+
+    views = {"all": WeightView(model, Classification(), ()), "live": WeightView(model, Classification(), (), live)}
+    contestants = {name: Contestant(partial(step, view)) for name, view in views.items()}
+    seconds = time_in_turns(contestants, num_rounds, 2, CPU)
+    milliseconds = spread([1000 * value for value in seconds["all"]], "milliseconds")
+    yield {"measured": "training of all units", "batch": batch, **milliseconds, "rounds": num_rounds}
+    ratios = [live / all_units for live, all_units in zip(seconds["live"], seconds["all"], strict=True)]
+    yield {"measured": "live units / all", "batch": batch, **spread(ratios, "ratio")}
 
 
 def _memory(command: Sequence[str]) -> int:

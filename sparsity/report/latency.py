@@ -72,7 +72,16 @@ def answer(network: Network, timed: Benchmark) -> str:
     if worth is not None and worth.num_compact is not None:
         told += f"; without its dead units it has {_share(WEIGHT_BYTES * worth.num_compact, total)} of the bytes"
         told += f"{_takes(ratios[COMPACT], ' and ')}, on any library"
-    return f"{told} (batch {_largest(timed)}, {timed.environment.device})."
+    return f"{told} (batch {_largest(timed)}, {timed.environment.device}).{_trained(timed)}"
+
+
+def _trained(timed: Benchmark) -> str:
+    """What a step of training costs without the dead units, where that was timed."""
+    found = timed.named("live units / all")
+    if not found:
+        return ""
+    ratio, low, high = (f"{value:.2f}" for value in (found["ratio"], *found["quartiles"]))
+    return f" A step of training that leaves them out takes {ratio} ({low} to {high}) times one of all units."
 
 
 def _takes(ratio: float | None, before: str) -> str:

@@ -117,6 +117,14 @@ def test_the_answer_is_computed_from_what_was_counted_and_timed() -> None:
     )
 
 
+def test_a_step_of_training_without_dead_units_is_told_where_it_was_timed() -> None:
+    of = timed({"masked": 1.0, "csr": 3.5, "compact": 0.4})
+    step = {"measured": "live units / all", "batch": 100, "ratio": 0.312, "quartiles": [0.3, 0.324]}
+    said = answer(NETWORK, replace(of, measurements=(*of.measurements, step)))
+    assert said.endswith("A step of training that leaves them out takes 0.31 (0.30 to 0.32) times one of all units.")
+    assert said.startswith(answer(NETWORK, of))
+
+
 def test_a_network_that_cannot_be_compacted_is_answered_without_that() -> None:
     assert WORTH.num_compact is not None
     said = answer(replace(NETWORK, worth=replace(WORTH, num_compact=None)), timed({"masked": 1.0, "csr": 3.5}))
