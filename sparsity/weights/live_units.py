@@ -47,7 +47,9 @@ class LiveUnits:
 
     def __init__(self, model: nn.Module, masks: Masking, chains: list[Chain]) -> None:
         self._masks, self._version, self._chains = masks, -1, chains
-        self._names: dict[Tensor, str] = {parameter: name for name, parameter in model.named_parameters()}
+        self._layers = list(dict.fromkeys(layer for chain in chains for layer in (chain.first, chain.second)))
+        parameters = {parameter for layer in self._layers for parameter in layer.parameters()}
+        self._names: dict[Tensor, str] = {of: name for name, of in model.named_parameters() if of in parameters}
         self._places: dict[str, Tensor] = {}
 
     def part(self, name: str, weight: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class LiveUnits:
         """Name -> where in memory each weight of the live part lies; parameters without a dead unit have no entry."""
         live = _worthwhile(self._chains, _live(self._chains, self._kept()))
         found = {}
-        for layer in {layer: None for chain in self._chains for layer in (chain.first, chain.second)}:
+        for layer in self._layers:
             rows, columns = torch.ones(len(layer.weight), dtype=torch.bool), torch.ones(1, dtype=torch.bool)
             for chain, units in live.items():
                 rows = units if chain.first is layer else rows
@@ -81,7 +83,7 @@ class LiveUnits:
         return found
 
     def _kept(self) -> dict[Tensor, Tensor]:
-        """Parameter -> which of its weights are kept, a copy."""
+        """Parameter of these layers -> which of its weights are kept, a copy."""
         held = self._masks.held
         return {
             parameter: held[name] != 0 if name in held else torch.ones_like(parameter, dtype=torch.bool)
