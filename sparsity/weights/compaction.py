@@ -25,7 +25,8 @@ class Chain:
     """Two layers that follow each other: the units of the first are the inputs of the second.
 
     norm: batch normalisation between them. is_rectified: whether ReLU is. spread: inputs of the second for each unit,
-    where a map of that many pixels is flattened. dropout: of the units in training.
+    where a map of that many pixels is flattened. dropout: of the units in training. is_per_token: whether both are used
+    for each token of an example.
     """
 
     first: Layer
@@ -34,6 +35,7 @@ class Chain:
     is_rectified: bool = True
     spread: int = 1
     dropout: float = 0.0
+    is_per_token: bool = False
 
     def inputs(self, of: Tensor) -> Tensor:
         """A tensor of the second layer's shape as [outputs, units, pixels of a flattened map, kernel], a view."""
@@ -112,7 +114,8 @@ def _block(block: nn.Module) -> list[Chain]:
 
 def _feed_forward(layer: nn.Module) -> list[Chain]:
     first, second = (_layer(layer.get_submodule(name)) for name in ("fc1", "fc2"))
-    return [Chain(first, second, dropout=float(getattr(layer, "activation_dropout", 0.0)))]
+    dropout = float(getattr(layer, "activation_dropout", 0.0))
+    return [Chain(first, second, dropout=dropout, is_per_token=True)]
 
 
 _KNOWN: dict[str, Callable[[nn.Module], list[Chain]]] = {

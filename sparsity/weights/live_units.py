@@ -23,9 +23,9 @@ from sparsity.weights.compaction import Chain, Layer, chains_of
 LANES = 8
 """Widths are rounded up to a multiple of it, a vector of AVX2: 41 maps take a convolution longer than 48 do."""
 
-MOST_GATHERED = {nn.Conv2d: 1.0, nn.Linear: 0.4}
-"""Share of a layer's weights up to which it pays to gather them and to scatter their gradient: a linear layer uses each
-but once for an example (at 0.46 of LeNet-5's first one nothing is gained, in batches of 100)."""
+MOST_GATHERED = 0.4
+"""Share of its weights up to which it pays to gather those of a layer that uses each once for an example, and to scatter
+their gradient: at 0.46 of LeNet-5's first linear layer nothing is gained, in batches of 100."""
 
 
 def live_units(model: nn.Module, masks: Masking) -> "LiveUnits | None":
@@ -121,7 +121,8 @@ def _worthwhile(chains: list[Chain], live: Mapping[Chain, Tensor]) -> dict[Chain
     for chain in reversed(chains):
         units, layers = _filled(live[chain]), (chain.first, chain.second)
         share = float(units.double().mean())
-        if share < 1 and all(share * gathered[layer] <= MOST_GATHERED[type(layer)] for layer in layers):
+        used_once = [layer for layer in layers if isinstance(layer, nn.Linear) and not chain.is_per_token]
+        if share < 1 and all(share * gathered[layer] <= MOST_GATHERED for layer in used_once):
             chosen[chain] = units
             gathered |= {layer: share * gathered[layer] for layer in layers}
     return chosen
