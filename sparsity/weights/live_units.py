@@ -24,8 +24,8 @@ LANES = 8
 """Widths are rounded up to a multiple of it, a vector of AVX2: 41 maps take a convolution longer than 48 do."""
 
 MOST_GATHERED = 0.4
-"""Share of its weights up to which it pays to gather those of a layer that uses each once for an example, and to scatter
-their gradient: at 0.46 of LeNet-5's first linear layer nothing is gained, in batches of 100."""
+"""Share of its weights up to which it pays to gather those of a layer that uses each once for an example, and to
+scatter their gradient: at 0.46 of LeNet-5's first linear layer nothing is gained, in batches of 100."""
 
 
 def live_units(model: nn.Module, masks: Masking) -> "LiveUnits | None":
