@@ -183,7 +183,7 @@ def _training(subject: Subject, num_rounds: int) -> Iterator[dict[str, Any]]:
     seconds = time_in_turns(contestants, num_rounds, 2, CPU)
     milliseconds = spread([1000 * value for value in seconds["all"]], "milliseconds")
     yield {"measured": "training of all units", "batch": batch, **milliseconds, "rounds": num_rounds}
-    ratios = [live / all_units for live, all_units in zip(seconds["live"], seconds["all"], strict=True)]
+    ratios = [some / whole for some, whole in zip(seconds["live"], seconds["all"], strict=True)]
     yield {"measured": "live units / all", "batch": batch, **spread(ratios, "ratio")}
 
 

@@ -119,6 +119,11 @@ def signs_of(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removesuffix(NEGATIVE): bits for name, bits in state.items() if name.endswith(NEGATIVE)}
 
 
+def unrolled(tensor: Tensor) -> Tensor:
+    """A 1-D view in memory order; a dense tensor has one in any memory format."""
+    return tensor.as_strided((tensor.numel(),), (1,))
+
+
 def pack_bits(keep: Tensor) -> Tensor:
     """A boolean tensor as uint8 [ceil(n / 8)] on the CPU, first weight in the highest bit."""
     flat = keep.flatten().to("cpu")

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from sparsity.pruning.masks import unrolled
 from sparsity.pruning.method import Method, Steps
 from sparsity.pruning.schedules import penalty_decay
 from sparsity.settings import PenaltySettings
@@ -92,7 +93,7 @@ class Penalty(Method):
         Summed up at each step it would cost half as much as the edit.
         """
         pull = self.direction(parameters, gradients)
-        dots = [torch.dot(_flat(of), _flat(weight)) for of, weight in zip(pull, parameters, strict=True)]
+        dots = [torch.dot(unrolled(of), unrolled(weight)) for of, weight in zip(pull, parameters, strict=True)]
         self._value.copy_(torch.stack(dots).sum() * self._strength.ahead())
 
     def observed(self) -> dict[str, float]:
@@ -129,8 +130,3 @@ class Penalty(Method):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore lambda's counter."""
         self._strength.load_state_dict(state)
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """A 1-D view in memory order; a dense tensor has one in any memory format."""
-    return tensor.as_strided((tensor.numel(),), (1,))

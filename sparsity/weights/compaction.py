@@ -41,6 +41,10 @@ class Chain:
         """A tensor of the second layer's shape as [outputs, units, pixels of a flattened map, kernel], a view."""
         return of.view(len(of), len(self.first.weight), self.spread, -1)
 
+    def used(self, of: Tensor) -> Tensor:
+        """Which units any of the second layer's weights is left of, by these themselves or by their mask."""
+        return self.inputs(of).flatten(2).any(2).any(0)
+
 
 @torch.no_grad()
 def compact(model: nn.Module) -> dict[str, int]:
@@ -56,7 +60,7 @@ def compact(model: nn.Module) -> dict[str, int]:
     while any([_free(chain) for chain in chains]):  # a list: each of them, every time
         pass
     for chain in chains:
-        _cut(chain, _used(chain))
+        _cut(chain, chain.used(chain.second.weight))
     names = {module: name for name, module in model.named_modules()}
     return {names[chain.first]: len(chain.first.weight) for chain in chains}
 
@@ -132,12 +136,13 @@ def _free(chain: Chain) -> bool:
     first, second, inputs = chain.first, chain.second, chain.inputs(chain.second.weight)
     constants, is_constant = _constants(chain), _are_constant(chain)
     is_padded = isinstance(second, nn.Conv2d) and any(second.padding)
-    foldable = is_constant & _used(chain) & ((constants == 0) if is_padded or second.bias is None else True)
+    used = chain.used(second.weight)
+    foldable = is_constant & used & ((constants == 0) if is_padded or second.bias is None else True)
     if second.bias is not None:
         added = (inputs.double().sum((2, 3)) * (constants * foldable)).sum(1)
         second.bias += added.to(second.bias.dtype)
     inputs[:, foldable] = 0
-    silent = ~_used(chain) & (first.weight.flatten(1).any(1) | _bias(first).bool())
+    silent = ~chain.used(second.weight) & (first.weight.flatten(1).any(1) | _bias(first).bool())
     first.weight[silent] = 0
     if first.bias is not None:
         first.bias[silent] = 0
@@ -158,11 +163,6 @@ def _constants(chain: Chain) -> Tensor:
         scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
         values = (values - norm.running_mean.double()) * scale + norm.bias.double()
     return values.relu() if chain.is_rectified else values
-
-
-def _used(chain: Chain) -> Tensor:
-    """Which units any weight behind them is left of."""
-    return chain.inputs(chain.second.weight).flatten(2).any(2).any(0)
 
 
 def _cut(chain: Chain, keep: Tensor) -> None:

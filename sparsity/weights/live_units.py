@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sparsity.pruning.masks import unrolled
 from sparsity.training.extensions import Masking
 from sparsity.weights.compaction import Chain, Layer, chains_of
 
@@ -71,11 +72,10 @@ class LiveUnits:
         live = _worthwhile(self._chains, _live(self._chains, self._kept()))
         found = {}
         for layer in self._layers:
-            rows, columns = torch.ones(len(layer.weight), dtype=torch.bool), torch.ones(1, dtype=torch.bool)
+            rows, columns = (torch.ones(size, dtype=torch.bool) for size in layer.weight.shape[:2])
             for chain, units in live.items():
                 rows = units if chain.first is layer else rows
                 columns = units.repeat_interleave(chain.spread) if chain.second is layer else columns
-            columns = columns.expand(layer.weight.shape[1])
             if not (rows.all() and columns.all()):
                 found[self._names[layer.weight]] = _places(layer.weight, rows, columns)
             if layer.bias is not None and not rows.all():
@@ -94,7 +94,7 @@ class LiveUnits:
 def _live(chains: list[Chain], kept: Mapping[Tensor, Tensor]) -> dict[Chain, Tensor]:
     """Which units of each chain something leads to and away from; what is cut off may cut off others."""
     while True:
-        live = {chain: _reached(chain.first, kept) & _used(chain, kept) for chain in chains}
+        live = {chain: _reached(chain.first, kept) & chain.used(kept[chain.second.weight]) for chain in chains}
         before = sum(int(mask.sum()) for mask in kept.values())
         for chain, units in live.items():
             kept[chain.first.weight][~units] = False
@@ -108,10 +108,6 @@ def _live(chains: list[Chain], kept: Mapping[Tensor, Tensor]) -> dict[Chain, Ten
 def _reached(layer: Layer, kept: Mapping[Tensor, Tensor]) -> Tensor:
     weights = kept[layer.weight].flatten(1).any(1)
     return weights if layer.bias is None else weights | kept[layer.bias]
-
-
-def _used(chain: Chain, kept: Mapping[Tensor, Tensor]) -> Tensor:
-    return chain.inputs(kept[chain.second.weight]).flatten(2).any(2).any(0)
 
 
 def _worthwhile(chains: list[Chain], live: Mapping[Chain, Tensor]) -> dict[Chain, Tensor]:
@@ -148,16 +144,11 @@ class _Part(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weight: Tensor, places: Tensor) -> Tensor:
         ctx.weight, ctx.places = weight, places
-        return _flat(weight).index_select(0, _flat(places)).as_strided(places.shape, places.stride())
+        return unrolled(weight).index_select(0, unrolled(places)).as_strided(places.shape, places.stride())
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         gathered = torch.empty_like(ctx.places, dtype=gradient.dtype).copy_(gradient)
         whole = torch.zeros_like(ctx.weight)
-        _flat(whole).scatter_(0, _flat(ctx.places), _flat(gathered))
+        unrolled(whole).scatter_(0, unrolled(ctx.places), unrolled(gathered))
         return whole, None
-
-
-def _flat(tensor: Tensor) -> Tensor:
-    """A 1-D view in memory order."""
-    return tensor.as_strided((tensor.numel(),), (1,))

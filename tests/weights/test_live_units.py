@@ -1,6 +1,7 @@
 """Steps of the network that is left: the same loss, gradients and training as of the whole one, but for rounding."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ from tests.training.fakes import OPTIMIZERS, FakeBatches, phase, pruner
 from tests.training.tiny_bart import tiny_bart
 
 DOUBLE = torch.float64
-torch.manual_seed(3)
-START = LeNet5().double().state_dict()
 
 
 def caffe_lenet() -> nn.Module:
@@ -88,10 +87,9 @@ def check_equal(model: nn.Module, masks: Masks, act: Callable[[], Tensor]) -> Li
 
 def widths(model: nn.Module, live: LiveUnits) -> dict[str, tuple[int, ...]]:
     """Outputs and inputs of each layer that is called with a part of its weights."""
-    parts = {name: live.part(name, p) for name, p in model.named_parameters() if p.dim() > 1}
-    return {
-        name: tuple(part.shape[:2]) for name, part in parts.items() if part is not dict(model.named_parameters())[name]
-    }
+    matrices = {name: p for name, p in model.named_parameters() if p.dim() > 1}
+    parts = {name: live.part(name, p) for name, p in matrices.items()}
+    return {name: tuple(part.shape[:2]) for name, part in parts.items() if part is not matrices[name]}
 
 
 @pytest.mark.parametrize("layout", [torch.channels_last, torch.contiguous_format])
@@ -193,17 +191,21 @@ class Images(FakeBatches):
         return images, images[:, 0, :10].sum(2).argmax(1)
 
 
+def loss_of(model: nn.Module, batch: Batch) -> dict[str, Tensor]:
+    """An evaluation on one batch."""
+    return {"loss": Classification().forward(model, batch)[0].detach()}
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("kind", ["relevance", "magnitude"])
 def test_training_is_that_of_the_whole_network_prune_by_prune(kind: str, optimizer: OptimizerSettings) -> None:
-    images, labels = Images().batch(9, 9)
     ended = []
     for is_compact in (False, True):
+        torch.manual_seed(3)
         model = LeNet5().to(dtype=DOUBLE, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        model.load_state_dict(START)
         method = pruner(model, kind, fraction=0.8)
         live = live_units(model, method.masks) if is_compact else None
-        metrics = lambda model=model: {"loss": F.cross_entropy(model(images), labels).detach()}  # noqa: E731
+        metrics = partial(loss_of, model, Images().batch(9, 9))
         settings, added = phase(2, every=4, optimizer=optimizer), Extensions.of(method.parts)
         loop = Trainer(model, Classification(), Images(), metrics, settings, added, parts=live)
         losses = []
