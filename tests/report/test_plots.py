@@ -142,6 +142,16 @@ def test_the_study_has_no_panel_for_a_sparsity_that_no_run_reached(
     assert len(draw_study(paper, ours()).axes) == 1
 
 
+def test_a_panel_of_the_study_leaves_out_methods_that_have_no_value_in_it(
+    paper: PaperExperiment, ours: Callable[[], list[Configuration]], add_run: AddRun
+) -> None:
+    add_run(pruner="relevance", fingerprint="a")
+    add_run(pruner="magnitude", fingerprint="b", rows=[row(start="last")])
+    metric, sparsity = draw_study(paper, ours()).axes
+    names = [[label.get_text() for label in axes.get_yticklabels()] for axes in (metric, sparsity)]
+    assert names == [["relevance"], ["relevance", "magnitude"]]
+
+
 def test_an_experiment_without_runs_still_shows_the_papers_points(results: Path) -> None:
     names = [found.name for found in experiment_figures(load_paper(results / "paper")[5], [])]
     assert names == [f"transformer_taskmaster1/{name}" for name in ("frontier", "residuals", "sizes")]
