@@ -23,6 +23,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
@@ -30,7 +31,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sparsity import provenance
-from sparsity.files import run_script, visible
+from sparsity.files import run_script, visible, write_json
 from sparsity.records import CARD, NETWORKS, RECORD_FILES
 from sparsity.run.jobs import EXPERIMENTS, add_options
 
@@ -39,7 +40,7 @@ SECONDS_TO_PACK = 25.0
 SECONDS_TO_STOP = 10.0
 SUMMARIES = (*RECORD_FILES, CARD, "manifest.json", "config.yaml")
 COMPLAINTS = ("error: ", "failed: ", "not run: ")  # of our own scripts
-DISPENSABLE = ("*.previous.pt", "before_cut.pt", "lock")
+DISPENSABLE = ("*.previous.pt", "lock")
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             states[stage.name] = run(stage, environment, deadline, out / "log.txt")
             print(f"{stage.name}: {states[stage.name]}", flush=True)
-            (out / "campaign.json").write_text(json.dumps(states, indent=1) + "\n")
+            write_json(out / "campaign.json", states)
         pack(results, out, options.part_mib << 20, options.total_mib << 20)
     if "out of time" in states.values():
         return 3
@@ -192,8 +193,11 @@ def reason(log: Path, begin: int) -> str:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a stage and its children as Ctrl-C does, and end them if they do not listen."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+    """Interrupt a stage as Ctrl-C does, and end it if it does not listen.
+
+    A stage hands signals on to its children, which are of no group of its own: the second one ends them at once.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         try:
             os.killpg(process.pid, number)
             process.wait(SECONDS_TO_STOP)
@@ -208,8 +212,12 @@ def child_environment(wheels: Path | None, site: Path) -> dict[str, str]:
     paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
     if wheels is not None:
         files = [str(path) for path in visible(wheels.glob("*.whl"), wheels)]
+        if not files:
+            raise SystemExit(f"error: --wheels={wheels} holds no *.whl; name a folder of wheels, or leave it out.")
         options = ("--quiet", "--no-index", "--no-deps", "--no-compile", "--target", str(site))
-        subprocess.run([sys.executable, "-m", "pip", "install", *options, *files], check=True)
+        done = subprocess.run([sys.executable, "-m", "pip", "install", *options, *files])
+        if done.returncode:
+            raise SystemExit(f"error: pip could not install the wheels of {wheels}; its own words stand above.")
         paths.insert(0, str(site))
     return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONUNBUFFERED": "1"}
 
@@ -271,7 +279,7 @@ def unpack(start: Path, results: Path) -> dict[str, str]:
     """Put the run directories of an earlier call back; the states of its stages.
 
     Raises:
-        SystemExit: if there is no earlier call.
+        SystemExit: if there is no earlier call, or it did not come whole.
     """
     if not (start / "campaign.json").is_file():
         raise SystemExit(f"error: --from={start} holds no campaign.json; name the --out of an earlier call.")
@@ -281,9 +289,16 @@ def unpack(start: Path, results: Path) -> dict[str, str]:
             file.write(part.read_bytes())
         file.seek(0)
         if parts:
-            with tarfile.open(fileobj=file) as archive:
-                archive.extractall(results, filter="data")
-    states: dict[str, str] = json.loads((start / "campaign.json").read_text())
+            try:
+                with tarfile.open(fileobj=file) as archive:
+                    archive.extractall(results, filter="data")
+            except (tarfile.TarError, EOFError, zlib.error) as error:
+                problem = f"the parts of the state in --from={start} are no whole archive; bring all of them."
+                raise SystemExit(f"error: {problem}") from error
+    try:
+        states: dict[str, str] = json.loads((start / "campaign.json").read_text())
+    except ValueError as error:
+        raise SystemExit(f"error: {start / 'campaign.json'} is damaged; bring it once more.") from error
     return states
 
 

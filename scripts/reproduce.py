@@ -13,7 +13,7 @@ from pathlib import Path
 from queue import Queue
 
 from sparsity import config, provenance
-from sparsity.data.sizes import split_sizes
+from sparsity.data.sizes import KNOWN, split_sizes
 from sparsity.files import run_script
 from sparsity.hardware import cpu, driver
 from sparsity.records import Summary
@@ -158,15 +158,21 @@ def device_environments() -> list[dict[str, str]]:
 
 
 def plan(jobs: list[Job]) -> int:
-    """Print steps, evaluations, prunes and disk of each run, with warnings; hours where a run has measured them."""
+    """Print steps, evaluations, prunes and disk of each run, with warnings; hours where a run has measured them.
+
+    Of data of one's own it is not known how many they are before they are loaded.
+    """
     num_weights = {paper.experiment: paper.num_parameters for paper in load_paper(PAPER)}
     for job in jobs:
-        settings = job.settings
+        settings, dataset = job.settings, leaf_name(job.settings.dataset)
+        if dataset not in KNOWN:
+            print(f"{job}: {dataset} says its size when it is loaded; a run prints its plan before it begins")
+            continue
         keys, source, baseline = settings.protocol, str(settings.dataset["source"]), settings.baseline.source
         read = (keys.test_set_gates, keys.train_on_all, keys.speakers_by_position)
-        sizes = split_sizes(leaf_name(settings.dataset), source, baseline, settings.data_dir, *read)
+        sizes = split_sizes(dataset, source, baseline, settings.data_dir, *read)
         made = make_plan(settings, sizes.train)
-        print(f"{job}: {made.describe()}; {_cost(settings, sizes.train, num_weights[settings.experiment])}")
+        print(f"{job}: {made.describe()}; {_cost(settings, sizes.train, num_weights.get(settings.experiment))}")
         for warning in made.warnings:
             print(f"  warning: {warning}")
     return 0
@@ -180,10 +186,12 @@ def status(jobs: list[Job]) -> int:
     return 0
 
 
-def _cost(settings: Settings, num_train: int, num_weights: int) -> str:
+def _cost(settings: Settings, num_train: int, num_weights: int | None) -> str:
     """Disk, and hours from the pace of the newest run of the model of so many weights here, rehearsals included."""
     if settings.scale == "smoke":
         return "less than a minute"
+    if num_weights is None:
+        return "disk and hours unknown, as the network is none of the paper's"
     made = make_plan(settings, num_train)
     held, written, rows = (
         f"{number / 1e9:.2g} GB"

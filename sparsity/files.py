@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -127,9 +128,7 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / _LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not _taken(file):
             file.seek(0)
             busy = f"Process {file.read().strip() or 'unknown'} is already running in {directory}"
             if not wait:
@@ -144,6 +143,17 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
             yield
         finally:
             _held.discard(file)
+
+
+def _taken(file: IO[str]) -> bool:
+    """Whether a lock file could be locked, also where somebody asks `is_held` at this moment."""
+    for is_last in (False,) * 20 + (True,):
+        with suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        if not is_last:
+            time.sleep(0.01)
+    return False
 
 
 def _hold_nothing() -> None:

@@ -45,7 +45,10 @@ _PLACES = ("data_dir", "results_dir", "hydra.run.dir", "hydra.sweep.dir")
 _FOLDERS = re.compile(
     r"""(?<![\w.:/}])(?:~\w*|\$\w+|\$\{[^}]*\}|(?:\.\./)*\.\.)?/(?:[^/,'"\[\]{}]+/)*(?=[^/,'"\[\]{}])"""
 )
-_PACKAGES = ("torch", "torchvision", "numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn")
+_PACKAGES = (
+    *("torch", "torchvision", "transformers", "tokenizers", "datasets", "sacrebleu"),
+    *("numpy", "hydra-core", "omegaconf", "wandb", "scikit-learn"),
+)
 
 
 def fingerprint(settings: Settings) -> str:
@@ -158,7 +161,7 @@ def origin() -> dict[str, Any]:
     answers for the copy being that commit unchanged.
     """
     return {
-        **_code(),
+        **code(),
         "command": _command(sys.argv),
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in _PACKAGES},
         "started": now(),
@@ -234,7 +237,8 @@ def _sha256_of(path: Path, *status: int) -> str:
     return sha256(path)
 
 
-def _code() -> dict[str, Any]:
+def code() -> dict[str, Any]:
+    """The commit, and whether files differ from it."""
     here = Path(__file__).parent.parent  # conf/ and scripts/ are code too
     if not (here / ".git").exists():  # git itself would go on looking, and find a repository that the copy lies in
         return {"commit": os.environ.get(COMMIT_VARIABLE) or None, "dirty": False}

@@ -41,7 +41,7 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class Gate:
-    """The bound as printed and as used, and why they differ."""
+    """The bound on the metric, as printed and as used, and why they differ; None where another rule prunes."""
 
     bound_printed: float | None
     bound_used: float | None

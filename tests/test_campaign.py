@@ -5,6 +5,7 @@ import os
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -82,6 +83,33 @@ def test_a_stage_is_stopped_when_time_is_out(tmp_path: Path) -> None:
     assert campaign.run(stage, dict(os.environ), started + 1.0, tmp_path / "log.txt") == "out of time"
     assert campaign.run(stage, dict(os.environ), started, tmp_path / "log.txt") == "out of time"
     assert time.monotonic() - started < 30
+
+
+DEAF = "import signal, time; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(60)"
+DEAF_GRANDCHILD = f"""
+import sys
+from sparsity.run.stopping import Children
+
+children = Children()
+with children.guarded():
+    children.run([sys.executable, "-c", {DEAF!r}])
+"""
+
+
+def test_a_stage_that_is_stopped_takes_its_children_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(campaign, "SECONDS_TO_STOP", 2.0)
+    stage = campaign.Stage("deaf", (sys.executable, "-c", DEAF_GRANDCHILD))
+    mark = f"{tmp_path}"  # by which the grandchild is found among all processes
+    environment = dict(os.environ, MARK=mark)
+    assert campaign.run(stage, environment, time.monotonic() + 2.0, tmp_path / "log.txt") == "out of time"
+    marked = [path for path in Path("/proc").glob("[0-9]*/environ") if mark.encode() in read_if_there(path)]
+    assert not marked
+
+
+def read_if_there(path: Path) -> bytes:
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
 
 
 def planned(*arguments: str) -> dict[str, tuple[str, ...]]:
@@ -165,6 +193,7 @@ def test_missing_data_are_said_in_the_state(tmp_path: Path, monkeypatch: pytest.
             "--set lenet:seed=1 is not EXPERIMENT:KEY=VALUE with one of lenet5_mnist.",
         ),
         (["--stages", "test"], "--stages=test is unknown; choose of tests, bench, rehearsal, experiments."),
+        (["--wheels", "nowhere"], "--wheels=nowhere holds no *.whl; name a folder of wheels, or leave it out."),
         (["--from", "nowhere"], "--from=nowhere holds no campaign.json; name the --out of an earlier call."),
     ],
 )
@@ -172,6 +201,17 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], sentenc
     with pytest.raises(SystemExit) as caught:
         campaign.main(["--minutes", "1", "--out", str(tmp_path), *arguments])
     assert str(caught.value) == f"error: {sentence}"
+
+
+def test_a_state_that_did_not_come_whole_is_one_sentence(tmp_path: Path) -> None:
+    leave(tmp_path / "here" / RUN, {"checkpoints/regularise/last.pt": 5000})
+    brought_home(tmp_path, part_bytes=1024)
+    (tmp_path / "out/campaign.json").write_text("{")
+    with pytest.raises(SystemExit, match=r"campaign\.json is damaged; bring it once more\.$"):
+        campaign.unpack(tmp_path / "out", tmp_path / "again")
+    (tmp_path / "out/state.tar.part02").unlink()
+    with pytest.raises(SystemExit, match=r"are no whole archive; bring all of them\.$"):
+        campaign.unpack(tmp_path / "out", tmp_path / "again")
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """What is no data, whose temporary is whose, who holds a folder, and what the system refuses."""
 
+import fcntl
 import json
 import logging
 import os
@@ -7,6 +8,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 
 from sparsity import files
 from sparsity.data.published.download import written_whole
-from sparsity.files import BusyError, locked, remove_temporaries, temporary, visible, write_json, write_text
+from sparsity.files import BusyError, is_held, locked, remove_temporaries, temporary, visible, write_json, write_text
 from sparsity.report.publish import write_atomically
 from sparsity.weights.checkpoints import save_checkpoint
 
@@ -126,6 +128,23 @@ def test_a_second_process_is_refused_with_the_name_of_the_first(
     assert str(caught.value) == (
         f"Process {holder.pid} is already running in {tmp_path / 'run'}; wait for it, or change a setting or the seed."
     )
+
+
+def test_somebody_who_asks_whether_a_folder_is_held_keeps_nobody_out(tmp_path: Path) -> None:
+    asking = threading.Event()
+
+    def ask() -> None:
+        with (tmp_path / "lock").open("a+") as file:
+            fcntl.flock(file, fcntl.LOCK_SH)
+            asking.set()
+            time.sleep(0.05)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    asking.wait()
+    with locked(tmp_path, wait=False):
+        assert is_held(tmp_path)
+    asker.join()
 
 
 def test_a_lock_goes_with_its_process_however_it_ends(tmp_path: Path, holder: "subprocess.Popen[str]") -> None:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 from typing import Any
@@ -98,6 +99,15 @@ def test_a_cpu_that_multiplies_bf16_is_told_of_the_hours_that_takes(
         monkeypatch.setattr(cpu, "has_bf16_units", lambda has_units=has_units: has_units)
         reproduce_cost = reproduce._cost(settings, 55_000, 431_080)
         assert reproduce_cost.endswith(said) and ("bf16" in reproduce_cost) is has_units
+
+
+def test_a_plan_of_a_network_or_of_data_of_ones_own_says_what_is_not_known(capsys: pytest.CaptureFixture[str]):
+    settings = config.compose(["scale=paper"])
+    own_data = replace(settings, dataset={"_target_": "own_data.images"})
+    reproduce.plan([reproduce.Job((), replace(settings, experiment="mine")), reproduce.Job((), own_data)])
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("disk and hours unknown, as the network is none of the paper's")
+    assert second.endswith("images says its size when it is loaded; a run prints its plan before it begins")
 
 
 def test_a_plan_that_cannot_reach_its_sparsity_warns(

@@ -74,6 +74,7 @@ _TEXT = {
         "generated": SplitSizes(20_000, 8_466, 8_466),
     },
 }
+KNOWN = (*_PUBLISHED, *_TEXT)
 _RECORD = "num_pairs.json"
 _PAIRINGS = {False: "by speaker", True: "by position"}
 
@@ -116,7 +117,7 @@ def split_sizes(
     Raises:
         ValueError: an unknown data set or source, with the known ones.
     """
-    check_word("dataset", dataset, (*_PUBLISHED, *_TEXT))
+    check_word("dataset", dataset, KNOWN)
     if dataset in _TEXT:
         return _text_sizes(dataset, source, speakers_by_position, data_dir)
     published = published_sizes(dataset, source)

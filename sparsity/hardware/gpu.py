@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from sparsity import provenance
 from sparsity.files import write_json
 from sparsity.settings import Settings
 
@@ -38,7 +39,8 @@ class Finding:
 
 
 def checked(settings: Settings, directory: Path, gpu_name: str) -> Finding:
-    """What the checks say of a run; asked again where torch, driver, GPU, network or the way of computing is another.
+    """What the checks say of a run; asked again where torch, driver, GPU, code, network, data or the way of
+    computing is another.
 
     Only what has passed is remembered: graphs that fail may have lacked memory that other programs held.
 
@@ -106,7 +108,9 @@ def kind_of(settings: Settings, gpu_name: str) -> dict[str, Any]:
         "torch": importlib.metadata.version("torch"),
         "driver": DRIVER.read_text().strip() if DRIVER.is_file() else "",
         "gpu": gpu_name,
+        "code": provenance.code(),
         "network": settings.model,
+        "data": provenance.without_folders(settings.dataset),
         "task": settings.task,
         "batch_size": settings.regularise.batch_size // settings.regularise.micro_batches,
         "method": [settings.regularise.optimizer.name, settings.pruner.method, penalty.decoupled],

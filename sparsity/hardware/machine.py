@@ -82,9 +82,10 @@ def precision_on(settings: MachineSettings, device: "torch.device", before: str 
     """
     import torch
 
+    precision = settings.precision if settings.precision != "auto" else before
+    if precision == "bf16" and device.type == "cpu" and not cpu.has_bf16_units():
+        logger.warning("warning: machine.precision=bf16 on a CPU without units for it takes several times as long.")
     if settings.precision != "auto":
-        if settings.precision == "bf16" and device.type == "cpu" and not cpu.has_bf16_units():
-            logger.warning("warning: machine.precision=bf16 on a CPU without units for it takes several times as long.")
         changed = before not in (None, settings.precision)
         return settings.precision, f"as asked for; the run had {before}" if changed else "as asked for"
     if before is not None:
@@ -117,6 +118,26 @@ def _keep_freed_memory() -> None:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
         mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT_BLOCK)
         mallopt(_M_TRIM_THRESHOLD, _MOST_KEPT_BYTES)
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Run a block that may need more memory than a GPU has.
+
+    Raises:
+        ValueError: if it does, with the ways out.
+    """
+    import torch
+
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        said = str(error).strip().partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"The GPU ran out of memory ({said}): if other programs hold some, end them, and the same command goes on; "
+            "if not, a phase needs less with more of its micro_batches (such as regularise.micro_batches=2) and a "
+            "search with fewer task.num_beams, which is a run of its own."
+        ) from error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ has rank 0 of 1: it asks nobody, and does without torch.distributed.
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
@@ -250,6 +250,7 @@ def joined(on_gpus: bool) -> Iterator[Ranks]:
         try:
             yield group
         except SystemExit:  # the end of all, which none may see before rank 0 has written what there is
-            group.gather(None)
+            with suppress(RuntimeError):  # rank 0 has failed, and is gone
+                group.gather(None)
             raise
     torch.distributed.destroy_process_group()  # not after an error: it might wait for those that have none

@@ -147,10 +147,13 @@ def _result(claim: Claim, sections: Sections) -> Judged:
 def _layers(claim: Claim, sections: Sections) -> Judged:
     paper, ours = _section(claim, sections)
     for each in own_results(paper, ours):
-        items = [item for item in compare(paper, each) if item.number.endswith("left (%)")]
+        left = [item for item in compare(paper, each) if item.number.endswith("left (%)")]
+        items = [item for item in left if item.ours is not None]
+        if not items:
+            continue
         shares = [f"{item.number.removesuffix(' left (%)')} {spread(item.ours, Kind.FRACTION)} %" for item in items]
         return _of_all([item.verdict is Verdict.MATCHES for item in items], ", ".join(shares))
-    return Finding.NOT_TESTED, "no run of full size"
+    return Finding.NOT_TESTED, "no run of full size at the paper's sparsity"
 
 
 def _control(claim: Claim, sections: Sections) -> Judged:
@@ -204,6 +207,8 @@ def _units(claim: Claim, sections: Sections) -> Judged:
 
 def _of_all(hold: Sequence[bool], told: str) -> Judged:
     """Supported where all hold, contradicted where none does."""
+    if not hold:
+        return Finding.NOT_TESTED, "nothing to hold it against"
     if all(hold):
         return Finding.SUPPORTED, told
     return (Finding.PARTLY if any(hold) else Finding.CONTRADICTED), told

@@ -61,7 +61,7 @@ class GatedPruning:
         if not self._settings.pruner.prunes:
             return Action(reason=f"pruner={self._settings.pruner.name} has no prunes")
         action = self._prune_or_not(evaluation)
-        is_triggered = self._settings.pruner.trigger in ("gate", "plateau")
+        is_triggered = self._settings.pruner.trigger in ("gate", "plateau", "restoring_plateau")
         if not self._phase.pruner.method.only_finishes:
             self.alarms.look(evaluation.step, self._num_evaluations_since_prune if is_triggered else 0)
         return action
@@ -88,10 +88,10 @@ class GatedPruning:
 
     def record(self) -> dict[str, Any]:
         """The bound that was used and why, for summary.json."""
-        settings, bound = self._settings.gate, self._trigger.bound
+        settings, is_gate = self._settings.gate, self._settings.pruner.trigger == "gate"
         return {
-            "bound_printed": None if bound is None else settings.bound,
-            "bound_used": bound,
+            "bound_printed": settings.bound if is_gate else None,
+            "bound_used": self._trigger.bound if is_gate else None,  # of others it is one on the loss
             "policy": settings.policy,
             "why": self._trigger.why,
         }

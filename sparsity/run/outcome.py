@@ -52,11 +52,12 @@ class Result:
 
 @dataclass(frozen=True)
 class Ended:
-    """The phases of a run, all at their end."""
+    """The phases of a run, all at their end, and the sparsity at which the regularised one came to it."""
 
     baseline: Baseline
     regularised: Phase
     gated: GatedPruning
+    sparsity: float
     results: list[Result]
 
 
@@ -103,7 +104,7 @@ def _summary(work: Workspace, ended: Ended, sizes: dict[str, int]) -> Summary:
             num_steps=regularised.trainer.step,
             num_evaluations=progress.num_evaluations,
             num_prunes=len(gated.frontier),
-            sparsity=regularised.pruner.sparsity,
+            sparsity=ended.sparsity,
             val=progress.last_metric,
             stopped=progress.stopped,
         ),

@@ -100,6 +100,7 @@ class Phase:
         self._beside = Beside()
         self._longest_without = max(checkpoint_every_seconds, LONGEST_WITHOUT_CHECKPOINT)
         self._is_training, self._request = False, stopping.Request()
+        self._asked_by: int | None = None  # the signal that all ranks know of, as it may come to one a moment earlier
         self._saved_at = self._started = time.monotonic()
 
     @property
@@ -143,24 +144,27 @@ class Phase:
             if action.stop is not None:
                 break
             is_interrupted = self.progress.num_evaluations == interrupt_after
-            self._save(controller, only_if_due=not (is_interrupted or self._request.number))
+            self._save(controller, only_if_due=not (is_interrupted or self._asked_by))
             self._end_if_asked()
             if is_interrupted:
                 raise Interrupted(f"{self.name} was interrupted after {interrupt_after} evaluations")
         self.progress.stopped = self.progress.stopped or "epochs ended"
         self._save(controller)
+        self._agree()
+        self._end_if_asked()
 
     def _is_pause_due(self) -> bool:
         """Whether a signal came, or the last checkpoint is too old for a phase between two evaluations."""
         self._beside.check()
         is_late = time.monotonic() - self._saved_at > self._longest_without
-        return self._agree(is_late) or self._request.number is not None
+        return self._agree(is_late) or self._asked_by is not None
 
     def _agree(self, is_late: bool = False) -> bool:
         """Let a signal that came to one rank have come to all; whether it is late for any."""
+        self._asked_by = self._request.number
         if self._ranks.size > 1:
-            number, is_late_for = self._ranks.highest([self._request.number or 0, is_late])
-            self._request.number, is_late = number or None, bool(is_late_for)
+            number, is_late_for = self._ranks.highest([self._asked_by or 0, is_late])
+            self._asked_by, is_late = number or None, bool(is_late_for)
         return is_late
 
     def _pause(self, controller: Controller, rows: list[dict[str, float]]) -> None:
@@ -172,12 +176,14 @@ class Phase:
         self._end_if_asked()
 
     def _end_if_asked(self) -> None:
-        if self._request.number is not None:
-            self._beside.wait()
-            name = signal.Signals(self._request.number).name
-            logger.warning(
-                "%s: %s stopped at step %s and saved it; the same command goes on.", name, self.name, self.trainer.step
-            )
+        if self._asked_by is None:
+            return
+        self._beside.wait()
+        name = signal.Signals(self._asked_by).name
+        logger.warning(
+            "%s: %s stopped at step %s and saved it; the same command goes on.", name, self.name, self.trainer.step
+        )
+        self._request.number = self._asked_by
         self._request.raise_if_made()
 
     def keep(self, name: str, **record: Any) -> None:
@@ -197,6 +203,7 @@ class Phase:
 
     def has(self, name: str) -> bool:
         """Whether a state was kept under `name`."""
+        self._beside.wait()  # it may be about to settle the state, under another path
         return self._ranks.first(lambda: self._kept.has(name))
 
     def load(self, name: str) -> State:
@@ -205,6 +212,7 @@ class Phase:
         Raises:
             CheckpointError: if it cannot be used, with the way out.
         """
+        self._beside.wait()
         return self._ranks.in_turn(lambda: load_kept(self._kept.newest(name), self.model))
 
     def intact(self, name: str) -> State | None:

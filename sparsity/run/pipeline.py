@@ -50,10 +50,11 @@ def run(experiment: Experiment, interrupt_after: int | None = None, anew: bool =
         check_phases(work)
         baseline, start = take_baseline(work)
         regularised, gated = regularise_and_prune(work, baseline, start)
+        reached = regularised.pruner.sparsity  # before its network is made another
         results = [fine_tune(work, regularised, name) for name in starting_points(work, regularised)]
         if work.settings.protocol.report == "any_phase":
             results.append(best_of_all(work, regularised, results))
-        ended = Ended(baseline, regularised, gated, results)
+        ended = Ended(baseline, regularised, gated, reached, results)
         return ranks.here().first(lambda: conclude(work, start, ended))
 
 

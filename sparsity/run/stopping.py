@@ -2,8 +2,9 @@
 
 import signal
 import subprocess
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -68,24 +69,40 @@ def _restore(handlers: Mapping[int, Any]) -> None:
         signal.signal(number, handler)
 
 
+class _Child:
+    """A command that is about to start or runs, and the signals that it has yet to be given."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self.numbers: deque[int] = deque()
+
+    def hand_on(self) -> None:
+        """Give it each signal once, whoever else is about to."""
+        with suppress(IndexError):
+            while self.process is not None:
+                self.process.send_signal(self.numbers.popleft())
+
+
 class Children:
     """Commands of this process, to which it hands each signal on; after one it starts no more of them."""
 
     def __init__(self) -> None:
-        self._running: set[subprocess.Popen[bytes]] = set()
+        self._running: set[_Child] = set()
         self.request = Request()
 
     def run(self, command: Sequence[str], environment: Mapping[str, str] | None = None) -> int:
         """The exit status of a command; RESTART, without starting it, once a signal came."""
-        if self.request.number is not None:
-            return RESTART
-        # in a session of its own, so that Ctrl-C reaches it once: from here
-        with subprocess.Popen(command, env=environment, start_new_session=True) as child:
-            self._running.add(child)
-            try:
-                return child.wait()
-            finally:
-                self._running.discard(child)
+        child = _Child()
+        self._running.add(child)
+        try:
+            if self.request.number is not None:
+                return RESTART
+            # in a session of its own, so that Ctrl-C reaches it once: from here
+            with subprocess.Popen(command, env=environment, start_new_session=True) as child.process:
+                child.hand_on()
+                return child.process.wait()
+        finally:
+            self._running.discard(child)
 
     @contextmanager
     def guarded(self) -> Iterator[None]:
@@ -100,4 +117,5 @@ class Children:
     def _hand_on(self, number: int, frame: FrameType | None) -> None:
         self.request.number = number
         for child in list(self._running):
-            child.send_signal(number)
+            child.numbers.append(number)
+            child.hand_on()

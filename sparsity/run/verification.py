@@ -54,9 +54,9 @@ def rescored(setup: Setup, path: Path) -> float:
 
 def strays(setup: Setup, run: Run, network: Network, metric: float) -> Iterator[str]:
     """What a metric that was measured again says against the record of a row, in words."""
-    recorded = next(row.test for row in run.summary.rows if row.start == network.start)
+    recorded = next((row.test for row in run.summary.rows if row.start == network.start), None)
     allowed = MOST_EXAMPLES * 100 / len(setup.data.test)
-    if abs(metric - recorded) > allowed + 1e-6:
+    if recorded is not None and abs(metric - recorded) > allowed + 1e-6:
         yield (
             f"summary.json says {recorded:.2f} {run.summary.metric} on test data, the network has {metric:.2f}: "
             f"more than {MOST_EXAMPLES} of {len(setup.data.test):,} examples apart"

@@ -167,7 +167,8 @@ def opened(experiment: Experiment, interrupt_after: int | None = None, anew: boo
                 _leave_artifacts(data, directory)
                 _announce(plan, data)
                 _open_mirrors(mirrors, settings, plan, directory)
-            with JsonlWriter(directory / "metrics.jsonl", settings.tracking.every_steps) as log:
+            path, every_steps = directory / "metrics.jsonl", settings.tracking.every_steps
+            with JsonlWriter(path, every_steps) as log, machine.enough_memory():
                 kept = (directory, identity, manifest, digests)
                 yield Workspace(experiment, device, data, *kept, plan, log, mirrors, interrupt_after)
             ending, exit_code = {"status": "done"}, 0

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from sparsity import provenance
 from sparsity.data.vision import ImageData
 from sparsity.hardware import gpu, machine
 from sparsity.hardware.gpu import Finding
@@ -118,7 +119,9 @@ def test_graphs_that_failed_are_tried_again_by_the_next_run(
     assert gpu.checked(tiny_settings(tmp_path), tmp_path, GPU) == Finding(capture=True)
 
 
-@pytest.mark.parametrize("what", ["torch", "driver", "gpu", "network", "precision", "capture", "damaged"])
+@pytest.mark.parametrize(
+    "what", ["torch", "driver", "gpu", "code", "network", "data", "precision", "capture", "damaged"]
+)
 def test_what_may_change_a_verdict_asks_again(
     examinations: list[Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, what: str
 ) -> None:
@@ -134,6 +137,10 @@ def test_what_may_change_a_verdict_asks_again(
             (tmp_path / "driver").write_text("590.2")
         case "gpu":
             name = "cuda: another"
+        case "code":
+            monkeypatch.setattr(provenance, "code", lambda: {"commit": "another", "dirty": False})
+        case "data":
+            settings = replace(settings, dataset={**settings.dataset, "image_size": 64})
         case "network":
             settings = replace(settings, model={"_target_": "tests.tiny_runs.Another"})
         case "precision":

@@ -150,6 +150,21 @@ def test_a_precision_other_than_fp32_stands_in_the_record() -> None:
     assert machine.describe(device, "bf16") == machine.describe(device) + ", bf16"
 
 
+@pytest.mark.parametrize(("asked", "before"), [("bf16", None), ("auto", "bf16"), ("bf16", "bf16")])
+def test_bf16_on_a_cpu_without_units_for_it_is_said_of_resumed_runs_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asked: str, before: str | None
+) -> None:
+    monkeypatch.setattr(cpu, "has_bf16_units", lambda: False)
+    assert machine.precision_on(MachineSettings(precision=asked), torch.device("cpu"), before)[0] == "bf16"
+    assert len(caplog.messages) == 1 and caplog.messages[0].endswith("takes several times as long.")
+
+
+def test_a_gpu_that_runs_out_of_memory_is_one_sentence_with_the_ways_out() -> None:
+    said = r"^The GPU ran out of memory \(CUDA out of memory\): .* regularise\.micro_batches=2"
+    with pytest.raises(ValueError, match=said), machine.enough_memory():
+        raise torch.OutOfMemoryError("CUDA out of memory.\nAnd a long story.")
+
+
 def test_a_machine_without_a_compiler_trains_without_one(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

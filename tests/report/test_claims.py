@@ -43,6 +43,12 @@ def test_layers_are_supported_as_far_as_they_lie_within_their_tolerance(results:
     assert found is Finding.SUPPORTED and told.startswith("Conv1 28.85 ")
 
 
+def test_layers_without_a_row_at_the_papers_sparsity_are_not_tested(results: Path, add_run: AddRun) -> None:
+    add_run(rows=[row("last")])
+    found, told = verdict(results, Claim("", "", "layers", experiment="lenet5_mnist"))
+    assert (found, told) == (Finding.NOT_TESTED, "no run of full size at the paper's sparsity")
+
+
 CONTROL = Claim("", "", "control", control="l2")
 
 

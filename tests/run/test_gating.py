@@ -163,6 +163,11 @@ def test_the_record_says_which_bound_was_used_and_why(tmp_path: Path) -> None:
     assert "fell back to it minus the margin 100" in gate["why"]
 
 
+def test_a_bound_on_the_loss_is_not_recorded_as_the_gates(tmp_path: Path) -> None:
+    gate = lobster(tmp_path, plateau_evaluations=2, loss_tolerance=0.3).summary["gate"]
+    assert (gate["bound_printed"], gate["bound_used"]) == (None, None)
+
+
 def test_a_gate_that_is_to_fail_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"Nothing would ever be pruned: .* set gate\.bound below it or gate\.policy="):
         run(tmp_path, gate=replace(SHUT, policy="error"))

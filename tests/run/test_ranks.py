@@ -14,6 +14,7 @@ from sparsity.hardware import ranks
 from sparsity.pruning.masks import Masks
 from sparsity.run import pipeline
 from sparsity.run.experiment import Experiment
+from sparsity.run.phase import Phase
 from sparsity.run.stopping import Stopped
 from sparsity.run.workspace import held
 from sparsity.settings import BaselineSettings
@@ -87,6 +88,23 @@ def test_a_signal_to_one_process_stops_all_and_one_alone_goes_on(tmp_path: Path,
     pipeline.run(shared)
     history = provenance.read_manifest(run_of(shared).directory)["history"]
     assert same_pruning(shared, alone) and [process["ranks"] for process in history] == [2]
+
+
+def test_a_signal_to_the_first_while_it_writes_a_checkpoint_stops_all_at_the_same_step(tmp_path: Path) -> None:
+    shared, write = experiment(tmp_path), Phase._write
+
+    def and_signal(self: Phase, *arguments: Any) -> None:
+        write(self, *arguments)
+        if self.name == "regularise" and self.trainer.step == 4:
+            os.kill(os.getpid(), signal.SIGTERM)  # the others are in the next step already
+
+    def stopped() -> str:
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(Stopped) as caught:
+            patch.setattr(Phase, "_write", and_signal)
+            pipeline.run(shared)
+        return caught.value.signal
+
+    assert forked(2, stopped) == ["SIGTERM", "SIGTERM"]
 
 
 def test_processes_whose_masks_differ_go_no_further(tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def authors(monkeypatch: pytest.MonkeyPatch, results: Path, regularised: Sequenc
     run, _ = scripted(monkeypatch, results, [*regularised, 50.0, 60.0], protocol=protocol)
     assert [row["val"] for row in run.summary["rows"][:-1]] == [50.0, 60.0]
     best: dict[str, Any] = run.summary["rows"][-1]
+    reached = [row["sparsity/total"] for row in run.rows("evaluation") if row["phase"] == "regularise"][-1]
+    assert run.summary["regularise"]["sparsity"] == reached, "of the end of the phase, whichever network is the best"
     return best
 
 

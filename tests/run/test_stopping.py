@@ -16,6 +16,7 @@ import torch
 
 from sparsity import provenance
 from sparsity.run import pipeline, stopping
+from sparsity.run.gating import GatedPruning
 from sparsity.run.stopping import RESTART, Children, Stopped, watched
 from sparsity.training.loop import Trainer
 from tests.tiny_runs import TinyRun, tiny_experiment, tiny_run
@@ -78,6 +79,21 @@ def test_a_run_stopped_at_any_step_goes_on_with_the_bits_and_the_record_of_one_t
     assert (run.directory / "metrics.jsonl").read_bytes() == (whole.directory / "metrics.jsonl").read_bytes()
     assert all(torch.equal(run.weights[name], weight) for name, weight in whole.weights.items())
     assert [process["first_step"] for process in run.summary["provenance"]["history"]] == [0, step]
+
+
+def test_a_signal_at_the_evaluation_that_ends_a_phase_stops_the_run_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: GatedPruning, reached: float) -> str:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "enough"
+
+    experiment = tiny_experiment(tmp_path)
+    monkeypatch.setattr(GatedPruning, "_stop", stop)
+    with pytest.raises(Stopped):
+        pipeline.run(experiment)
+    summary = pipeline.run(experiment)
+    assert (summary.regularise.stopped, summary.regularise.num_evaluations) == ("enough", 1)
 
 
 def test_a_phase_without_evaluations_for_long_leaves_checkpoints_between_them(
@@ -146,3 +162,16 @@ def test_children_are_handed_a_signal_once_and_no_more_are_started(tmp_path: Pat
             first.join(0.1)
         assert children.run([sys.executable, "-c", "raise SystemExit(3)"]) == RESTART
     assert statuses == [75] and caught.value.code == RESTART
+
+
+def test_a_child_that_is_just_starting_gets_the_signal_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    children = Children()
+
+    class Started(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(subprocess, "Popen", Started)
+    with pytest.raises(Stopped), children.guarded():
+        assert children.run([sys.executable, "-c", "import time; time.sleep(60)"]) == -signal.SIGTERM

@@ -133,6 +133,7 @@ def test_a_compressed_size_may_be_that_of_another_zlib_and_early_cards_have_none
 def test_a_row_that_is_gone_is_named(run: Run, setup: Setup) -> None:
     without = replace(run, summary=replace(run.summary, rows=run.summary.rows[1:]))
     assert list(contradictions(setup, without, run.networks[0])) == ["summary.json has no row paper_sparsity"]
+    assert list(strays(setup, without, run.networks[0], 0.0)) == []
 
 
 def test_two_examples_are_rounding_and_three_are_not(run: Run, setup: Setup) -> None:

@@ -157,7 +157,7 @@ class TextBatches:
     def take(self, part: Part) -> None:
         """Give this part of each batch from now on. Raises ValueError where a batch has fewer pairs than parts."""
         part.check(self._batch_size)
-        self._part = part
+        self._part, self.weight = part, 1.0
 
     @property
     def steps_per_epoch(self) -> int:

@@ -185,6 +185,17 @@ def test_the_parts_of_a_batch_are_padded_as_the_batch_and_weigh_as_many_tokens_a
         assert sum(of.weight for of in parts) / size == pytest.approx(1)
 
 
+def test_a_stream_that_takes_whole_batches_again_weighs_them_fully() -> None:
+    stream = TextBatches(many(), 4, 0, "regularise", "sentences", Layout(), CPU)
+    stream.start_epoch(0)
+    stream.take(Part(place=1, size=3))
+    stream.at(torch.tensor(0), 0)
+    assert stream.weight != 1.0
+    stream.take(Part())
+    stream.at(torch.tensor(0), 0)
+    assert stream.weight == 1.0
+
+
 def test_the_shares_of_an_evaluation_are_every_pair_once_of_about_the_same_work() -> None:
     text = EvaluationText(many(), lambda rows: [str(row) for row in rows], Layout(), CPU)
     shares = [text.share(place, 3) for place in range(3)]
