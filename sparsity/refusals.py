@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections.abc import Iterable
 
 from hydra.errors import OverrideParseException
 from omegaconf.errors import InterpolationKeyError, OmegaConfBaseException
@@ -31,8 +32,9 @@ def one_sentence(error: Exception) -> str:
         group, _, option = lines[0].split("'")[-2].rpartition("/")
         return f"{group}={option} is unknown; choose one of {', '.join(lines[start + 1 : end])}."
     if lines[0].startswith("Could not override"):
-        full_key = getattr(error.__cause__, "full_key", None)  # of `gate={bund: 3}` it is gate.bund
-        return unknown_key(str(full_key or lines[0].split("'")[1]))
+        cause = error.__cause__
+        full_key = getattr(cause, "full_key", None)  # of `gate={bund: 3}` it is gate.bund
+        return unknown_key(str(full_key or lines[0].split("'")[1]), getattr(cause, "parent_node", None) or ())
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override)
     if lines[0].startswith("Error merging override "):
@@ -79,15 +81,23 @@ def _quoted(key: str, value: str) -> str:
     return shlex.quote(f'{key}="{escaped}"')
 
 
-def unknown_key(key: str) -> str:
-    """What is wrong with a key, and the nearest ones that exist."""
+def unknown_key(key: str, beside: Iterable[object] = ()) -> str:
+    """What is wrong with a key, and the nearest ones that exist.
+
+    Args:
+        beside: the names in its group as chosen: of a constructor's arguments they alone say which there are.
+    """
     import difflib
 
     paths = [path.split(".") for path, _ in leaves(Settings())]
     known = dict.fromkeys(".".join(parts[:depth]) for parts in paths for depth in range(1, len(parts) + 1))
-    parent = key.rpartition(".")[0]
+    parent, _, name = key.rpartition(".")
     siblings = [path for path in known if path.rpartition(".")[0] == parent]
-    near = difflib.get_close_matches(key, known, n=NUM_CLOSEST, cutoff=0.75) or siblings
+    if siblings:
+        near = difflib.get_close_matches(key, known, n=NUM_CLOSEST, cutoff=0.75) or siblings
+    else:
+        arguments = [str(each) for each in beside if each != "_target_"]
+        near = [f"{parent}.{each}" for each in difflib.get_close_matches(name, arguments, NUM_CLOSEST) or arguments]
     return (
         f"{key} is not a setting; did you mean {', '.join(near)}?"
         if near

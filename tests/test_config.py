@@ -141,6 +141,8 @@ PRUNER_TYPO = "pruner.typo is not a setting; did you mean pruner.method?"
             "seed is no setting with a value; write key=value, e.g. seed=1, and quote a value with spaces, e.g. '",
         ),
         ("gate={bund: 3}", "gate.bund is not a setting; did you mean gate.bound?"),
+        ("model.conv_rleu=true", "model.conv_rleu is not a setting; did you mean model.conv_relu?"),
+        ("dataset.sorce=real", "dataset.sorce is not a setting; did you mean dataset.source?"),
         (
             "regularise.optimizer={nme: sgd}",
             "regularise.optimizer.nme is not a setting; did you mean regularise.optimizer.name",
@@ -225,6 +227,21 @@ def test_a_path_with_a_sign_that_needs_quotes_is_said_how_to_quote_and_then_take
 )
 def test_a_word_that_cannot_be_read_is_answered_with_how_to_write_it(word: str, sentence: str) -> None:
     assert refusal(word).startswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("pruner", "typo", "meant"),
+    [
+        ("l0", "l0_lamda", "pruner.method.l0_lambda, "),
+        ("dns", "foo", "pruner.method.c, pruner.method.c_of, pruner.method.gamma, "),
+    ],
+)
+def test_a_misspelt_argument_is_answered_with_those_of_the_method_that_was_chosen(
+    pruner: str, typo: str, meant: str
+) -> None:
+    with pytest.raises(ValueError) as caught:
+        config.compose([f"pruner={pruner}", f"pruner.method.{typo}=1"])
+    assert str(caught.value).startswith(f"pruner.method.{typo} is not a setting; did you mean {meant}")
 
 
 @pytest.mark.parametrize("plugin", ["hydra/launcher/joblib", "hydra/launcher/submitit_local", "hydra/sweeper/optuna"])
