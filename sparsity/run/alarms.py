@@ -23,12 +23,12 @@ LEAST = 8  # evaluations: fewer in a row without a prune are no sign of anything
 
 
 class Alarms:
-    """Looks at the masks after each evaluation of the regularised phase.
+    """Looks at the masks after each scheduled evaluation of the regularised phase.
 
     Args:
         pruner: its name, as it is called in the settings.
         masks: of the network.
-        num_evaluations: of the phase.
+        num_evaluations: those that the phase has scheduled.
         has_path: whether the network still leads from its input to its output; None where that is not known.
     """
 
@@ -46,7 +46,7 @@ class Alarms:
         return tuple(self._said.values())
 
     def look(self, step: int, num_since_prune: int) -> None:
-        """Say what has gone wrong by an evaluation of the phase.
+        """Say what has gone wrong by a scheduled evaluation of the phase; at its closing one nothing was due.
 
         Args:
             step: of the phase.
@@ -54,11 +54,7 @@ class Alarms:
                 overdue.
         """
         self._num_seen += 1
-        kept, share = self._masks.count_kept(), f"{self._num_seen} of {self._num_evaluations} evaluations"
-        num_kept = sum(kept.values())
-        for name, mask in self._masks.multipliers.items():
-            if mask.dim() > 1 and kept[name] == 0:
-                self._say(f"collapse {name}", f"{name} has lost all of its {mask.numel():,} weights by step {step:,}.")
+        share, num_kept = f"{self._num_seen} of {self._num_evaluations} evaluations", self._count_kept(step)
         removed = 1 - num_kept / self._num_total
         if removed <= LITTLE and self._num_seen >= HALFWAY * self._num_evaluations:
             what = f"only {100 * removed:.2f} % of the weights" if removed else "nothing"
@@ -70,8 +66,8 @@ class Alarms:
             self._trace(step, num_kept)
 
     def conclude(self, step: int) -> None:
-        """Look once more for a path, at the end of the phase."""
-        self._trace(step, sum(self._masks.count_kept().values()))
+        """Look once more for lost layers and for a path, at the end of the phase."""
+        self._trace(step, self._count_kept(step))
 
     def state_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -82,6 +78,14 @@ class Alarms:
         self._said = dict(state.get("said", {}))
         self._num_seen = state.get("num_seen", self._num_seen)
         self._traced_at = state.get("traced_at", self._traced_at)
+
+    def _count_kept(self, step: int) -> int:
+        """The weights that are left; each layer that has none is named."""
+        kept = self._masks.count_kept()
+        for name, mask in self._masks.multipliers.items():
+            if mask.dim() > 1 and kept[name] == 0:
+                self._say(f"collapse {name}", f"{name} has lost all of its {mask.numel():,} weights by step {step:,}.")
+        return sum(kept.values())
 
     def _trace(self, step: int, num_kept: int) -> None:
         self._traced_at = num_kept

@@ -62,7 +62,7 @@ class GatedPruning:
             return Action(reason=f"pruner={self._settings.pruner.name} has no prunes")
         action = self._prune_or_not(evaluation)
         is_triggered = self._settings.pruner.trigger in ("gate", "plateau", "restoring_plateau")
-        if not self._phase.pruner.method.only_finishes:
+        if evaluation.is_scheduled and not self._phase.pruner.method.only_finishes:
             self.alarms.look(evaluation.step, self._num_evaluations_since_prune if is_triggered else 0)
         return action
 

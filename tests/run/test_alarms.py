@@ -122,3 +122,17 @@ def test_the_alarms_of_a_run_stand_in_its_summary(tmp_path: Path) -> None:
     cut_down = tiny_run(tmp_path / "cut", schedule=two_thirds, pruner=pruner("magnitude")).summary
     assert any("has lost all of its" in sentence for sentence in cut_down["alarms"]), json.dumps(cut_down["alarms"])
     assert any(sentence.startswith("No path leads") for sentence in cut_down["alarms"])
+
+
+def test_the_closing_evaluation_of_a_phase_that_has_scheduled_none_is_not_counted(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path)
+    long = replace(settings.regularise, evaluate_every_steps=1000)
+    assert tiny_run(tmp_path, regularise=long).summary["alarms"] == []
+
+
+def test_a_layer_that_was_lost_after_the_last_scheduled_evaluation_is_named_at_the_end() -> None:
+    masks = masks_of(TinyNet())
+    alarms = Alarms("dns", masks, 0)
+    cut(masks, fc2_weight=torch.zeros(4, 2, dtype=torch.bool))
+    alarms.conclude(40)
+    assert alarms.sentences == ("fc2.weight has lost all of its 8 weights by step 40.",)
