@@ -11,10 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from sparsity import command_line, config
-from sparsity.files import run_script, visible
-
-TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; the networks among them are kept under other names
+from sparsity import command_line, config, provenance
+from sparsity.files import run_script
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -37,22 +35,21 @@ def score(directory: Path, trusted: Sequence[str] = ()) -> Iterator[dict[str, An
 
     Raises:
         ValueError: if the directory holds no run, or one that names a constructor of a module that is neither this
-            package's nor `trusted`, or a checkpoint is damaged.
+            package's nor `trusted`, or it has no kept network, or a checkpoint is damaged.
     """
     settings = config.from_run(directory, trusted)
-    found = visible(directory.glob("checkpoints/**/*.pt"), directory)
-    paths = [path for path in found if path.name not in TRAINING_STATES]
     from sparsity.run.experiment import set_up
-    from sparsity.weights.checkpoints import load_kept
+    from sparsity.weights.checkpoints import kept_networks, load_kept
 
+    kept = kept_networks(directory)
     setup = set_up(config.build(settings))
     model = setup.new_model()
-    for path in paths:
-        model.load_state_dict(load_kept(path, model)["weights"])
+    for name, path in kept.items():
+        model.load_state_dict(load_kept(path, model, directory / provenance.CONFIG)["weights"])
         weights = [p for p in model.parameters() if p.requires_grad]
         num_zeros = sum(int((weight == 0).sum()) for weight in weights)
         yield {
-            "checkpoint": str(path.relative_to(directory / "checkpoints").with_suffix("")),
+            "checkpoint": name,
             "sparsity": num_zeros / sum(weight.numel() for weight in weights),
             "val": setup.score(model, setup.data.val),
             "test": setup.score(model, setup.data.test),

@@ -14,9 +14,10 @@ import copy
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from sparsity import command_line, config
+from sparsity import command_line, config, provenance
 from sparsity.data.sizes import image_shape
 from sparsity.files import run_script, visible
 from sparsity.records import NETWORKS
@@ -76,7 +77,7 @@ def export(
     is_compacted: bool = False,
     is_onnx: bool = False,
 ) -> Path:
-    """The directory, with all forms of a kept network of a run of these settings.
+    """The directory, with all forms of a kept network of a run of these settings; where one fails, with none of them.
 
     Raises:
         ValueError: if there is no such checkpoint, the directory holds files, or a network cannot be compacted or
@@ -84,25 +85,38 @@ def export(
     """
     if directory.exists() and visible(directory.iterdir(), directory):
         raise ValueError(f"{directory} is not empty; name a new directory.")
-    from sparsity.weights.checkpoints import load_kept
-    from sparsity.weights.export import save_huggingface, save_sparse
+    from sparsity.weights.checkpoints import kept_networks, load_kept
     from sparsity.weights.onnx_files import check_extra
 
     if is_onnx:
         check_extra()
+    kept = kept_networks(run)
+    if checkpoint not in kept:
+        raise ValueError(f"{run} has kept no network {checkpoint}; --checkpoint may be {', '.join(kept)}.")
     model = config.build(settings).build_model()
-    model.load_state_dict(load_kept(run / "checkpoints" / f"{checkpoint}.pt", model)["weights"])
+    model.load_state_dict(load_kept(kept[checkpoint], model, run / provenance.CONFIG)["weights"])
+    networks = {"network": model} | ({"compact": compacted(model)} if is_compacted else {})
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=directory.parent, prefix=".") as folder:  # a directory in part would bar the next try
+        write(Path(folder), networks, run / TOKENIZER)
+        if is_onnx:
+            write_onnx(Path(folder), networks, image_shape(settings.dataset))
+        directory.mkdir(exist_ok=True)
+        for path in Path(folder).iterdir():
+            path.rename(directory / path.name)
+    return directory
+
+
+def write(directory: Path, networks: "Mapping[str, nn.Module]", tokenizer: Path) -> None:
+    """Write the files that torch and transformers read."""
+    from sparsity.weights.export import save_huggingface, save_sparse
+
+    model = networks["network"]
     save_sparse(directory / "sparse.safetensors", model.state_dict())
     if hasattr(model, "save_pretrained"):
-        tokenizer = run / TOKENIZER
         save_huggingface(directory / "huggingface", model, tokenizer if tokenizer.is_file() else None)
-    networks = {"network": model}
-    if is_compacted:
-        networks["compact"] = compacted(model)
+    if "compact" in networks:
         save_sparse(directory / "compact.safetensors", networks["compact"].state_dict())
-    if is_onnx:
-        write_onnx(directory, networks, image_shape(settings.dataset))
-    return directory
 
 
 def compacted(model: "nn.Module") -> "nn.Module":

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,16 @@ def test_a_directory_without_a_run_is_one_sentence(tmp_path: Path, capsys: pytes
     assert evaluate.main([str(tmp_path)]) == 1
     assert capsys.readouterr().err == (
         f"error: There is no {tmp_path}/config.yaml; name a run directory, results/runs/EXPERIMENT/RUN/seedN.\n"
+    )
+
+
+def test_a_run_without_kept_networks_is_one_sentence(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    copy = tmp_path.joinpath(*run.parts[-3:])
+    shutil.copytree(run, copy, ignore=shutil.ignore_patterns("checkpoints"))
+    assert evaluate.main([str(copy)]) == 1
+    assert capsys.readouterr().err == (
+        f"error: {copy}/checkpoints holds no kept network: put that folder back, or remove {copy}/summary.json, if it "
+        "is there, and give that run's command again.\n"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sparsity.files import sha256, write_json
+from sparsity.provenance import CONFIG
 from sparsity.records import CARD, NETWORKS, SCHEMA, Card, Network, Row, Summary
 from sparsity.weights.checkpoints import load_kept
 from sparsity.weights.export import PLAN, load_sparse, metadata, save_sparse
@@ -35,7 +36,7 @@ def leave_networks(
     """
     model, entries = build_model(), []
     for row in summary.rows:
-        state = load_kept(directory / "checkpoints" / f"{checkpoint_of(row)}.pt", model)
+        state = load_kept(directory / "checkpoints" / f"{checkpoint_of(row)}.pt", model, directory / CONFIG)
         model.load_state_dict(state["weights"])
         path = directory / NETWORKS / f"{row.start}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))

@@ -12,13 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sparsity.files import REMEDY, put_in_place, temporary
+from sparsity.files import REMEDY, put_in_place, temporary, visible
 
+_TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; their networks are kept under other names
 _OBJECT = re.compile(r"GLOBAL (\S*\w) ")  # how torch names what it refuses to build; of a file cut short, in part
 
 
 class CheckpointError(ValueError):
     """A checkpoint is missing, damaged or belongs to another model."""
+
+
+class MisfitError(CheckpointError):
+    """A checkpoint that is whole, of another model."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any], keep_previous: bool = False) -> None:
@@ -75,7 +80,7 @@ def load_network(path: Path, model: nn.Module) -> dict[str, Any]:
     """A checkpoint with weights for a network such as `model`, which is left alone, and its masks.
 
     Raises:
-        CheckpointError: if the file is missing, damaged or of another structure.
+        CheckpointError: if the file is missing, damaged or of another structure (MisfitError).
     """
     state: Any = load_checkpoint(path)
     weights, masks = (state.get(kind) if isinstance(state, dict) else None for kind in ("weights", "masks"))
@@ -83,16 +88,38 @@ def load_network(path: Path, model: nn.Module) -> dict[str, Any]:
         {name: getattr(value, "shape", None) for name, value in weights.items()} if isinstance(weights, dict) else {}
     )
     if found != {name: value.shape for name, value in model.state_dict().items()} or not isinstance(masks, dict):
-        raise CheckpointError(f"The checkpoint {path} is of another structure than this network.")
+        raise MisfitError(f"The checkpoint {path} is of another structure than this network.")
     return dict(state)
 
 
-def load_kept(path: Path, model: nn.Module) -> dict[str, Any]:
-    """The same of a checkpoint that a phase of a run has kept: the error says how to have it again."""
+def load_kept(path: Path, model: nn.Module, config: Path | None = None) -> dict[str, Any]:
+    """The same of a checkpoint that a phase of a run has kept: the error says how to have it again.
+
+    Args:
+        config: the file by which `model` was made, where no command line says so: what does not fit speaks against it.
+    """
     try:
         return load_network(path, model)
     except CheckpointError as error:
-        raise CheckpointError(f"{error} {way_out(path)}") from error
+        is_sound = config is not None and isinstance(error, MisfitError)
+        remedy = f"Put back {config} as the run wrote it: it describes another one." if is_sound else way_out(path)
+        raise CheckpointError(f"{error} {remedy}") from error
+
+
+def kept_networks(run: Path) -> dict[str, Path]:
+    """The checkpoints that a run has kept to be used, by name such as finetune/last/best.
+
+    Raises:
+        ValueError: if there is none, with the way to have some.
+    """
+    folder = run / "checkpoints"
+    found = [path for path in visible(folder.glob("**/*.pt"), run) if path.name not in _TRAINING_STATES]
+    if not found:
+        raise ValueError(
+            f"{folder} holds no kept network: put that folder back, or remove {run / 'summary.json'}, if it is there, "
+            "and give that run's command again."
+        )
+    return {str(path.relative_to(folder).with_suffix("")): path for path in found}
 
 
 def way_out(path: Path) -> str:

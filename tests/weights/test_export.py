@@ -157,7 +157,7 @@ def test_the_script_leaves_the_networks_that_a_run_of_earlier_code_lacks(tiny_ru
         assert (copy / name).read_bytes() == (tiny_run.directory / name).read_bytes()
 
 
-def test_the_script_names_a_checkpoint_that_is_missing(
+def test_the_script_answers_a_checkpoint_that_is_missing_with_those_that_there_are(
     tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = [
@@ -169,7 +169,50 @@ def test_the_script_names_a_checkpoint_that_is_missing(
         "finetune/nowhere/best",
     ]
     assert script.main(arguments) == 1
-    assert "There is no checkpoint at" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        f"error: {tiny_run.directory} has kept no network finetune/nowhere/best; --checkpoint may be "
+        "finetune/last/best, finetune/paper_sparsity/best, regularise/best, regularise/last_network, "
+        "regularise/paper_sparsity.\n"
+    )
+
+
+@pytest.mark.parametrize("is_left", [False, True], ids=["one", "all"])
+def test_a_sound_checkpoint_that_does_not_fit_speaks_against_the_settings_and_is_not_to_be_removed(
+    tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str], is_left: bool
+) -> None:
+    run = tmp_path.joinpath(*tiny_run.directory.parts[-3:])
+    shutil.copytree(tiny_run.directory, run)
+    text = (run / "config.yaml").read_text()
+    changed = text.replace("tests.tiny_runs.TinyNet", "torch.nn.Identity")
+    assert changed != text
+    (run / "config.yaml").write_text(changed)
+    asked = [*TRUST, "--trust", "torch.nn", str(run), *([] if is_left else ["--to", str(tmp_path / "out")])]
+    assert script.main(asked) == 1
+    said = capsys.readouterr().err
+    assert said.endswith(f"Put back {run}/config.yaml as the run wrote it: it describes another one.\n"), said
+    assert "Remove" not in said
+
+
+def test_what_cannot_be_compacted_leaves_nothing_that_bars_the_corrected_command(
+    tiny_run: TinyRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = [*TRUST, str(tiny_run.directory), "--to", str(tmp_path / "out")]
+    assert script.main([*asked, "--compact"]) == 1
+    assert not list(tmp_path.iterdir())
+    assert script.main(asked) == 0
+    assert capsys.readouterr().err.count("error: ") == 1
+
+
+def test_what_cannot_be_written_leaves_nothing_of_what_was(
+    tiny_run: TinyRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("no such operator")
+
+    monkeypatch.setattr(script, "write_onnx", refuse)
+    monkeypatch.setattr("sparsity.weights.onnx_files.check_extra", lambda: None)
+    assert script.main([*TRUST, str(tiny_run.directory), "--to", str(tmp_path / "out"), "--format", "onnx"]) == 1
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_script_adds_a_compacted_network_that_a_new_one_takes(
