@@ -2,7 +2,8 @@
 
 With a FILE, anybody's network is counted and scored instead: python scripts/verify.py FILE --experiment lenet5_mnist.
 It may be a compact file of ours, which names its experiment itself, a state_dict that torch or safetensors wrote, or a
-folder of `from_pretrained`; settings such as dataset.source=standin may follow.
+folder of `from_pretrained`; settings such as dataset.source=standin may follow. What a file of ours says of itself has
+to come out again: with changed settings trained, it needs them here too, as its header does not hold them.
 
 Without one, each network of the headline runs, or with --all of every run, that is kept with the code is counted and
 scored on the test data; header, card, layers.csv and summary.json, the pages and the README's table are compared with
@@ -18,17 +19,17 @@ from typing import TYPE_CHECKING, Any
 
 from sparsity import command_line, config, provenance
 from sparsity.data.sizes import image_shape
-from sparsity.files import check_folder, run_script, write_json
+from sparsity.files import check_folder, run_script, sha256, write_json
 from sparsity.report.blocks import Table
 from sparsity.report.cells import plain_table
 from sparsity.report.configurations import Configuration
 from sparsity.report.latency import Latencies, load_latencies
 from sparsity.report.page import load_sections, stale
 from sparsity.report.reading import Run
-from sparsity.report.rescored import FOLDER
+from sparsity.report.rescored import place_of
 from sparsity.report.tables import Section, own_results
 from sparsity.report.worth import truth_card
-from sparsity.settings import leaf_name
+from sparsity.settings import Settings, leaf_name
 
 if TYPE_CHECKING:
     from sparsity.run.experiment import Setup  # imports torch: only once there is work
@@ -47,13 +48,16 @@ def main(arguments: list[str] | None = None) -> int:
     command_line.add_trust(parser)
     parser.add_argument("--results", type=Path, default=RESULTS, help="the results folder (default: the repository's)")
     given = parser.parse_intermixed_args(arguments)
+    if given.file is None and (given.experiment or given.row):
+        parser.error("--experiment and --row say what a file is: name FILE too.")
+    if given.file is not None and (given.all or given.trust):
+        parser.error(
+            "--all and --trust are of the committed networks and their records: leave them out with FILE, whose own "
+            "constructor is a setting, model._target_=MODULE.NAME."
+        )
     try:
         if given.file is not None:
-            record = of_file(given.file, given.experiment, given.overrides, load_latencies(given.results))
-            if given.row:
-                place = given.results / FOLDER / f"{record['experiment']}-{given.row}.json"
-                write_json(place, {"row": given.row, **record})
-                print(f"recorded in {place}")
+            of_file(given.file, given.experiment, given.overrides, given.results, given.row)
             return 0
         check_folder(given.results, "the results folder of a checkout")
         problems = list(verify(given.results, given.all, given.trust))
@@ -66,20 +70,37 @@ def main(arguments: list[str] | None = None) -> int:
     return 1 if problems else 0
 
 
-def of_file(path: Path, experiment: str | None, overrides: Sequence[str], latencies: Latencies) -> dict[str, Any]:
-    """Count and score a network that somebody gives, print what comes out, and return it as a record.
+def of_file(path: Path, experiment: str | None, overrides: Sequence[str], results: Path, row: str | None) -> None:
+    """Count and score a network that somebody gives, print what comes out, and record it if it is a row of the paper.
 
     Raises:
-        ValueError: if nobody says of which experiment it is, or the file is no network of it.
+        ValueError: if the file is none of weights or says of itself what does not come out, if nobody says of which
+            experiment it is, or it is no network of it, or no record can be made of it.
+    """
+    path = of_folder if (of_folder := path / "model.safetensors").is_file() else path
+    settings = config.of_network(path, experiment, overrides)
+    data = leaf_name(settings.dataset), str(settings.dataset.get("source"))
+    place = place_of(results, settings.experiment, row, data, sha256(path)) if row else None
+    record = counted_and_scored(path, settings, load_latencies(results))
+    if place is not None:
+        write_json(place, {"row": row, **record})
+        print(f"recorded in {place}")
+
+
+def counted_and_scored(path: Path, settings: Settings, latencies: Latencies) -> dict[str, Any]:
+    """What comes out of a file with a network of these settings, as a record; all of it is printed.
+
+    Raises:
+        ValueError: if it is no such network, or says of itself what does not come out.
     """
     from sparsity.run.experiment import set_up
     from sparsity.run.networks import weighed
+    from sparsity.run.verification import check_test_data, strays_from_header
     from sparsity.weights.export import header_of
     from sparsity.weights.given import read_weights
 
-    path = path / "model.safetensors" if path.is_dir() else path
-    header = header_of(path)
-    setup = set_up(config.build(config.of_network(path, experiment, overrides)))
+    header, setup = header_of(path), set_up(config.build(settings))
+    check_test_data(setup, header)
     model = setup.new_model()
     model.load_state_dict(read_weights(path, model).weights)
     build, shape = setup.experiment.build_model, image_shape(setup.settings.dataset)
@@ -94,7 +115,13 @@ def of_file(path: Path, experiment: str | None, overrides: Sequence[str], latenc
     score = setup.score(model, test)
     print(f"{metric} on the {len(test):,} test examples of {setup.data.name}: {score:.2f}")
     if "metric" in header:
-        print(f"its header says {header['metric']['test']:.2f}, with {header['kept']:,} weights")
+        said = header["metric"]
+        print(f"its header says {said['test']:.2f} {said['name']}, with {header['kept']:,} weights")
+    if problems := list(strays_from_header(setup, header, score)):
+        raise ValueError(
+            f"{'; '.join(problems)}: add the settings that its run had, such as dataset.*, model.* and "
+            "machine.precision, as the header does not hold them."
+        )
     return {
         **{"schema": 1, "experiment": setup.settings.experiment, "model": leaf_name(setup.settings.model).lower()},
         **{"metric": metric, "test": score, "num_test": len(test), "layers": network.layers},

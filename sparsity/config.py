@@ -196,23 +196,28 @@ def from_run(directory: Path, trusted: Sequence[str] | None = ()) -> Settings:
 def of_network(path: Path, experiment: str | None, overrides: Sequence[str]) -> Settings:
     """The settings of the experiment that a file's network is of, without its training.
 
+    A network of ours was tested as its experiment's baseline asks, which may hold images back; anybody's is on all.
+
     Args:
         path: a compact file of ours, which names its experiment itself, or anybody's file of weights.
         experiment: whose network it is, in the place of what the file says.
         overrides: further settings.
 
     Raises:
-        ValueError: if nobody says of which experiment it is, or that is none.
+        ValueError: if it cannot be read, nobody says of which experiment it is, or that is none.
     """
     from sparsity.weights.export import header_of
+    from sparsity.weights.given import check_weights
 
+    check_weights(path)
     header = header_of(path)
     named, scale = experiment or header.get("experiment"), header.get("scale", "paper")
     if named is None:
         raise ValueError(f"{path} does not say of which experiment it is; add --experiment NAME.")
     check_folder_name("experiment", str(named))  # which a header says in the words of whoever wrote it
     check_folder_name("scale", str(scale))
-    return compose([f"experiment={named}", f"scale={scale}", "baseline=none", "tracking=none", *overrides])
+    baseline = [] if header.get("splits") else ["baseline=none"]
+    return compose([f"experiment={named}", f"scale={scale}", *baseline, "tracking=none", *overrides])
 
 
 def check_constructors(settings: Settings, source: Path, trusted: Sequence[str]) -> None:

@@ -55,13 +55,42 @@ def rescored(setup: Setup, path: Path) -> float:
 def strays(setup: Setup, run: Run, network: Network, metric: float) -> Iterator[str]:
     """What a metric that was measured again says against the record of a row, in words."""
     recorded = next((row.test for row in run.summary.rows if row.start == network.start), None)
+    yield from _apart(setup, "summary.json", recorded, run.summary.provenance.data_checksums, metric)
+
+
+def strays_from_header(setup: Setup, header: Mapping[str, Any], metric: float) -> Iterator[str]:
+    """The same against what a file says of itself; one without a header, or judged by another metric, says nothing."""
+    said = header.get("metric", {})
+    recorded = said.get("test") if said.get("name") == setup.settings.metric else None
+    yield from _apart(setup, "the header", recorded, header.get("data_checksums", {}), metric)
+
+
+def check_test_data(setup: Setup, header: Mapping[str, Any]) -> None:
+    """Hold the test data of a set-up to be those that a file says it was scored on, if it says so.
+
+    Raises:
+        ValueError: naming both, and the settings that choose them.
+    """
+    is_so = setup.data.test.identity
+    said = header.get("splits", {}).get("test", is_so)
+    if said != is_so:
+        raise ValueError(
+            f"The header says that the network was scored on {said}, and with these settings that would be {is_so}: "
+            "add those of its run that choose the data, such as dataset.source and baseline."
+        )
+
+
+def _apart(
+    setup: Setup, where: str, recorded: float | None, checksums: Mapping[str, str], metric: float
+) -> Iterator[str]:
+    """By how much a metric differs from a recorded one, if that is too much, and in which files of data."""
     allowed = MOST_EXAMPLES * 100 / len(setup.data.test)
     if recorded is not None and abs(metric - recorded) > allowed + 1e-6:
         yield (
-            f"summary.json says {recorded:.2f} {run.summary.metric} on test data, the network has {metric:.2f}: "
+            f"{where} says {recorded:.2f} {setup.settings.metric} on test data, the network has {metric:.2f}: "
             f"more than {MOST_EXAMPLES} of {len(setup.data.test):,} examples apart"
         )
-    for name, checksum in run.summary.provenance.data_checksums.items():
+    for name, checksum in checksums.items():
         if setup.data.checksums.get(name) != checksum:
             yield f"it was scored on {name} of checksum {checksum}, here it is {setup.data.checksums.get(name)}"
 

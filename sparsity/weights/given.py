@@ -59,6 +59,11 @@ def read_weights(path: Path, model: nn.Module) -> GivenWeights:
     return GivenWeights(kept, tuple(map(str, saw)) if isinstance(saw, list | tuple) else None)
 
 
+def check_weights(path: Path) -> None:
+    """Hold a file to be one of weights, of whatever model. Raises as `read_weights`."""
+    _found(_read(path), path)
+
+
 def _read(path: Path) -> Any:
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; name the checkpoint in it.")

@@ -17,6 +17,7 @@ import torch
 from safetensors.torch import save_file
 
 from scripts import verify
+from sparsity import config
 from sparsity.report.reading import Run, load_run
 from sparsity.report.rescored import load_rescored
 from sparsity.run.experiment import Setup, set_up
@@ -218,6 +219,103 @@ def test_a_file_that_does_not_say_what_it_is_has_to_be_told(tmp_path: Path, caps
     assert "does not say of which experiment it is; add --experiment NAME." in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "There is no checkpoint at {path}; check the path."),
+        (b"", "The checkpoint {path} is empty: have it anew."),
+        ("cut", "The checkpoint {path} is damaged ("),
+        (b"a picture, say, or a page", "{path} is no checkpoint that torch or safetensors wrote; give a file of its"),
+        ("folder", "{path} is a folder; name the checkpoint in it."),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_said_to_be_so_whatever_experiment_it_is_of(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str], content: bytes | str | None, sentence: str
+) -> None:
+    path = tmp_path / "mine.safetensors"
+    match content:
+        case bytes():
+            path.write_bytes(content)
+        case "cut":
+            path.write_bytes((run.directory / run.networks[0].file).read_bytes()[:-9])
+        case "folder":
+            path.mkdir()
+    for asked in ([], ["--experiment", "lenet5_mnist"]):
+        assert verify.main([str(path), *asked]) == 1
+        assert capsys.readouterr().err.startswith(f"error: {sentence.format(path=path)}")
+
+
+@pytest.fixture
+def of_lenet(run: Run, tmp_path: Path) -> Callable[..., Path]:
+    """The network of a run with a header that names a known experiment, and `changes`."""
+
+    def changed(**changes: Any) -> Path:
+        network, path = run.directory / run.networks[0].file, tmp_path / "ours.safetensors"
+        save_sparse(path, load_sparse(network), load_header(network) | {"experiment": "lenet5_mnist"} | changes)
+        return path
+
+    return changed
+
+
+def test_a_network_is_not_scored_on_other_data_than_its_header_says(
+    of_lenet: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify.main([str(of_lenet(splits={"test": "digits/test"})), *TINY]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == (
+        "error: The header says that the network was scored on digits/test, and with these settings that would be "
+        "tiny/test: add those of its run that choose the data, such as dataset.source and baseline.\n"
+    )
+    assert "test examples" not in captured.out
+
+
+@pytest.mark.parametrize("changes", [{"splits": {}}, {"splits": {}, "metric": {"name": "bleu", "test": 5.0}}])
+def test_a_header_without_splits_or_of_another_metric_bars_nothing(
+    of_lenet: Callable[..., Path], changes: dict[str, Any]
+) -> None:
+    assert verify.main([str(of_lenet(**changes)), *TINY]) == 0
+
+
+def test_a_score_that_is_not_the_headers_is_an_error_and_two_examples_are_rounding(
+    run: Run, of_lenet: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    test = run.summary.rows[0].test  # of 20 images, each 5 points
+    assert verify.main([str(of_lenet(metric={"name": "accuracy", "test": test - 10})), *TINY]) == 0
+    assert verify.main([str(of_lenet(metric={"name": "accuracy", "test": test - 15})), *TINY]) == 1
+    assert capsys.readouterr().err == (
+        f"error: the header says {test - 15:.2f} accuracy on test data, the network has {test:.2f}: more than 2 of 20 "
+        "examples apart: add the settings that its run had, such as dataset.*, model.* and machine.precision, as the "
+        "header does not hold them.\n"
+    )
+
+
+def test_the_experiments_own_baseline_says_on_which_images_a_network_of_ours_is_scored(
+    of_lenet: Callable[..., Path], tmp_path: Path
+) -> None:
+    ours, anybodys = of_lenet(experiment="vgg16_imagenet"), tmp_path / "anybodys.pt"
+    torch.save(load_sparse(ours), anybodys)
+    assert config.of_network(ours, None, []).baseline.source == "published"
+    assert config.of_network(anybodys, "vgg16_imagenet", []).baseline.source == "none"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--experiment", "lenet5_mnist"], "--experiment and --row say what a file is: name FILE too."),
+        (["--row", "DNS"], "--experiment and --row say what a file is: name FILE too."),
+        (["mine.pt", "--all"], "--all and --trust are of the committed networks and their records: leave them out"),
+        (["mine.pt", "--trust", "mine"], "--all and --trust are of the committed networks and their records"),
+    ],
+)
+def test_options_that_would_be_ignored_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], sentence: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        verify.main(arguments)
+    assert ended.value.code == 2
+    assert f"error: {sentence}" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(not DNS.is_file(), reason="SPARSITY_DATA_MIRROR has no network of Dynamic Network Surgery")
 def test_the_network_of_dynamic_network_surgery_is_what_its_authors_say(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -232,11 +330,22 @@ def test_the_network_of_dynamic_network_surgery_is_what_its_authors_say(
     assert abs(accuracy - 99.09) < 0.025  # by two images: another processor may round otherwise
 
 
-def test_a_row_of_the_papers_table_is_recorded_for_the_page(run: Run, tmp_path: Path) -> None:
-    path = tmp_path / "mine.safetensors"
+@pytest.fixture
+def recorded(run: Run, tmp_path: Path) -> tuple[Path, list[str]]:
+    """A network, and the command line that records it as a row of a table whose data are the tiny ones."""
+    path, paper = tmp_path / "mine.safetensors", tmp_path / "paper" / "lenet5_mnist.yaml"
     save_sparse(path, load_sparse(run.directory / run.networks[0].file))
-    arguments = [str(path), *TINY, "--experiment", "lenet5_mnist", "--row", "DNS", "--results", str(tmp_path)]
-    assert verify.main(arguments) == 0
+    paper.parent.mkdir()
+    text = (verify.RESULTS / "paper" / paper.name).read_text()
+    paper.write_text(text.replace("dataset: mnist", "dataset: tiny_data"))
+    return path, [str(path), *TINY, "--experiment", "lenet5_mnist", "--results", str(tmp_path), "--row"]
+
+
+def test_a_row_of_the_papers_table_is_recorded_for_the_page(
+    run: Run, recorded: tuple[Path, list[str]], tmp_path: Path
+) -> None:
+    path, arguments = recorded
+    assert verify.main([*arguments, "DNS"]) == 0
     (record,) = load_rescored(tmp_path, "lenet5_mnist")
     row = run.summary.rows[0]
     assert (record.row, record.num_test) == ("DNS", 20)
@@ -244,6 +353,46 @@ def test_a_row_of_the_papers_table_is_recorded_for_the_page(run: Run, tmp_path: 
     assert record.sparsity == pytest.approx(row.sparsity)
     assert record.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
     assert load_rescored(tmp_path, "lenet5_fashion_mnist") == []
+
+
+@pytest.mark.parametrize("row", ["Mine", "../DNS"])
+def test_what_is_no_row_of_the_papers_table_is_not_recorded(
+    recorded: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str], row: str
+) -> None:
+    assert verify.main([*recorded[1], row]) == 1
+    assert capsys.readouterr().err.startswith(
+        f"error: --row {row} is no row of the paper's table of lenet5_mnist; choose one of Baseline; Han et al., 2015; "
+    )
+    assert not (tmp_path / "rescored").exists()
+
+
+def test_what_was_scored_on_other_data_than_the_papers_is_not_recorded(
+    recorded: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify.main([*recorded[1], "DNS", "dataset.source=generated"]) == 1
+    assert capsys.readouterr().err == (
+        "error: --row DNS is of tiny_data as published, not of tiny_data from source generated: score on these, or "
+        "without --row.\n"
+    )
+    assert not (tmp_path / "rescored").exists()
+
+
+def test_the_record_of_another_file_is_not_replaced(
+    run: Run, recorded: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, arguments = recorded
+    place = tmp_path / "rescored" / "lenet5_mnist-DNS.json"
+    assert verify.main([*arguments, "DNS"]) == verify.main([*arguments, "DNS"]) == 0
+    before = place.read_text()
+    save_sparse(path, load_sparse(run.directory / run.networks[1].file))
+    assert verify.main([*arguments, "DNS"]) == 1
+    assert capsys.readouterr().err.startswith(f"error: {place} records another file, of sha256 ")
+    assert place.read_text() == before
+    place.unlink()
+    assert verify.main([*arguments, "DNS"]) == 0
+    place.write_text("{")
+    assert verify.main([*arguments, "DNS"]) == 1
+    assert capsys.readouterr().err.endswith("remove it, and write it anew with scripts/verify.py FILE --row ROW.\n")
 
 
 def test_a_constructor_that_a_record_names_is_not_run_unless_its_module_is_trusted(
