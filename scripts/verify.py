@@ -119,8 +119,8 @@ def counted_and_scored(path: Path, settings: Settings, latencies: Latencies) -> 
         print(f"its header says {said['test']:.2f} {said['name']}, with {header['kept']:,} weights")
     if problems := list(strays_from_header(setup, header, score)):
         raise ValueError(
-            f"{'; '.join(problems)}: add the settings that its run had, such as dataset.*, model.* and "
-            "machine.precision, as the header does not hold them."
+            f"{'; '.join(problems)}; add the settings that its run had, such as machine.precision, model.* and "
+            "dataset.*, as the header does not hold them."
         )
     return {
         **{"schema": 1, "experiment": setup.settings.experiment, "model": leaf_name(setup.settings.model).lower()},
@@ -183,9 +183,10 @@ def of_run(setup: "Setup", run: Run) -> Iterator[str]:
 
 
 def scored_again(runs: Sequence[Run]) -> list[str]:
-    """The settings of a run's recorded command, for whatever machine this is."""
+    """The settings of a run's recorded command, for whatever machine this is, in the precision that was asked for."""
     words = shlex.split(runs[0].summary.provenance.command)[2:]
-    return [word for word in words if not word.startswith(("machine", "tracking"))] + ["tracking=none"]
+    precision = [word for word in words if word.startswith("machine.precision=")]
+    return [word for word in words if not word.startswith(("machine", "tracking"))] + precision + ["tracking=none"]
 
 
 if __name__ == "__main__":
