@@ -166,8 +166,7 @@ class Process:
 class Provenance:
     """How the run can be repeated; where several processes trained it, `history` has them all, in their order.
 
-    `precision` is that of its products; early runs, all of them fp32 on a CPU but for those of results/precision, do
-    not say it.
+    `precision` is that of its products; early runs in fp32 do not say it (`products` does).
     """
 
     commit: str | None
@@ -181,6 +180,11 @@ class Provenance:
     finished: str
     data_checksums: dict[str, str]
     history: tuple[Process, ...] = ()
+
+    @property
+    def products(self) -> str:
+        """The precision of its products."""
+        return self.precision or "fp32"
 
 
 @dataclass(frozen=True, kw_only=True)

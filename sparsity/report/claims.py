@@ -199,10 +199,10 @@ def _evaluations(claim: Claim, sections: Sections) -> Judged:
 
 def _units(claim: Claim, sections: Sections) -> Judged:
     paper, _ = _section(claim, sections)
-    rows = [(row, implied(paper, row)) for row in paper.results.rows if row.sparsity is not None]
-    agree = [found is not None and found.agrees(row.sparsity or 0.0) for row, found in rows]
-    odd = [row.printed for (row, _), agrees in zip(rows, agree, strict=True) if not agrees]
-    return _of_all(agree, f"not so: {', '.join(odd)}" if odd else "all agree")
+    rows = [row for row in paper.results.rows if row.sparsity is not None]
+    agree = {row.printed: found.agrees(row.sparsity or 0.0) for row in rows if (found := implied(paper, row))}
+    odd = [name for name, agrees in agree.items() if not agrees]
+    return _of_all(list(agree.values()), f"not so: {', '.join(odd)}" if odd else "all agree")
 
 
 def _of_all(hold: Sequence[bool], told: str) -> Judged:

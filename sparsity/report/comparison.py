@@ -20,7 +20,8 @@ the 95 % interval of the difference excludes zero. That interval is Student's ov
 the sum of squares, by the noise of the paper's single metric: 1.96 binomial standard errors of its accuracy on its test
 images; of a BLEU no sentences are published, so the tolerance stands in for its noise; other numbers are taken as they
 are printed. Without that evidence a number beyond its tolerance is *inconclusive*, and one seed, which has no interval,
-can give no other verdict than *matches* or *inconclusive, n = 1*."""
+can give no other verdict than *matches* or *inconclusive, n = 1*. Nor can fewer seeds than were planned before the
+first of them ran: each look on the way would be another chance to find a difference."""
 
 
 class Verdict(StrEnum):
@@ -50,7 +51,8 @@ class Comparison:
     """One number that the paper prints for `method` against ours; `ours` is None where no run has it.
 
     `paper`, `tolerance`, `noise` and `ours` are in the unit of `kind`; `result` says which of our results it is.
-    `noise` is half of the 95 % interval of the paper's single number; `num_seeds` ran, whatever they reached.
+    `noise` is half of the 95 % interval of the paper's single number; `num_seeds` ran, whatever they reached, where
+    `planned` were to.
     """
 
     method: str
@@ -64,6 +66,7 @@ class Comparison:
     verdict: Verdict
     noise: float = 0.0
     num_seeds: int = 0
+    planned: int = 0
 
     @property
     def difference(self) -> float | None:
@@ -78,8 +81,10 @@ class Comparison:
     @property
     def words(self) -> str:
         """The verdict as it is printed: one without evidence says from how many seeds."""
-        count = f", n = {self.num_seeds}" if self.verdict is Verdict.INCONCLUSIVE else ""
-        return self.verdict.value + count
+        if self.verdict is not Verdict.INCONCLUSIVE:
+            return self.verdict.value
+        on_the_way = f" of {self.planned} planned" if self.num_seeds < self.planned else ""
+        return f"{self.verdict.value}, n = {self.num_seeds}{on_the_way}"
 
 
 def half_width(ours: Statistic, noise: float) -> float | None:
@@ -87,14 +92,14 @@ def half_width(ours: Statistic, noise: float) -> float | None:
     return None if ours.half_width is None else hypot(ours.half_width, noise)
 
 
-def judge(ours: Statistic | None, paper: float, tolerance: float, noise: float = 0.0) -> Verdict:
-    """Judge a number of which more is better, by `RULE`."""
+def judge(ours: Statistic | None, paper: float, tolerance: float, noise: float = 0.0, planned: int = 1) -> Verdict:
+    """Judge a number of which more is better, from as many seeds as were planned, by `RULE`."""
     if ours is None:
         return Verdict.NOT_RUN
     difference, half = ours.mean - paper, half_width(ours, noise)
     if abs(difference) <= tolerance + 1e-9:
         return Verdict.MATCHES
-    if half is None or abs(difference) <= half:
+    if half is None or abs(difference) <= half or ours.n < planned:
         return Verdict.INCONCLUSIVE
     return Verdict.BETTER if difference > 0 else Verdict.SHORT
 
@@ -229,9 +234,10 @@ class _JudgedRow:
         noise: float = 0.0,
     ) -> Comparison:
         table, num_seeds = self.paper.results.table, len(self.ours.runs) if self.ours else 0
-        verdict = judge(ours, paper, tolerance, noise)
+        planned = self.paper.planned_seeds
+        verdict = judge(ours, paper, tolerance, noise, planned)
         return Comparison(
-            self.row.method, result, number, table, kind, paper, tolerance, ours, verdict, noise, num_seeds
+            self.row.method, result, number, table, kind, paper, tolerance, ours, verdict, noise, num_seeds, planned
         )
 
 

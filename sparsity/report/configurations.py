@@ -1,6 +1,7 @@
 """Runs that belong together, seeds of one configuration, and what they are called.
 
-Runs of one configuration differ by their seed only.
+Runs of one configuration differ by their seed only, in what was asked for: their commits and processors stand in the
+table of runs. Those in another precision than most of them are a configuration of their own, with a mark that says so.
 """
 
 import json
@@ -90,7 +91,9 @@ class Configuration:
 
     @property
     def before_final_phase(self) -> str | None:
-        """What runs share that differ in their final phase only; None where a summary does not hold its settings."""
+        """What runs share that differ in their final phase only, so that it starts from the same bits; None where a
+        summary does not hold its settings.
+        """
         settings = self.first.settings
         if settings is None:
             return None
@@ -99,7 +102,9 @@ class Configuration:
             for path, value in settings.items()
             if not path.startswith(("finetune.", "gate.stop_at_sparsity"))
         }
-        return json.dumps([self.first.pruner, self.first.scale, self.marks, shared], sort_keys=True)
+        origins = {(run.summary.provenance.commit, run.summary.provenance.device) for run in self.runs}
+        same = [self.first.pruner, self.first.scale, self.marks, sorted(map(str, origins))]
+        return json.dumps([*same, shared], sort_keys=True)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -169,13 +174,23 @@ def collect(runs: Sequence[Run], paper: PaperExperiment) -> list[Configuration]:
         groups[(summary.scale, summary.pruner, summary.fingerprint, marks(summary, paper))].append(run)
     found = [
         Configuration(
-            tuple(sorted(group, key=lambda run: run.summary.seed)),
-            marks(group[0].summary, paper),
-            changes(group[0].summary, paper),
+            tuple(sorted(alike, key=lambda run: run.summary.seed)),
+            (*marks(alike[0].summary, paper), *mark),
+            changes(alike[0].summary, paper),
         )
         for group in groups.values()
+        for alike, mark in _by_precision(group)
     ]
     return sorted(found, key=_place)
+
+
+def _by_precision(group: Sequence[Run]) -> list[tuple[list[Run], tuple[str, ...]]]:
+    """Runs of one precision each, those of which there are most first, and what marks the others."""
+    alike: dict[str, list[Run]] = defaultdict(list)
+    for run in group:
+        alike[run.summary.provenance.products].append(run)
+    first, *others = sorted(alike.items(), key=lambda pair: (-len(pair[1]), pair[0] != "fp32"))
+    return [(first[1], ()), *((runs, (f"in {precision}",)) for precision, runs in others)]
 
 
 def _place(ours: Configuration) -> tuple[object, ...]:

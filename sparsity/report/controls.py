@@ -3,10 +3,11 @@
 LOBSTER stands beside them as its authors run it, at its own settings and length, which is cut: it has no gate, so only
 metrics at the paper's sparsity are compared.
 
-Two configurations are compared if all but the method is equal (`Configuration.shared_settings`), marks included; their
-runs are paired by seed. They are compared at equal sparsity where both came to it (the paper's, on test data; the
-highest of a few that all pairs reached, on validation data) and at equal metric, at the bound, where it stopped both:
-there by prunes, each of the same fraction, as near 100 % sparsities differ by next to nothing.
+Two configurations are compared if all settings but the method's are equal (`Configuration.shared_settings`), marks and
+precision included; their runs are paired by seed. They are compared at equal sparsity where both came to it (the
+paper's, on test data; the highest of a few that all pairs reached, on validation data) and at equal metric, at the
+bound, where it stopped both: there by prunes, each of the same fraction, as near 100 % sparsities differ by next to
+nothing.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -122,7 +123,8 @@ def _comparable(ours: Configuration, control: Configuration) -> bool:
     is_lobster = control.first.pruner == LOBSTER
     shared = [each.shared_with_lobster if is_lobster else each.shared_settings for each in (ours, control)]
     marks = tuple(mark for mark in control.marks if not (is_lobster and mark == SHORTENED))
-    return shared[0] is not None and shared[0] == shared[1] and ours.marks == marks
+    is_alike = ours.first.provenance.products == control.first.provenance.products
+    return shared[0] is not None and shared[0] == shared[1] and ours.marks == marks and is_alike
 
 
 def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:

@@ -25,7 +25,8 @@ MARGINS = {Kind.METRIC: 0.1, Kind.PRUNES: 2.0}
 RULE = f"""A reading of *different* takes a paired t test and the exact sign-flip test both below {SIGNIFICANT},
 *equivalent within the margin* two one-sided t-tests of that level on the differences; all else is *undecided*. The
 margins were set before any control had been run at full length: {MARGINS[Kind.METRIC]:g} points of the metric at equal
-sparsity, and {MARGINS[Kind.PRUNES]:g} prunes where the bound stopped both. One pair has no spread and decides nothing.
+sparsity, and {MARGINS[Kind.PRUNES]:g} prunes where the bound stopped both. One pair has no spread and decides nothing;
+of as many pairs as the exact test needs, all of one difference, that difference decides, held against 0 and the margin.
 *Seeds*: how many would settle it with power {POWER:g} at the observed standard deviation of the differences, by
 equivalence if the true difference is 0, or by a difference if it is as large as the margin (at least as many as the
 exact test needs): rough figures, as that deviation is itself of few pairs."""
@@ -44,9 +45,13 @@ class Outcome(StrEnum):
 
 def outcome(pairs: Paired, margin: float) -> Outcome:
     """Judge a paired comparison by `RULE`."""
-    differs = pairs.p_t is not None and max(pairs.p_t, pairs.p_exact) < SIGNIFICANT
-    p = p_equivalence(pairs.difference, margin)
-    if p is not None and p < SIGNIFICANT:
+    if pairs.difference.std == 0 and pairs.smallest_p_exact < SIGNIFICANT:
+        differs, is_equal = pairs.difference.mean != 0, abs(pairs.difference.mean) < margin
+    else:
+        p = p_equivalence(pairs.difference, margin)
+        differs = pairs.p_t is not None and max(pairs.p_t, pairs.p_exact) < SIGNIFICANT
+        is_equal = p is not None and p < SIGNIFICANT
+    if is_equal:
         return Outcome.SLIGHT if differs else Outcome.EQUIVALENT
     return Outcome.DIFFERENT if differs else Outcome.UNDECIDED
 
@@ -83,10 +88,14 @@ def seeds_for_equivalence(std: float, margin: float) -> int:
 def seeds_for_difference(std: float, margin: float) -> int:
     """The fewest pairs that show a true difference as large as the margin with `POWER`; otherwise the same.
 
-    The exact test has a say too: its p cannot go below 2 / 2^n.
+    The exact test has a say too: its p cannot go below 2 / 2^n, and of the fewest pairs for which that is small enough
+    all must have one sign.
     """
+    from scipy.special import ndtr
+
     enough_signs = next(n for n in count(1) if 2 / 2**n < SIGNIFICANT)
-    return max(enough_signs, _fewest(lambda n: power_of_difference(n, std, margin)))
+    enough_signs += ndtr(margin / std) ** enough_signs < POWER
+    return max(int(enough_signs), _fewest(lambda n: power_of_difference(n, std, margin)))
 
 
 def power_of_equivalence(n: int, std: float, margin: float) -> float:

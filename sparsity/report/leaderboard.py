@@ -19,15 +19,15 @@ TITLE = "All methods, one loop"
 WITHIN = 0.15  # points by which a published metric may be missed and still counts as reached
 PUBLISHED = {"lobster_authors": "lobster", "han": "magnitude", "magnitude": ""}
 """Pruners whose row in the paper's table has another name there; ours with one threshold for all layers has none."""
-UNSAID = "fp32"  # of runs from before summaries said it
 NUM_TRIES = 3  # before a published point counts as not reached
 
-INTRODUCTION = """Every method in the same loop: network, split, optimiser of the experiment unless its own paper has
-another, and the same budget, so many epochs in all (the experiment's own dense start apart) for each of a few
-strengths. Of those, validation data of the first seed choose one: the sparsest network whose validation metric stands
-above the bound, or else the one of the best metric; the other seeds are run with it. No choice saw test data.
-`python scripts/leaderboard.py METHOD` makes the runs; a method of one's own takes part by its name. A budget this short
-favours methods that are fast: it does not tell what a method does in the 200 or 10,000 epochs of its own paper."""
+INTRODUCTION = """Every method in the same loop: network, split, the experiment's optimiser unless the method has one of
+its own under `conf/specializing/pruner`, and the same budget, so many epochs in all (the experiment's own dense start
+apart) for each of a few strengths. Of those, validation data of the first seed choose one: the sparsest network whose
+validation metric stands above the bound, or else the one of the best metric; the other seeds are run with it. No choice
+saw test data. `python scripts/leaderboard.py METHOD` makes the runs; a method of one's own takes part by its name. A
+budget this short favours methods that are fast: it does not tell what a method does in the 200 or 10,000 epochs of its
+own paper."""
 
 UNITS = """Left, in three units: of the weights of layers; of weights, biases and norms; and of the bytes of the dense
 file, for the sparse file that is handed on and for gzip -9 of a plain one with true zeros. *Reached* holds the
@@ -194,7 +194,7 @@ def _try_row(ours: Configuration, standing: Standing) -> list[str]:
         number(_val(ours), Kind.METRIC),
         spread(_over(ours, _test), Kind.METRIC),
         spread(_over(ours, all_left), Kind.FRACTION),
-        ", ".join(dict.fromkeys(run.summary.provenance.precision or UNSAID for run in ours.runs)),
+        ", ".join(dict.fromkeys(run.summary.provenance.products for run in ours.runs)),
         code(ours.first.provenance.command),
     ]
 

@@ -84,8 +84,8 @@ LEGEND = """\
 FRONTIER_NOTE = """Validation metric, before the final phase, of the first evaluation at or above each sparsity that
 let the network be pruned further, so never below the bound."""
 
-FINAL_PHASES_NOTE = """All else is equal, so that they start from the same states, seed by seed; of one commit on one
-kind of processor bit for bit. Chosen on validation data; the test column is shown, not used."""
+FINAL_PHASES_NOTE = """All else is equal, commit and kind of processor too, so that they start from the same states,
+seed by seed. Chosen on validation data; the test column is shown, not used."""
 
 NETWORKS_NOTE = """Compact files that `sparsity.weights.export.load_sparse` reads: the weights that are left, a bit
 for each. `make verify` counts and scores those of the headline runs again, `make verify ALL=1` all that stand here, and

@@ -97,6 +97,7 @@ class PaperExperiment:
     """Everything the paper prints about one experiment; `baseline` is where its dense network comes from, as ours.
 
     published_checkpoint: what must be said of runs that start from the one that others give away.
+    planned_seeds: how many runs of a configuration were planned before its first; fewer are a look on the way.
     ours: the experiment's own settings of the phases and the gate by dotted path, where they are not the defaults.
     literature: points of this network on these data that are published elsewhere.
     """
@@ -110,6 +111,7 @@ class PaperExperiment:
     baseline: str
     settings: tuple[PublishedSetting, ...]
     results: PublishedTable
+    planned_seeds: int = 3
     ours: dict[str, Any] = field(default_factory=dict)
     published_checkpoint: str = ""
     sizes: PublishedSizes | None = None

@@ -7,6 +7,7 @@ from itertools import product
 from math import sqrt
 
 CONFIDENCE = 0.95
+_DIGITS = 9  # of a difference: the rest is rounding, which must not pass for spread
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def binomial_half_width(percent: float, n: int) -> float:
 
 def compare_pairs(first: Sequence[float], second: Sequence[float]) -> Paired | None:
     """Compare two methods over the same seeds, in the same order; None where there is no pair."""
-    differences = [a - b for a, b in zip(first, second, strict=True)]
+    differences = [round(a - b, _DIGITS) for a, b in zip(first, second, strict=True)]
     difference = describe(differences)
     if difference is None:
         return None

@@ -23,12 +23,12 @@ TITLE = "Does relevance differ from L2?"
 
 QUESTION = """The penalty is L2 times the irrelevance `I = exp(-|g| / alpha)`. Where I is near 1 for every weight, the
 method is L2 under another name, and the paper's own Table 11 has the two within 0.06 BLEU of each other. A smaller
-alpha, or gradients scaled by their layer's mean, make the difference larger. Below, everything but the method is
-equal, and runs are paired by seed. They are compared at equal sparsity where both came to it: on test data at the
-paper's, on validation data at the first evaluation of a network of the highest sparsity below that all pairs reached.
-They are compared at equal metric, *at the bound*, where the bound stopped both: the last evaluation that could have
-pruned did not. There prunes are counted, each of the same fraction of what is left: near 100 % sparsities hardly
-differ."""
+alpha, or gradients scaled by their layer's mean, make the difference larger. Below, all settings but the method's are
+equal, and the precision; commits and processors are those of the table of runs. Runs are paired by seed. They are
+compared at equal sparsity where both came to it: on test data at the paper's, on validation data at the first
+evaluation of a network of the highest sparsity below that all pairs reached. They are compared at equal metric, *at the
+bound*, where the bound stopped both: the last evaluation that could have pruned did not. There prunes are counted, each
+of the same fraction of what is left: near 100 % sparsities hardly differ."""
 
 ON_LOBSTER = """LOBSTER stands beside them as its authors run it (`pruner=lobster_authors`), at its own rate, lambda and
 length, of which three hours are run: it has no gate, so only metrics at the paper's sparsity are compared.

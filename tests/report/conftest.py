@@ -1,5 +1,6 @@
 """Results folders that tests of the report room fill with runs."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -10,8 +11,10 @@ from tests.report.fake_results import PAPER, AddRun, summary, write_run
 
 @pytest.fixture
 def results(tmp_path: Path) -> Path:
-    """An empty results folder with the paper's numbers."""
+    """An empty results folder with the paper's numbers, of which two seeds are all that were planned."""
     shutil.copytree(PAPER, tmp_path / "results" / "paper")
+    for path in (tmp_path / "results" / "paper").glob("*.yaml"):
+        path.write_text(re.sub(r"planned_seeds: \d+|\Z", "planned_seeds: 2\n", path.read_text(), count=1))
     return tmp_path / "results"
 
 

@@ -24,6 +24,18 @@ def paper(results: Path) -> PaperExperiment:
     return load_paper(results / "paper")[0]
 
 
+def test_fewer_seeds_than_were_planned_are_a_look_on_the_way_and_no_verdict(results: Path, add_run: AddRun) -> None:
+    for seed in range(3):
+        add_run(seed=seed, rows=[row(test=98.5 + 0.01 * seed)])
+    (paper, *_) = load_paper(results / "paper")
+    words = []
+    for planned in (3, 4):
+        asked = replace(paper, planned_seeds=planned)
+        (metric,) = [item for item in only(results, asked) if item.number == "Accuracy (%)"]
+        words.append(metric.words)
+    assert words == ["short", "inconclusive, n = 3 of 4 planned"]
+
+
 def configurations(results: Path, paper: PaperExperiment) -> list[Configuration]:
     return collect([load_run(directory) for directory in find_runs(results)], paper)
 
@@ -453,3 +465,13 @@ def test_a_run_that_was_resumed_with_the_same_code_is_not_marked_whatever_its_ma
     add_run(**trained_by(process(0), process(9, device="cpu: B")))
     (configuration,) = configurations(results, paper)
     assert configuration.marks == ()
+
+
+def test_runs_of_another_precision_are_a_configuration_of_their_own_with_a_mark(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    origin = summary()["provenance"]
+    for seed, precision in enumerate((None, "fp32", "bf16")):
+        add_run(seed=seed, provenance=origin | {"precision": precision})
+    found = [(each.seeds, each.marks) for each in configurations(results, paper)]
+    assert found == [((0, 1), ()), ((2,), ("in bf16",))]

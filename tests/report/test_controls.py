@@ -140,7 +140,7 @@ def test_the_verdict_counts_what_the_comparisons_with_l2_say(
 ) -> None:
     add_pairs(add_run, [99.0 + 0.01 * i for i in range(6)], [98.9 - 0.01 * i for i in range(6)])
     text = verdict(found(results, paper))
-    counts = "1 different; 0 different, but equivalent within the margin; 0 equivalent within the margin; 1 undecided"
+    counts = "1 different; 0 different, but equivalent within the margin; 1 equivalent within the margin; 0 undecided"
     assert text.startswith(f"**Verdict.** 2 comparisons with L2: {counts}.")
     assert len([line for line in text.splitlines() if line.startswith("- ")]) == 2
 

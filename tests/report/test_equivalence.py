@@ -37,6 +37,10 @@ def paired(differences: list[float]) -> Paired:
         ([0.01, 0.01, 0.02, 0.01, 0.01, 9.0], "undecided at n = 6"),  # p = 0.03 by the exact test, 0.4 by t
         ([0.0], "undecided at n = 1, one pair has no spread"),
         ([0.0, 0.0], "undecided at n = 2, no spread"),
+        ([0.0] * 6, "equivalent within the margin"),
+        ([0.05] * 6, "different, but equivalent within the margin"),
+        ([0.5] * 6, "different"),
+        ([99.05 - 99.0, 99.15 - 99.1, 98.95 - 98.9], "undecided at n = 3, no spread"),  # rounding is no spread
     ],
 )
 def test_a_reading_follows_from_all_three_tests(differences: list[float], expected: str) -> None:
@@ -58,6 +62,13 @@ def test_a_differences_seeds_are_those_of_the_tables_of_paired_t_tests(effect: f
 
 def test_a_difference_takes_the_seeds_of_the_exact_test_too() -> None:
     assert seeds_for_difference(0.001, MARGIN) == 6  # 2 / 2^5 is above 0.05
+
+
+def test_of_the_fewest_pairs_for_the_exact_test_all_must_have_one_sign() -> None:
+    values = np.random.default_rng(0).normal(MARGIN, 0.062, (40_000, 6))
+    one_sign = np.mean(np.all(values > 0, axis=1) | np.all(values < 0, axis=1))
+    assert one_sign < 0.8 < power_of_difference(6, 0.062, MARGIN)
+    assert seeds_for_difference(0.062, MARGIN) == 7
 
 
 def drawn(n: int, std: float, mean: float) -> tuple[np.ndarray, np.ndarray]:

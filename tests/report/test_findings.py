@@ -13,7 +13,7 @@ from tests.report.fake_results import REPOSITORY
 RESULTS = REPOSITORY / "results"
 FINDINGS = " ".join((RESULTS / "findings.md").read_text(encoding="utf-8").split())
 MNIST, FASHION = "lenet5_mnist/paper-relevance-56e701b943", "lenet5_fashion_mnist/paper-relevance-501468451c"
-NUM_SEEDS = {MNIST: 4}
+NUM_SEEDS = {MNIST: 4, FASHION: 5}
 
 
 def seeds(configuration: str) -> list[Run]:
@@ -108,7 +108,7 @@ def test_the_median_of_the_lowest_mean_irrelevance_is_the_recorded_one(configura
     for run in seeds(configuration):
         lowest = [point.lowest_mean_irrelevance for point in regularised(run)]
         found = statistics.median(value for value in lowest if value is not None)
-        assert found == pytest.approx(float(median.split()[0]), abs=2e-3)
+        assert found == pytest.approx(float(median.split()[0]), abs=3e-3)
 
 
 def test_the_first_evaluations_of_resnet32_pruned_without_a_miss() -> None:

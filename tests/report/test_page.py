@@ -45,7 +45,7 @@ def test_the_overview_shows_mean_spread_and_verdict(results: Path, add_run: AddR
 def test_a_number_stands_with_table_tolerance_difference_and_verdict(results: Path, add_run: AddRun) -> None:
     add_run(rows=[row(test=99.0)])
     (line,) = lines(render_page(results), "| from the paper's sparsity | Accuracy (%) | 2 |")
-    assert line.endswith("| 99.23 | ±0.10 | 99.00 |  | 1 | -0.23 | inconclusive, n = 1 |")
+    assert line.endswith("| 99.23 | ±0.10 | 99.00 |  | 1 | -0.23 | inconclusive, n = 1 of 2 planned |")
 
 
 def test_the_interval_of_a_difference_and_the_rule_stand_beside_its_verdict(results: Path, add_run: AddRun) -> None:

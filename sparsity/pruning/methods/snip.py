@@ -2,7 +2,8 @@
 
 Score: the connection sensitivity |dL/dm| at m = 1, that is |w dL/dw|, of the loss over a few batches; the smallest of
 the whole network go in one shot before the first step. Source: Lee et al. 2019 (arXiv 1810.02340): one batch.
-Biases begin at zero in its code, so that all of them go; here they go by their own sensitivity.
+Biases begin at zero in its code, so that all of them go; here they go by their own sensitivity. Its code trains another
+copy under the mask, initialised anew; here the network that was asked trains on.
 """
 
 from collections.abc import Mapping
