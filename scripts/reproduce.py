@@ -1,4 +1,4 @@
-"""Reproduce the paper: run, plan or ask after every experiment x pruner x seed, from one process that needs no torch.
+"""Reproduce the paper: run, plan or ask after every experiment x pruner x seed; torch is asked for a GPU alone.
 
 python scripts/reproduce.py run --scale smoke --seeds 0,1 --pruners relevance,l2
 """

@@ -1,7 +1,7 @@
 """Hydra's tree checked against the typed settings, and an experiment built from them.
 
 Beside `refusals` the only file that knows Hydra and OmegaConf. Nothing here imports torch before `build`, so a run that
-is already done answers at once.
+is already done answers at once; where the driver has a GPU, `scale=auto` asks torch whether it can be used.
 """
 
 import inspect

@@ -15,8 +15,9 @@ from sparsity.benchmark import ctranslate, huggingface, losses, searching, text
 from sparsity.benchmark.huggingface import Feed
 from sparsity.benchmark.timing import speedup
 from sparsity.data.texts.generated_ids import numbered_words
-from sparsity.data.texts.seq2seq import IGNORED, EvaluationText
+from sparsity.data.texts.seq2seq import EvaluationText
 from sparsity.run.workspace import Workspace
+from sparsity.special_tokens import IGNORED
 
 TINY = ("model.width=16", "model.ffn_width=16", "model.num_heads=2", "model.vocabulary_size=200", "task.max_length=12")
 CPU = torch.device("cpu")

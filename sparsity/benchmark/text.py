@@ -20,10 +20,10 @@ from sparsity.benchmark.searching import search_measurements
 from sparsity.benchmark.shares import shares
 from sparsity.benchmark.timing import Contestant, speedup, spread, time_in_turns
 from sparsity.data.text import TextData
-from sparsity.data.texts.seq2seq import IGNORED
 from sparsity.hardware import machine
 from sparsity.run.phase import Phase
 from sparsity.run.workspace import Workspace
+from sparsity.special_tokens import IGNORED
 
 LOSS_TOLERANCE = 1e-4  # of the mean loss of a micro-batch in fp32, absolute
 NUM_UNTIMED = 1

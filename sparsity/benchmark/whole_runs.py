@@ -5,12 +5,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sparsity.benchmark.timing import spread
+from sparsity.run.jobs import TRAIN
 
-TRAIN = Path(__file__).parents[2] / "scripts" / "train.py"
 READY = "plan:"  # how the line begins that a run prints when all is loaded and checked
 
 

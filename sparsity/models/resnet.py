@@ -6,8 +6,6 @@ Layers carry the names that the literature's checkpoints use (conv1, bn1, layer1
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-NUM_STAGES = 3
-
 
 def resnet32(num_classes: int = 10, blocks_per_stage: int = 5, width: int = 16) -> "ResNet":
     """ResNet-32 at the defaults (464,154 parameters); its smaller relatives at other sizes.

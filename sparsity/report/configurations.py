@@ -227,3 +227,9 @@ def _merge(known: list[dict[int, float]], tests: dict[int, float]) -> None:
 def row_at(run: Run, start: str) -> Row | None:
     """The run's result from one start of the final phase, if it has it."""
     return next((row for row in run.summary.rows if row.start == start), None)
+
+
+def metric_at_paper_sparsity(run: Run) -> float | None:
+    """The metric on test data of the network at the paper's sparsity, if the run came to it."""
+    row = row_at(run, AT_PAPER_SPARSITY)
+    return row.test if row else None

@@ -13,11 +13,10 @@ nothing.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import interval, number, spread
 from sparsity.report.comparison import Kind
-from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.configurations import Configuration, metric_at_paper_sparsity
 from sparsity.report.equivalence import (
     MARGINS,
     MOST_SEEDS,
@@ -129,7 +128,7 @@ def _comparable(ours: Configuration, control: Configuration) -> bool:
 
 def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configuration) -> Iterator[Contrast]:
     numbers: list[_Number] = [
-        (f"{paper.metric_label} at the paper's sparsity", Kind.METRIC, _test_metric),
+        (f"{paper.metric_label} at the paper's sparsity", Kind.METRIC, metric_at_paper_sparsity),
         *_at_equal_sparsity(paper, ours, control),
         ("Prunes at the bound", Kind.PRUNES, _prunes_at_bound),
     ]
@@ -156,11 +155,6 @@ def _at_equal_sparsity(paper: PaperExperiment, ours: Configuration, control: Con
 
 def _prunes_at_bound(run: Run) -> float | None:
     return run.summary.regularise.num_prunes if is_at_bound(run) else None
-
-
-def _test_metric(run: Run) -> float | None:
-    row = row_at(run, AT_PAPER_SPARSITY)
-    return row.test if row else None
 
 
 def _row(contrast: Contrast) -> list[str]:

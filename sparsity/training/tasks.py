@@ -34,7 +34,7 @@ class Task(Protocol[Network, Part, Whole]):
         ...
 
     def evaluate(self, model: Network, split: Whole) -> dict[str, Tensor]:
-        """Metrics of the split as 0-dim tensors on the device; leaves the model in the mode it was in.
+        """Metrics of the split as 0-dim tensors; leaves the model in the mode it was in.
 
         Several ranks call it together: each may look at its share (`ranks.here().share`) and have the sums of all.
         """

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = -100
+from sparsity.special_tokens import IGNORED
+
 CHUNK_TOKENS = 2048
 
 

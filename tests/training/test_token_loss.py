@@ -5,7 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from sparsity.training.token_loss import IGNORED, token_cross_entropy
+from sparsity.special_tokens import IGNORED
+from sparsity.training.token_loss import token_cross_entropy
 
 LABELS = torch.tensor([3, IGNORED, 0, 5, 5, 1, IGNORED])
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from transformers import BartConfig, BartForConditionalGeneration
 
-from sparsity.training.token_loss import IGNORED
+from sparsity.special_tokens import IGNORED
 from sparsity.training.translation import Translation
 
 BOS, PAD, EOS = 0, 1, 2

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sparsity.data.images.augment import CropFlip
+from sparsity.hardware.machine import mixed_seed
 from sparsity.hardware.ranks import Part
 
 
@@ -158,5 +159,4 @@ def normaliser(mean: tuple[float, ...], std: tuple[float, ...], device: torch.de
 
 def epoch_generator(seed: int, phase: str, epoch: int) -> torch.Generator:
     """The generator of one epoch of one kind of phase, on the CPU."""
-    digest = hashlib.sha256(f"{seed}/{phase}/{epoch}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.Generator().manual_seed(mixed_seed(seed, f"{phase}/{epoch}"))

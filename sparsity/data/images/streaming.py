@@ -44,7 +44,7 @@ class StreamedData:
     """Image files, split for a run.
 
     Attributes:
-        name: of what is really read: `imagenet`, `imagenet-sample`, `embedded-photos`.
+        name: of what is really read: `imagenet`, `imagenet-sample`, `embedded-figures`.
         checksums: of the names of the files, by folder.
         extra_tests: further splits that are scored beside `test`.
     """

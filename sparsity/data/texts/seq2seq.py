@@ -17,9 +17,8 @@ from torch import Tensor
 from sparsity.data.texts.sentence_order import ORDERS, EpochOrder
 from sparsity.data.texts.token_arrays import TokenArrays
 from sparsity.hardware.ranks import Part
-from sparsity.special_tokens import BOS_ID, EOS_ID, PAD_ID
+from sparsity.special_tokens import BOS_ID, EOS_ID, IGNORED, PAD_ID
 
-IGNORED = -100  # torch's cross entropy leaves such labels out
 EVALUATION_TOKENS = 8192  # padded source positions of an evaluation batch
 
 

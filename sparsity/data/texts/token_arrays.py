@@ -50,14 +50,9 @@ class TokenArrays:
         rows = self.flat[np.minimum(places, len(self.flat) - 1)].astype(np.int64)
         return np.where(is_token, rows, fill)
 
-    def save(self, stem: Path) -> None:
-        """Write both arrays as `<stem>.flat.npy` and `<stem>.offsets.npy`."""
-        np.save(f"{stem}.flat.npy", self.flat)
-        np.save(f"{stem}.offsets.npy", self.offsets)
-
     @classmethod
     def load(cls, stem: Path) -> "TokenArrays":
-        """Map what `save` or `write` left under `stem`; the tokens stay on disk until they are gathered."""
+        """Map what `write` left under `stem`; the tokens stay on disk until they are gathered."""
         return cls(np.load(f"{stem}.flat.npy", mmap_mode="r"), np.load(f"{stem}.offsets.npy"))
 
 

@@ -6,8 +6,7 @@ from typing import NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 
-from sparsity.records import AT_PAPER_SPARSITY
-from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.configurations import Configuration, metric_at_paper_sparsity
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.style import colours, labels, new_drawing, shared
 from sparsity.report.reading import Run
@@ -20,7 +19,7 @@ def draw_study(paper: PaperExperiment, configurations: Sequence[Configuration]) 
     A panel leaves out methods without its value, as of those that never came to the paper's sparsity.
     """
     panels: dict[str, Callable[[Run], float | None]] = {
-        f"test {paper.metric_label} at the paper's sparsity": _test_metric,
+        f"test {paper.metric_label} at the paper's sparsity": metric_at_paper_sparsity,
         "sparsity (%) after the last prune": _sparsity,
     }
     found = {label: _lines(configurations, value) for label, value in panels.items()}
@@ -65,8 +64,3 @@ def _draw(axes: Axes, lines: Sequence[_Line]) -> None:
 
 def _sparsity(run: Run) -> float:
     return 100 * run.summary.regularise.sparsity
-
-
-def _test_metric(run: Run) -> float | None:
-    row = row_at(run, AT_PAPER_SPARSITY)
-    return row.test if row else None

@@ -6,7 +6,6 @@ import torch
 
 from sparsity.data.texts import seq2seq
 from sparsity.data.texts.seq2seq import (
-    IGNORED,
     EvaluationText,
     Layout,
     TextBatches,
@@ -15,7 +14,7 @@ from sparsity.data.texts.seq2seq import (
 )
 from sparsity.data.texts.token_arrays import from_rows
 from sparsity.hardware.ranks import Part
-from sparsity.special_tokens import BOS_ID, EOS_ID, PAD_ID
+from sparsity.special_tokens import BOS_ID, EOS_ID, IGNORED, PAD_ID
 
 CPU = torch.device("cpu")
 EXACT, WITH_PADDING = Layout(multiple=1), Layout(padding_counts=True)
