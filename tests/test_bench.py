@@ -155,7 +155,7 @@ def test_other_methods_have_a_target_of_their_own() -> None:
 
 def test_the_floor_of_a_step_counts_its_operations_and_the_bytes_of_its_update(work: Workspace) -> None:
     ours = equality.regularised(work)
-    found = floor.floor(work, ours.trainer)
+    found = floor.floor(work, ours.trainer, floor.operations_of_a_step(ours.trainer))
     # operations of LeNet-5 on 100 images: twice the products forward, and twice that backward but for the images'
     # own gradient, which nobody needs
     forward = 2 * 100 * (24 * 24 * 500 + 8 * 8 * 25_000 + 400_000 + 5_000)

@@ -16,7 +16,7 @@ from sparsity.benchmark.equality import (
     regularised,
     shuffled,
 )
-from sparsity.benchmark.floor import floor
+from sparsity.benchmark.floor import floor, operations_of_a_step
 from sparsity.benchmark.shares import shares
 from sparsity.benchmark.straightforward import PREFETCH_FACTOR, StraightforwardRecipe, pil_batches
 from sparsity.benchmark.timing import Contestant, spread, time_block, time_in_turns
@@ -74,6 +74,7 @@ def timed(
     One opponent at a time: the workers of a data loader, or the cache that another leaves, would weigh on one of three.
     """
     method, batch_size = work.settings.pruner.name, work.settings.regularise.batch_size
+    num_operations = operations_of_a_step(ours.trainer)
     for name, other in {"plain": our_loop(plain_trainer(work)), **others}.items():
         contestants = {method: our_loop(ours.trainer), name: other}
         seconds = time_in_turns(contestants, num_rounds, num_steps, work.device)
@@ -83,7 +84,7 @@ def timed(
             yield {"measured": "training", **spread(rates, "images_per_second")}
         yield {"measured": f"{name} step", **spread(seconds[name], "seconds"), "rounds": num_rounds}
         yield ratio(method, name, seconds)
-    yield floor(work, ours.trainer)
+    yield floor(work, ours.trainer, num_operations)
     yield shares(ours.trainer, num_steps)
     yield evaluation(work, ours)
     yield from upkeep(work, ours)

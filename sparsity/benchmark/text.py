@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from sparsity.benchmark.floor import floor
+from sparsity.benchmark.floor import floor, operations_of_a_step
 from sparsity.benchmark.huggingface import WHY_BY_HAND, Feed, as_inputs, has_trainer, plain_step, trainer_step
 from sparsity.benchmark.losses import loss_measurements
 from sparsity.benchmark.measurements import Measurement, environment, our_loop, plain_trainer, ratio, upkeep
@@ -79,6 +79,7 @@ def training_measurements(work: Workspace, num_rounds: int, num_steps: int) -> I
     name, step = rival(work, theirs)
     if name == "plain loop":
         yield {"measured": "note", "sentence": f"{WHY_BY_HAND}."}
+    num_operations = operations_of_a_step(ours.trainer)
     method = work.settings.pruner.name
     plain = our_loop(plain_trainer(work))
     contestants = {method: our_loop(ours.trainer), "plain": plain, name: Contestant(step, NUM_UNTIMED)}
@@ -90,7 +91,7 @@ def training_measurements(work: Workspace, num_rounds: int, num_steps: int) -> I
         yield {"measured": f"{contestant} training", **spread(rates, "tokens_per_second")}
     yield speedup(f"{name} / {method}", seconds[name], seconds[method], LEAST_SPEEDUP, work.device)
     yield ratio(method, "plain", seconds)
-    yield floor(work, ours.trainer)
+    yield floor(work, ours.trainer, num_operations)
     yield shares(ours.trainer, num_steps)
     yield from upkeep(work, ours)
 
