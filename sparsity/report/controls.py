@@ -12,6 +12,7 @@ nothing.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sparsity.report.blocks import Table, table
 from sparsity.report.cells import interval, number, spread
@@ -141,16 +142,39 @@ def _contrasts(paper: PaperExperiment, ours: Configuration, control: Configurati
             yield Contrast(ours, control, name, kind, means[0], means[1], pairs)
 
 
-def _at_equal_sparsity(paper: PaperExperiment, ours: Configuration, control: Configuration) -> list[_Number]:
-    """The validation metric at the highest level of sparsity that both runs of every pair have an evaluation at."""
-    seeds = set(ours.seeds) & set(control.seeds)
+def on_the_way(ours: Configuration, control: Configuration) -> dict[float, Paired]:
+    """Level of sparsity -> the paired differences of the validation metric there, before any final phase.
+
+    Only levels that both runs of every pair came to, so that each is of the same pairs.
+    """
+    seeds = _shared_seeds(ours, control)
+    found: dict[float, Paired] = {}
+    for level in _levels(ours, control):
+        first, second = (each.by_seed(partial(metric_at, level=level)) for each in (ours, control))
+        pairs = compare_pairs([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+        found |= {level: pairs} if pairs else {}
+    return found
+
+
+def _shared_seeds(ours: Configuration, control: Configuration) -> list[int]:
+    return sorted(set(ours.seeds) & set(control.seeds))
+
+
+def _levels(ours: Configuration, control: Configuration) -> list[float]:
+    """The levels of sparsity that both runs of every pair have an evaluation at."""
+    seeds = _shared_seeds(ours, control)
     runs = [run for each in (ours, control) for run in each.runs if run.summary.seed in seeds]
-    reached = [level for level in LEVELS if all(metric_at(run, level) is not None for run in runs)]
+    return [level for level in LEVELS if all(metric_at(run, level) is not None for run in runs)]
+
+
+def _at_equal_sparsity(paper: PaperExperiment, ours: Configuration, control: Configuration) -> list[_Number]:
+    """The validation metric at the highest level of sparsity that all pairs came to."""
+    reached = _levels(ours, control)
     if not reached:
         return []
     level = reached[-1]
     name = f"{paper.metric_label} on validation data at {100 * level:g} % sparsity"
-    return [(name, Kind.METRIC, lambda run: metric_at(run, level))]
+    return [(name, Kind.METRIC, partial(metric_at, level=level))]
 
 
 def _prunes_at_bound(run: Run) -> float | None:

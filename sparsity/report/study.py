@@ -6,14 +6,15 @@ Its runs are those of any experiment in which a relevance run and a control shar
 from collections.abc import Sequence
 
 from sparsity.records import AT_PAPER_SPARSITY
-from sparsity.report.blocks import Block, Heading, Prose, Table, table
+from sparsity.report.blocks import Block, Figure, Heading, Prose, Table, table
 from sparsity.report.cells import code, spread
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
-from sparsity.report.controls import Contrast, contrasts, contrasts_table, sentence
+from sparsity.report.controls import LOBSTER, Contrast, contrasts, contrasts_table, on_the_way, sentence
 from sparsity.report.equivalence import RULE, Outcome
 from sparsity.report.figures import MOST_CONFIGURATIONS, irrelevance_figure
 from sparsity.report.paper import PaperExperiment
+from sparsity.report.plots.differences import draw_differences
 from sparsity.report.plots.study import draw_study
 from sparsity.report.plots.style import figure
 from sparsity.report.statistics import describe
@@ -79,9 +80,27 @@ def _experiment(paper: PaperExperiment, members: Sequence[Configuration], found:
         Prose(f"Experiment {code(paper.experiment)}."),
         _members_table(paper, members),
         figure(name, caption, lambda: draw_study(paper, members)),
+        *_differences(paper, found),
         irrelevance_figure(paper, members[:MOST_CONFIGURATIONS], "study_irrelevance"),
         contrasts_table(found),
     ]
+
+
+def _differences(paper: PaperExperiment, found: Sequence[Contrast]) -> list[Figure]:
+    """The whole way to the level that the table compares at, of the paper's irrelevance in runs of full length."""
+    pairs = list[tuple[Configuration, Configuration]]()
+    for each in found:
+        pair, is_whole = (each.ours, each.control), not (each.ours.marks or each.ours.has_own_irrelevance)
+        if is_whole and each.control.first.pruner != LOBSTER and pair not in pairs and on_the_way(*pair):
+            pairs.append(pair)
+    if not pairs:
+        return []
+    caption = (
+        f"{paper.title}: how far relevance is ahead of each control at equal sparsity, on validation data, before any "
+        "final phase: means of the pairs with their 95 % interval; grey: the margin of equivalence. Many looks at the "
+        "same runs: what is concluded is concluded at the last one, in the table."
+    )
+    return [figure(f"{paper.experiment}/differences", caption, lambda: draw_differences(paper, pairs))]
 
 
 def _members_table(paper: PaperExperiment, members: Sequence[Configuration]) -> Table:

@@ -1,14 +1,16 @@
 """Relevance against its controls: equal settings, the same seeds, and no claim from too few."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sparsity import config
+from sparsity.report.blocks import Figure
 from sparsity.report.configurations import Configuration, collect
-from sparsity.report.controls import Contrast, contrasts, contrasts_table, sentence
+from sparsity.report.controls import Contrast, contrasts, contrasts_table, on_the_way, sentence
 from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.reading import find_runs, load_run
 from sparsity.report.study import study_section, verdict
@@ -37,6 +39,17 @@ def add_pairs(add_run: AddRun, relevance: list[float], l2: list[float], **change
         add_run(seed=seed, settings=SHARED | RELEVANCE, rows=[row(test=test)])
     for seed, test in enumerate(l2):
         add_run(**{"seed": seed, "pruner": "l2", "settings": SHARED | L2, "rows": [row(test=test)]} | changes)
+
+
+def add_curves(add_run: AddRun, values: dict[str, list[list[tuple[float, float]]]], **changes: Any) -> None:
+    """Runs of each pruner, one a seed, with these (sparsity, validation metric) at their evaluations."""
+    for pruner, seeds in values.items():
+        settings = RELEVANCE if pruner == "relevance" else L2
+        for seed, curve in enumerate(seeds):
+            directory = add_run(seed=seed, settings=SHARED | settings, pruner=pruner, **changes)
+            points = [{"phase": "regularise", "step": i, "epoch": 0, "val": val, "sparsity": sparsity, "pruned": True}
+                      for i, (sparsity, val) in enumerate(curve)]  # fmt: skip
+            (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
 
 
 def test_runs_of_the_same_seed_are_paired(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
@@ -185,15 +198,36 @@ def test_prunes_are_compared_only_where_the_bound_stopped_both(
 def test_metrics_are_compared_at_the_highest_sparsity_that_all_pairs_reached(
     results: Path, paper: PaperExperiment, add_run: AddRun
 ) -> None:
-    values = {"relevance": [(0.94, 99.0), (0.96, 98.9), (0.96, 98.5)], "l2": [(0.94, 98.0), (0.94, 98.2)]}
-    for pruner, settings in (("relevance", RELEVANCE), ("l2", L2)):
-        directory = add_run(settings=SHARED | settings, pruner=pruner, rows=[row("last")])
-        points = [{"phase": "regularise", "step": i, "epoch": 0, "val": val, "sparsity": sparsity, "pruned": True}
-                  for i, (sparsity, val) in enumerate(values[pruner])]  # fmt: skip
-        (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in points))
+    curves = {"relevance": [[(0.94, 99.0), (0.96, 98.9), (0.96, 98.5)]], "l2": [[(0.94, 98.0), (0.94, 98.2)]]}
+    add_curves(add_run, curves, rows=[row("last")])
     (metric,) = found(results, paper)  # relevance has no evaluation at 95 % that L2 has too
     assert metric.number == "Accuracy (%) on validation data at 90 % sparsity"
     assert (metric.first.mean, metric.second.mean) == (98.9, 98.2)  # of the network after the prune that reached it
+
+
+def test_on_the_way_pairs_are_compared_at_each_level_that_all_of_them_came_to(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    l2 = [[(0.6, 97.0), (0.72, 98.0), (0.82, 98.0)], [(0.6, 97.0), (0.72, 98.0), (0.72, 98.0)]]
+    add_curves(add_run, {"relevance": [[(0.95, 98.5), (0.95, 98.6)], [(0.95, 97.5), (0.95, 98.4)]], "l2": l2})
+    first = found(results, paper)[0]
+    differences = {level: pairs.difference.mean for level, pairs in on_the_way(first.ours, first.control).items()}
+    assert differences == pytest.approx({0.5: 0.5, 0.7: 0.5})  # at 80 % the second seed of L2 has no evaluation
+
+
+def test_the_way_of_whole_runs_is_drawn_once_for_each_control_and_of_marked_runs_not(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_curves(add_run, {"relevance": [[(0.95, 98.5), (0.95, 98.6)]], "l2": [[(0.95, 98.0), (0.95, 98.0)]]})
+    ours = collected(results, paper)
+    (drawing,) = drawn(paper, ours)
+    assert "relevance ahead by" in drawing.rendering.svg and drawing.rendering.svg.count("of l2, 1 pair<") == 1
+    assert not drawn(paper, [replace(each, marks=("shortened",)) for each in ours])
+
+
+def drawn(paper: PaperExperiment, ours: list[Configuration]) -> list[Figure]:
+    blocks = study_section([(paper, ours)])
+    return [each for each in blocks if isinstance(each, Figure) and each.name.endswith("/differences")]
 
 
 def test_the_section_says_which_lobster_is_a_control(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
