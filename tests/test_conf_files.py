@@ -195,6 +195,13 @@ def test_an_experiment_opens_with_its_command_and_the_hours_and_number_that_are_
     assert said["Number"] == (f"{ours}, measured, n = {len(measured)}" if measured else "not measured")
 
 
+def test_readmes_recipe_on_the_sample_allows_a_start_that_may_have_seen_its_images() -> None:
+    readme = (RESULTS.parent / "README.md").read_text()
+    (recipe,) = re.findall(r"^python scripts/train.py (.* dataset.source=sample .*)$", readme, re.MULTILINE)
+    baseline = config.compose(recipe.split()).baseline
+    assert (baseline.source, baseline.allow_contaminated) == ("published", True)
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
 def test_the_paper_scale_is_the_experiment_as_it_stands(experiment: str) -> None:
     settings = composed(experiment, "paper", "relevance")

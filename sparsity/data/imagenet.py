@@ -158,6 +158,7 @@ def _sample(data_dir: str, sizes: SplitSizes, reading: Reading) -> StreamedData:
     num_held_out = len(listing) * sizes.val // (sizes.train + sizes.val)
     order = np.argsort(np.random.PCG64(HELD_OUT_SEED).random_raw(len(listing)), kind="stable")
     held_out = _split(listing, np.sort(order[:num_held_out]), f"imagenet-sample/heldout-{num_held_out}")
+    _log.warning("warning: %d images of %s both gate and test: no accuracy on them is a result.", num_held_out, root)
     train = np.sort(order[num_held_out:])
     return StreamedData(
         name="imagenet-sample",

@@ -1,5 +1,6 @@
 """Which processor this is and what it can multiply, as Linux says; free of torch."""
 
+import os
 import platform
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,11 @@ BF16_UNITS = {"amx_bf16", "avx512_bf16"}  # the second alone: 0.56 (ResNet-32) t
 def name() -> str:
     """The processor's name, for the record."""
     return _field("model name") or platform.processor() or platform.machine()
+
+
+def num_cores() -> int:
+    """Cores that this process may use: in a container, or a job of a cluster, fewer than the machine has."""
+    return len(os.sched_getaffinity(0))
 
 
 def has_bf16_units() -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 
 from sparsity import records
 from sparsity.records import PhasePlan
-from sparsity.settings import PenaltySettings, PhaseSettings, Settings
+from sparsity.settings import PenaltySettings, PhaseSettings, PrunerSettings, Settings, leaf_name
 
 NEGLIGIBLE_SHRINKAGE = 0.1
 PRINTED_PRECISION = 5e-5  # the paper prints sparsities in percent with two decimals
@@ -122,14 +122,15 @@ def checkpoint_bytes(settings: Settings, num_weights: int) -> int:
     """
     network = network_bytes(num_weights)
 
-    def phase_bytes(phase: PhaseSettings, num_networks: int) -> int:
-        return 2 * state_bytes(phase, num_weights) + num_networks * network
+    def phase_bytes(phase: PhaseSettings, num_networks: int, num_own: int = 0) -> int:
+        return 2 * state_bytes(phase, num_weights, num_own) + num_networks * network
 
     starts = settings.finetune.start_from
     num_kept = 2 + ("paper_sparsity" in starts) + (settings.pruner.prunes and settings.protocol.start_before_cut)
     num_kept += settings.pruner.trigger == "restoring_plateau"
     baseline = phase_bytes(settings.baseline, 2) if settings.baseline.source == "train" else 0
-    return baseline + phase_bytes(settings.regularise, num_kept) + len(starts) * phase_bytes(settings.finetune, 1)
+    regularised = phase_bytes(settings.regularise, num_kept, own_numbers(settings.pruner, num_weights))
+    return baseline + regularised + len(starts) * phase_bytes(settings.finetune, 1)
 
 
 def most_written_bytes(settings: Settings, num_weights: int, plan: RunPlan) -> int:
@@ -141,6 +142,8 @@ def most_written_bytes(settings: Settings, num_weights: int, plan: RunPlan) -> i
     phases = [(settings.baseline, plan.baseline), (settings.regularise, plan.regularise)]
     phases += [(settings.finetune, plan.finetune)] * plan.num_starts
     states = sum(of.num_evaluations * (state_bytes(phase, num_weights) + network) for phase, of in phases)
+    own = state_bytes(settings.regularise, 0, own_numbers(settings.pruner, num_weights))
+    states += plan.regularise.num_evaluations * own
     return states + starts_before_cut * (plan.prunes_needed or 0) * network
 
 
@@ -154,10 +157,17 @@ def network_bytes(num_weights: int) -> int:
     return 4 * num_weights + num_weights // 4
 
 
-def state_bytes(phase: PhaseSettings, num_weights: int) -> int:
-    """A state to resume from: the network and what its optimiser remembers."""
+def state_bytes(phase: PhaseSettings, num_weights: int, num_own: int = 0) -> int:
+    """A state to resume from: the network, the method's own parameters, and what the optimiser remembers of both."""
     moments = 2 if phase.optimizer.name == "adam" else int(phase.optimizer.momentum > 0)
-    return network_bytes(num_weights) + 4 * num_weights * moments
+    return network_bytes(num_weights) + 4 * num_own + 4 * (num_weights + num_own) * moments
+
+
+def own_numbers(pruner: PrunerSettings, num_weights: int) -> int:
+    """Parameters of a method's own that a state holds, at most: one a weight, where they are not few."""
+    name = leaf_name(pruner.method)
+    is_each = name in ("SparseVd", "Movement") or (name == "L0" and pruner.method["granularity"] == "weight")
+    return num_weights * is_each
 
 
 def prunes_needed(target_sparsity: float, fraction: float) -> int:

@@ -85,8 +85,9 @@ def _gradient_of_sum(scores: Tensor, targets: Tensor, smoothing: float) -> Tenso
     is_counted = (targets != IGNORED)[:, None]
     gradient = torch.softmax(scores, 1, out=scores)
     gradient -= smoothing / scores.shape[1]
-    right = targets.clamp_min(0)[:, None]
-    gradient.scatter_add_(1, right, torch.full_like(right, smoothing - 1, dtype=gradient.dtype))
+    # by one index: with two, under deterministic algorithms, torch has the host wait for all that a GPU has queued
+    places = torch.arange(len(gradient), device=gradient.device) * gradient.shape[1] + targets.clamp_min(0)
+    gradient.view(-1).scatter_add_(0, places, torch.full_like(places, smoothing - 1, dtype=gradient.dtype))
     return gradient.mul_(is_counted)
 
 

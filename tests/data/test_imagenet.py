@@ -196,9 +196,14 @@ def test_a_missing_sample_is_asked_for_as_it_is_read(tmp_path: Path, monkeypatch
     )
 
 
-def test_of_a_smaller_sample_a_tenth_is_held_out_too(tmp_path: Path) -> None:
+def test_of_a_smaller_sample_a_tenth_is_held_out_too_and_it_is_said_that_no_others_test(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     write_folder(tmp_path / "imagenet-sample", num_classes=10, per_class=2)
     data = imagenet("sample", str(tmp_path))
+    (said,) = (record.message for record in caplog.records if record.levelname == "WARNING")
+    root = tmp_path / "imagenet-sample"
+    assert said == f"warning: 2 images of {root} both gate and test: no accuracy on them is a result."
     assert (len(data.train), len(data.val), data.val.identity) == (18, 2, "imagenet-sample/heldout-2")
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from sparsity import config
 from sparsity.run.plan import (
     checkpoint_bytes,
     make_plan,
@@ -240,6 +241,32 @@ def test_the_two_states_that_a_phase_resumes_from_hold_what_the_optimiser_rememb
     num_phases, num_states = 3, 2
     more = num_phases * num_states * moments * 4 * NUM_WEIGHTS
     assert disk(optimizer) - disk(replace(SGD, momentum=0.0)) == more
+
+
+@pytest.mark.parametrize(
+    ("name", "knobs", "is_each"),
+    [
+        ("sparse_vd", {}, True),
+        ("movement", {}, True),
+        ("l0", {"granularity": "weight"}, True),
+        ("l0", {"granularity": "group"}, False),
+        ("dns", {}, False),
+    ],
+)
+def test_a_regularised_state_holds_one_parameter_a_weight_and_its_moments_where_the_method_has_them(
+    name: str, knobs: dict[str, Any], is_each: bool
+) -> None:
+    method = config.compose([f"pruner={name}"]).pruner.method | knobs
+    numbers = (1 + 2) * NUM_WEIGHTS * is_each  # with Adam
+    adam, own = OptimizerSettings("adam"), PrunerSettings(prunes=True, method=method)
+    plain = replace(own, method=PrunerSettings().method)
+    assert disk(adam, pruner=own) - disk(adam, pruner=plain) == 2 * 4 * numbers
+    phases = {"regularise": PhaseSettings(1, optimizer=adam), "finetune": FinetuneSettings(0, optimizer=adam)}
+    written = [
+        most_written_bytes(run, NUM_WEIGHTS, make_plan(run, 1000))  # one evaluation
+        for run in (settings(**phases, pruner=own), settings(**phases, pruner=plain))
+    ]
+    assert written[0] - written[1] == 4 * numbers
 
 
 def test_a_trained_baseline_takes_two_states_to_resume_from_and_two_networks() -> None:

@@ -1,9 +1,12 @@
 """Is the chunked loss the plain one, gradient included?"""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sparsity.special_tokens import IGNORED
 from sparsity.training.token_loss import token_cross_entropy
@@ -64,3 +67,24 @@ def test_without_a_gradient_none_is_computed() -> None:
     hidden, weight, bias = problem()
     with torch.no_grad():
         assert not token_cross_entropy(hidden, LABELS, weight, bias).requires_grad
+
+
+class ScatteredInto(TorchDispatchMode):
+    """Takes down the dimensions of what is scattered into."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dimensions: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation below autograd."""
+        if "scatter" in func.name():
+            self.dimensions.append(args[0].dim())
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_gpu_is_not_waited_for_as_it_is_where_more_than_one_dimension_is_scattered_into() -> None:
+    hidden, weight, bias = problem()
+    with ScatteredInto() as scattered:
+        token_cross_entropy(hidden, LABELS, weight, bias, chunk_tokens=4)
+    assert scattered.dimensions == [1, 1]

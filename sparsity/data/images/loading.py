@@ -6,7 +6,6 @@ is one. Pixels are normalised on the device.
 
 import hashlib
 import logging
-import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from sparsity.data.images.crops import Crop
 from sparsity.data.images.decoding import DamagedImageError, central, cropped, decode
 from sparsity.data.published.download import DataError
 from sparsity.files import sha256
+from sparsity.hardware import cpu
 
 NUM_BATCHES_AHEAD = 4
 
@@ -90,7 +90,7 @@ class Loader:
     Args:
         size: of the images that the network takes, in pixels.
         device: where the batches are wanted.
-        num_workers: threads that read and decode; 0 is one per processor core.
+        num_workers: threads that read and decode; 0 is one per core that this process may use.
         max_damaged: how many images may be damaged.
     """
 
@@ -98,7 +98,7 @@ class Loader:
         self.device = device
         self._size = size
         self._damage = DamageLimit(max_damaged)
-        self._workers = ThreadPoolExecutor(num_workers or os.cpu_count() or 1, "images")
+        self._workers = ThreadPoolExecutor(num_workers or cpu.num_cores(), "images")
         self._assemblers = ThreadPoolExecutor(NUM_BATCHES_AHEAD, "batches")
 
     def submit(self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None) -> "Future[Batch]":

@@ -30,6 +30,7 @@ from sparsity.data.texts.seq2seq import TextSplit
 from sparsity.data.texts.token_arrays import TokenArrays, write
 from sparsity.data.texts.tokenizer import decoder, encode, train_tokenizer
 from sparsity.files import locked, put_in_place, sha256, write_json
+from sparsity.hardware import cpu
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -187,7 +188,7 @@ def _tokenised(
         cache_dir=str(scratch),
         fingerprint=f"{corpus.content}-{part}",
     )
-    num_processes = min(len(os.sched_getaffinity(0)), len(texts) // PAIRS_PER_PROCESS)
+    num_processes = min(cpu.num_cores(), len(texts) // PAIRS_PER_PROCESS)
     return texts.map(
         _encoded,
         batched=True,

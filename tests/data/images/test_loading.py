@@ -1,13 +1,16 @@
 """Batches are what their images are, whoever loads them; damage is named, made up for, and limited."""
 
 import logging
+import os
 import re
+import threading
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from sparsity.data.images.crops import EpochDraws
+from sparsity.data.images.crops import Crop, EpochDraws
 from sparsity.data.images.decoding import central, decode
 from sparsity.data.images.folders import list_classes
 from sparsity.data.images.loading import FolderSplit, Loader
@@ -54,6 +57,22 @@ def test_the_number_of_workers_changes_nothing(split: FolderSplit, num_workers: 
     expected, _ = loader(num_workers=2).submit(split, list(range(12)), crop).result()
     found, _ = loader(num_workers=num_workers).submit(split, list(range(12)), crop).result()
     assert torch.equal(found, expected)
+
+
+def test_there_are_as_many_workers_as_cores_that_this_process_may_use(
+    split: FolderSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5})
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    reader, names = loader(num_workers=0), set[str]()
+
+    def noted(index: int, height: int, width: int) -> Crop:
+        names.add(threading.current_thread().name)
+        time.sleep(0.01)  # so that whoever waits takes the next one
+        return Crop(0, 0, height, width, False)
+
+    reader.submit(split, list(range(12)), noted).result()
+    assert names <= {"images_0", "images_1"}
 
 
 def test_the_next_readable_image_takes_the_place_of_a_damaged_one(split: FolderSplit) -> None:
