@@ -25,6 +25,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -34,6 +35,7 @@ from sparsity import provenance
 from sparsity.files import run_script, visible, write_json
 from sparsity.records import CARD, NETWORKS, RECORD_FILES
 from sparsity.run.jobs import EXPERIMENTS, add_options
+from sparsity.run.stopping import Request, watched
 
 ROOT = Path(__file__).parent.parent
 SECONDS_TO_PACK = 25.0
@@ -57,17 +59,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + 60 * options.minutes - SECONDS_TO_PACK
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as scratch:
+    with watched() as request, tempfile.TemporaryDirectory() as scratch:
         results = options.results_dir or Path(scratch)
         states = unpack(options.start, results) if options.start else {}
         environment = child_environment(options.wheels, Path(scratch) / "site")
         for stage in stages(options, results):
             if states.get(stage.name) == "done":
                 continue
-            states[stage.name] = run(stage, environment, deadline, out / "log.txt")
+            states[stage.name] = run(stage, environment, deadline, out / "log.txt", request)
             print(f"{stage.name}: {states[stage.name]}", flush=True)
             write_json(out / "campaign.json", states)
         pack(results, out, options.part_mib << 20, options.total_mib << 20)
+    request.raise_if_made()
     if "out of time" in states.values():
         return 3
     return int(any(state.startswith("failed") for state in states.values()))
@@ -166,9 +169,16 @@ KINDS: dict[str, Callable[[argparse.Namespace, Path, str, list[str]], Iterator[S
 }
 
 
-def run(stage: Stage, environment: dict[str, str], deadline: float, log: Path) -> str:
-    """Run a stage until it ends or time is out: `done`, `failed: ` and its own last word on why, or `out of time`."""
-    if time.monotonic() >= deadline:
+def run(stage: Stage, environment: dict[str, str], deadline: float, log: Path, request: Request | None = None) -> str:
+    """Run a stage until it ends or time is out: `done`, `failed: ` and its own last word on why, or `out of time`.
+
+    A request to stop is the end of the time.
+    """
+
+    def is_over() -> bool:
+        return time.monotonic() >= deadline or (request is not None and request.number is not None)
+
+    if is_over():
         return "out of time"
     begin = log.stat().st_size if log.exists() else 0
     with log.open("a") as file:
@@ -176,12 +186,18 @@ def run(stage: Stage, environment: dict[str, str], deadline: float, log: Path) -
         process = subprocess.Popen(
             stage.command, env=environment, cwd=ROOT, stdout=file, stderr=file, start_new_session=True
         )
-        try:
-            status = process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            stop(process)
-            return "out of time"
+        while (status := waited_for(process, min(1.0, deadline - time.monotonic()))) is None:
+            if is_over():
+                stop(process)
+                return "out of time"
     return "done" if status == 0 else f"failed: {reason(log, begin) or f'exit status {status}, see log.txt'}"
+
+
+def waited_for(process: subprocess.Popen[bytes], seconds: float) -> int | None:
+    """The exit status of a process, or None if it has not ended by then."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(max(0.0, seconds))
+    return None
 
 
 def reason(log: Path, begin: int) -> str:

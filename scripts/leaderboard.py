@@ -21,7 +21,7 @@ from sparsity.report.paper import PaperExperiment, load_paper
 from sparsity.report.publish import committed, state_of
 from sparsity.report.reading import load_run
 from sparsity.report.standings import FILE, Entry, Leaderboard, choose, load_leaderboard
-from sparsity.run.jobs import Job, work_off
+from sparsity.run.jobs import Job, add_processes, work_off
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -65,7 +65,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("words", nargs="*", help="methods (default: all of the list), and settings for all runs")
     parser.add_argument("--experiments", default="lenet5_mnist", help="separated by commas (default: %(default)s)")
     parser.add_argument("--seeds", default="0,1,2", help="the first is for the tries (default: %(default)s)")
-    parser.add_argument("--processes", type=int, default=1, help="runs at a time, one to a core (default: %(default)s)")
+    add_processes(parser)
     parser.add_argument("--own", action="store_true", help="each method at its own paper's budget, with the first seed")
     parser.add_argument("--status", action="store_true", help="say where each run stands and begin none")
     return parser

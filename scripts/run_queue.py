@@ -16,7 +16,7 @@ from sparsity import config, provenance
 from sparsity.files import run_script
 from sparsity.report.parsing import decode, load_yaml
 from sparsity.report.publish import state_of
-from sparsity.run.jobs import Job, work_off
+from sparsity.run.jobs import Job, add_processes, work_off
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
 
@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("overrides", nargs="*", help="a list as results/queue.yaml, and settings for all runs")
-    parser.add_argument("--processes", type=int, default=1, help="runs at a time, one to a core (default: %(default)s)")
+    add_processes(parser)
     parser.add_argument("--status", action="store_true", help="say where each run stands and begin none")
     given = parser.parse_intermixed_args(arguments)
     overrides: list[str] = given.overrides

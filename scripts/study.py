@@ -8,9 +8,11 @@ runs, such as regularise.num_epochs=40 (shortened runs are marked on the page), 
 """
 
 import argparse
+import sys
 
+from sparsity import config
 from sparsity.files import run_script
-from sparsity.run.jobs import Job, add_options, work_off
+from sparsity.run.jobs import Job, add_options, add_processes, work_off
 
 SWEEP = "relevance_or_l2"
 METHODS = (
@@ -27,13 +29,20 @@ METHODS = (
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; a failed run stops no other."""
     options = parser().parse_args(arguments)
-    return work_off(list_jobs(options), options.processes, lambda job: print(f"study: {' '.join(job)}", flush=True))
+    jobs = list_jobs(options)
+    try:
+        for job in jobs:
+            config.compose(list(job))  # what is wrong in all of them is said once
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return work_off(jobs, options.processes, lambda job: print(f"study: {' '.join(job)}", flush=True))
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--processes", type=int, default=1, help="runs at a time (default: %(default)s)")
+    add_processes(parser)
     add_options(parser, experiments="lenet5_mnist,lenet5_fashion_mnist", seeds="0,1,2", scale="paper")
     return parser
 

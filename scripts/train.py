@@ -28,7 +28,7 @@ def main(settings: Settings) -> float:
     names = f"pruner={settings.pruner.name}, seed={settings.seed}"
     print(f"{settings.experiment} at scale={settings.scale}, {names}: {directory}", flush=True)
     if ranks.is_first() and (config.is_multirun() or settings.sweep_name != sweeps.UNNAMED):
-        sweeps.register(settings)
+        sweeps.register(settings, config.job_words())
     is_redone = settings.force and REQUEUED not in os.environ  # else a job would lose all each time it is put back
     if provenance.is_done(directory) and not is_redone:
         print("already done; force=true runs it again")

@@ -40,6 +40,16 @@ def typed_keys(words: Sequence[str], conf: Path) -> list[str]:
     return [key for key in keys if key not in choices(words, conf)]
 
 
+def options_first(words: Sequence[str]) -> list[str]:
+    """The same words with options and their values before all settings, which Hydra takes in one stretch only."""
+    options: list[str] = []
+    settings: list[str] = []
+    for before, word in zip(["", *words], words, strict=False):
+        is_value = before.startswith("-") and not re.search(r"[=~+]", word)
+        (options if word.startswith("-") or is_value else settings).append(word)
+    return options + settings
+
+
 def check_deletions(words: Sequence[str], conf: Path) -> None:
     """Refuse `~key`, by which a setting falls back to a default that nobody sees, and a group to many.
 

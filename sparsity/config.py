@@ -75,7 +75,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
             _end(error)
 
     register()
-    sys.argv[1:] = history.respelt(sys.argv[1:])
+    sys.argv[1:] = command_line.options_first(history.respelt(sys.argv[1:]))
     try:
         command_line.check_deletions(sys.argv[1:], CONF)
         command_line.check_options(sys.argv[1:], CONF)
@@ -264,6 +264,11 @@ def overrides() -> list[str]:
         return []
 
 
+def job_words() -> str:
+    """The same as another machine may type it, without the name of its sweep."""
+    return shlex.join(provenance.repeatable(word for word in overrides() if not word.startswith("sweep_name=")))
+
+
 def ignored(settings: Settings, overrides: list[str]) -> list[str]:
     """Warnings on overrides that the chosen pruner or baseline does not read."""
     unread: dict[str, tuple[str, ...]] = {}
@@ -355,10 +360,9 @@ def _leave_in_sweep(cfg: DictConfig, error: Exception) -> None:
         directory = provenance.run_directory(settled(cfg, overrides()))
         if provenance.state_of(directory)[0] != "missing":
             return
-    words = shlex.join(provenance.repeatable(word for word in overrides() if not word.startswith("sweep_name=")))
     with suppress(OSError):  # a disk that is full must not hide the error itself
         sweeps.refuse(
-            Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(words, refusals.one_sentence(error), directory)
+            Path(cfg.results_dir), cfg.sweep_name, sweeps.Refused(job_words(), refusals.one_sentence(error), directory)
         )
 
 

@@ -11,6 +11,7 @@ from sparsity.files import REMEDY, refusal
 from sparsity.settings import Settings, leaves
 
 NUM_CLOSEST = 3
+CONSTRUCTED = ("model", "dataset", "task", "pruner.method", "pruner.score")  # with a `_target_`
 KEY = re.compile(r"[+~]{0,2}[A-Za-z_][\w.@/-]*")
 PLAIN = re.compile(r"[A-Za-z0-9_/\-\\+.$%*@?|:\s]")  # what Hydra's grammar takes in a value without quotes
 PLUGIN = re.compile(r"hydra/(launcher/(joblib|submitit_\w+)|sweeper/optuna)")  # what the extra `sweeps` brings
@@ -97,9 +98,13 @@ def unknown_key(key: str, beside: Iterable[object] = ()) -> str:
         near = difflib.get_close_matches(key, known, n=NUM_CLOSEST, cutoff=0.75) or siblings
     else:
         arguments = [str(each) for each in beside if each != "_target_"]
-        near = [f"{parent}.{each}" for each in difflib.get_close_matches(name, arguments, NUM_CLOSEST) or arguments]
-    return (
-        f"{key} is not a setting; did you mean {', '.join(near)}?"
-        if near
-        else f"{key} is not a setting; see --cfg job."
-    )
+        near = [f"{parent}.{each}" for each in difflib.get_close_matches(name, arguments, NUM_CLOSEST)]
+        if not near and parent in CONSTRUCTED:
+            named = ", ".join(arguments) or "no argument"
+            return (
+                f"{key} is not a setting; the file of the chosen {parent} names {named}: another of its constructor is "
+                f"given with a plus, +{key}=VALUE."
+            )
+    if near:
+        return f"{key} is not a setting; did you mean {', '.join(near)}?"
+    return f"{key} is not a setting; see --cfg job."

@@ -38,12 +38,12 @@ def folder(results: Path, name: str) -> Path:
     return results / "runs" / "sweeps" / name
 
 
-def register(settings: Settings) -> None:
-    """Name a run as one of its sweep, whatever becomes of it."""
+def register(settings: Settings, words: str = "") -> None:
+    """Name a run as one of its sweep, whatever becomes of it, with the words that asked for it."""
     directory, results = provenance.run_directory(settings), Path(settings.results_dir)
     place = directory.relative_to(results / "runs")
     entry = folder(results, settings.sweep_name) / f"{'--'.join(place.parts)}.json"
-    write_json(entry, {"directory": place.as_posix()})
+    write_json(entry, {"directory": place.as_posix(), "words": words})
 
 
 def refuse(results: Path, name: str, job: Refused) -> None:
@@ -59,8 +59,8 @@ def forget_refused(results: Path, name: str) -> None:
         entry.unlink(missing_ok=True)
 
 
-def members(results: Path, name: str) -> list[Path]:
-    """The directories of a sweep's runs, done or not, sorted.
+def members(results: Path, name: str) -> dict[Path, str]:
+    """The directories of a sweep's runs, done or not, sorted, each with the words that asked for it, if they are known.
 
     Raises:
         ValueError: if there is no such sweep; the message lists those there are.
@@ -70,7 +70,8 @@ def members(results: Path, name: str) -> list[Path]:
         places = visible(folder(results, "").glob("*"), folder(results, ""))
         known = [path.name for path in places if _entries(results, path.name)]
         raise ValueError(f"There is no sweep {name}; there are: {', '.join(known) or 'none'}.")
-    return [results / "runs" / _read(entry)["directory"] for entry in entries if not entry.name.startswith(_REFUSED)]
+    runs = [_read(entry) for entry in entries if not entry.name.startswith(_REFUSED)]
+    return {results / "runs" / run["directory"]: run.get("words", "") for run in runs}
 
 
 def refused(results: Path, name: str) -> list[Refused]:

@@ -13,6 +13,7 @@ import pytest
 from scripts import campaign
 from sparsity.files import write_json
 from sparsity.run.jobs import EXPERIMENTS
+from sparsity.run.stopping import RESTART, Stopped
 from tests.tiny_runs import TINY_OVERRIDES
 
 RUN = "runs/lenet5_mnist/smoke-relevance-0123456789/seed0"
@@ -105,6 +106,23 @@ def test_a_stage_that_is_stopped_takes_its_children_with_it(tmp_path: Path, monk
     assert campaign.run(stage, environment, time.monotonic() + 2.0, tmp_path / "log.txt") == "out of time"
     marked = [path for path in Path("/proc").glob("[0-9]*/environ") if mark.encode() in read_if_there(path)]
     assert not marked
+
+
+ASKS_TO_STOP = "import os, signal, time; os.kill(os.getppid(), signal.SIGTERM); time.sleep(60)"
+
+
+def test_a_signal_stops_the_stage_in_flight_and_what_is_there_is_packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = [campaign.Stage(name, (sys.executable, "-c", ASKS_TO_STOP)) for name in ("first", "second")]
+    monkeypatch.setattr(campaign, "stages", lambda *_: ours)
+    started = time.monotonic()
+    with pytest.raises(Stopped) as caught:
+        campaign.main(["--minutes", "9", "--out", str(tmp_path)])
+    assert caught.value.code == RESTART and time.monotonic() - started < 50
+    states = json.loads((tmp_path / "campaign.json").read_text())
+    assert states == {"first": "out of time", "second": "out of time"}
+    assert (tmp_path / "summaries.tar.gz").is_file()
 
 
 def read_if_there(path: Path) -> bytes:

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from sparsity import config
+from sparsity.command_line import options_first
 
 TARGET = "model._target_=tests.tiny_runs.TinyNet"
 
@@ -84,3 +85,9 @@ def test_the_train_script_refuses_it_before_hydra_reads_it(monkeypatch: pytest.M
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     with pytest.raises(SystemExit, match="error: ~pruner would take away pruner"):
         config.command(lambda settings: 0.0)
+
+
+def test_an_option_may_stand_among_the_settings() -> None:
+    words = ["seed=0,1", "-m", "model=mlp", "--config-dir", "mine/conf", "~gate", "--cfg", "job", "+model.width=3"]
+    options = ["-m", "--config-dir", "mine/conf", "--cfg", "job"]
+    assert options_first(words) == [*options, "seed=0,1", "model=mlp", "~gate", "+model.width=3"]

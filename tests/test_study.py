@@ -35,6 +35,29 @@ def test_all_runs_share_every_setting_but_the_method() -> None:
     assert len({str(each) for each in settings}) == 7
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--experiments", "foo"], "error: experiment=foo is unknown; choose one of "),
+        (["gate.bund=1"], "error: gate.bund is not a setting; did you mean gate.bound?"),
+    ],
+)
+def test_what_is_wrong_in_all_runs_is_said_once_and_none_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], said: str
+) -> None:
+    monkeypatch.setattr(Children, "run", lambda *_: pytest.fail("a run began"))
+    assert study.main(arguments) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+@pytest.mark.parametrize("number", ["0", "x", "-1"])
+def test_there_is_at_least_one_run_at_a_time(capsys: pytest.CaptureFixture[str], number: str) -> None:
+    with pytest.raises(SystemExit):
+        study.main([f"--processes={number}"])
+    assert f"{number} is no number of runs; give a whole one from 1 on." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("fails", "status"), [("l2", 1), ("nothing", 0)])
 def test_a_failed_run_stops_no_other_and_is_the_exit_status(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fails: str, status: int

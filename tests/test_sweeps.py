@@ -53,7 +53,7 @@ def test_a_sweep_finds_the_runs_that_registered_in_it(tmp_path: Path) -> None:
     settings = settings_of(tmp_path)
     sweeps.register(settings)
     sweeps.register(settings)
-    assert sweeps.members(tmp_path, "mine") == [provenance.run_directory(settings)]
+    assert list(sweeps.members(tmp_path, "mine")) == [provenance.run_directory(settings)]
 
 
 def test_an_unknown_sweep_is_named_beside_those_there_are(tmp_path: Path) -> None:
@@ -97,6 +97,20 @@ def test_only_settings_in_which_runs_differ_have_a_column(tmp_path: Path) -> Non
     assert lines(table, " default ") and lines(table, " 0.1 ")
 
 
+def test_arguments_of_network_data_and_method_are_settings_too(tmp_path: Path) -> None:
+    def of(rate: int, width: int, method: str = "Mine", **more: int) -> dict[str, Any]:
+        knobs = {"_target_": f"mine.{method}", "rate": rate, **more}
+        return {"pruner.method": knobs, "model": {"_target_": "mine.Net", "width": width, "depth": 2}}
+
+    for fingerprint, settings in (("aaaa", of(1, 10)), ("bbbb", of(2, 10)), ("cccc", of(1, 20, "Other", tau=3))):
+        add_run(tmp_path, fingerprint=fingerprint, settings=settings)
+    table = render_sweep(tmp_path, "mine")
+    assert table.splitlines()[1].split()[2:5] == ["pruner", "pruner.method.rate", "model.width"]
+    assert sorted(line.split("relevance")[1].split()[:2] for line in lines(table, "relevance")) == [
+        *(["1", "10"], ["1", "20"], ["2", "10"])
+    ]
+
+
 def test_a_run_that_never_reached_the_papers_sparsity_is_not_the_best(tmp_path: Path) -> None:
     add_run(tmp_path, fingerprint="aaaa", rows=[row("last", test=99.9)])
     add_run(tmp_path, fingerprint="bbbb", rows=[row(test=90.0)])
@@ -110,6 +124,12 @@ def test_runs_that_failed_stand_below_with_their_reason(tmp_path: Path) -> None:
     failed = add_run(tmp_path, seed=1, status="failed")
     place = failed.relative_to(tmp_path / "runs")
     assert f"failed: {place}: ValueError: no space" in render_sweep(tmp_path, "mine").splitlines()
+
+
+def test_a_run_that_is_not_finished_is_known_by_the_words_that_asked_for_it(tmp_path: Path) -> None:
+    sweeps.register(settings_of(tmp_path), "pruner=l2 seed=0")
+    place = provenance.run_directory(settings_of(tmp_path)).relative_to(tmp_path / "runs")
+    assert render_sweep(tmp_path, "mine").splitlines()[1:] == [f"missing: {place}, pruner=l2 seed=0"]
 
 
 def finish(settings: Settings, *rows: dict[str, Any]) -> None:

@@ -47,6 +47,9 @@ class ImageData:
         checksums: md5 by published file; empty where nothing was fetched.
         extra_tests: further splits that are scored beside `test`.
         augment: of training batches, one of AUGMENTATIONS.
+
+    Raises:
+        ValueError: if a label is no class, or mean or std is not one number per channel.
     """
 
     name: str
@@ -59,6 +62,21 @@ class ImageData:
     checksums: dict[str, str]
     extra_tests: dict[str, ImageSplit] = field(default_factory=dict)
     augment: str = "none"
+
+    def __post_init__(self) -> None:
+        num_channels = self.image_shape[0]
+        if {len(self.mean), len(self.std)} != {num_channels} or min(self.std) <= 0:
+            raise ValueError(
+                f"{self.name} has mean {self.mean} and std {self.std}: give each a number per channel, {num_channels}, "
+                "and those of std above 0."
+            )
+        for split in (self.train, self.val, self.test, *self.extra_tests.values()):
+            labels = split.labels
+            if labels.is_cpu and len(labels) and not 0 <= labels.min() <= labels.max() < self.num_classes:
+                raise ValueError(
+                    f"{split.identity} has labels from {labels.min()} to {labels.max()}, but {self.name} has "
+                    f"{self.num_classes} classes: give labels from 0 to {self.num_classes - 1}."
+                )
 
     @property
     def image_shape(self) -> tuple[int, ...]:

@@ -74,8 +74,16 @@ class Masks:
         self._changed()
 
     def replace(self, kept: Mapping[str, Tensor]) -> None:
-        """Keep what `kept` holds and nothing else, in place, whatever was kept before; weights are left alone."""
-        assert self._may_return, "masks only shrink, unless a method has asked for more"
+        """Keep what `kept` holds and nothing else, in place, whatever was kept before; weights are left alone.
+
+        Raises:
+            ValueError: if they only shrink.
+        """
+        if not self._may_return:
+            raise ValueError(
+                "A method that says itself which weights are kept lets them return: it asks for `masks`, calls "
+                "masks.let_return(), and shows pruned ones as zero by `effective`."
+            )
         for name, keep in kept.items():
             self._multipliers[name].copy_(keep)
 

@@ -6,7 +6,7 @@ unit holds is the number of paths to it, and its gradient the number of those fr
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,7 @@ NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def traced(
     build_model: Callable[[], nn.Module], weights: Mapping[str, Tensor], input_shape: tuple[int, ...]
 ) -> dict[str, Tensor] | None:
-    """`on_a_path` of a network; None where none is found in its dense twin either: nothing is traced through its kind.
+    """`on_a_path` of a network; None where nothing is traced through its kind: it fails, or its dense twin has none.
 
     Args:
         build_model: makes another of its kind, on the CPU.
@@ -28,8 +28,10 @@ def traced(
     with torch.random.fork_rng(devices=()):
         model, twin = build_model(), build_model()
     model.load_state_dict(weights)
-    found = on_a_path(model, input_shape)
-    return found if has_any(found) or has_any(on_a_path(twin, input_shape)) else None
+    with suppress(Exception):  # which the forward pass of anybody's network may raise of float64 or of one example
+        found = on_a_path(model, input_shape)
+        return found if has_any(found) or has_any(on_a_path(twin, input_shape)) else None
+    return None
 
 
 def has_any(masks: Mapping[str, Tensor]) -> bool:
@@ -47,7 +49,7 @@ def on_a_path(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, Tenso
         model: a copy of the network on the CPU, its pruned weights zero; the copy is used up.
         input_shape: of one example, such as (1, 28, 28).
     """
-    model.to(torch.float64).eval()  # which holds 1e300 paths
+    model.to(torch.float64).requires_grad_().eval()  # which holds 1e300 paths; they lead through frozen weights too
     _count_paths_in(model)
     weights = {name: p for name, p in model.named_parameters() if not name.endswith("bias")}
     with _averaging():
@@ -75,9 +77,14 @@ def _averaging() -> Iterator[None]:
     plain = F.max_pool2d
 
     def average(
-        inputs: Tensor, kernel: int, stride: int | None = None, padding: int = 0, dilation: int = 1, **options: bool
+        inputs: Tensor,
+        kernel_size: int,
+        stride: int | None = None,
+        padding: int = 0,
+        dilation: int = 1,
+        **options: bool,
     ) -> Tensor:
-        return F.avg_pool2d(inputs, kernel, stride, padding)
+        return F.avg_pool2d(inputs, kernel_size, stride, padding)
 
     F.max_pool2d = average  # type: ignore[assignment]
     try:

@@ -57,6 +57,8 @@ class Pruner:
     ) -> None:
         protocol = protocol or ProtocolSettings()
         parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        if not parameters:
+            raise ValueError(f"{type(model).__name__} has no trainable parameter: choose a network that can learn.")
         self._parameters, self._fraction, self._score, self._settings = parameters, fraction, score, settings
         self._counted = {name: p for name, p in parameters.items() if settings.counted == "all" or p.dim() > 1}
         names = {p: name for name, p in self._counted.items()}
@@ -187,7 +189,7 @@ class Pruner:
         """Name -> scores of what is counted, by the score of the settings or else the method's.
 
         Raises:
-            ValueError: if there is not one for each weight.
+            ValueError: if there is not one for each weight, or one of a weight that is left is below 0 or NaN.
         """
         weights, score = {name: p.detach() for name, p in self._counted.items()}, self._score
         scores = self.method.scores(weights) if score is None else {name: score(w) for name, w in weights.items()}
@@ -197,7 +199,17 @@ class Pruner:
                     f"The scores of {name} are {_described(scores[name])}, but its weights are {_described(weight)}: a "
                     "score is of its weight's shape and type."
                 )
+            self._check_ordered(name, scores[name])
         return {name: scores[name] for name in weights}
+
+    def _check_ordered(self, name: str, scores: Tensor) -> None:
+        if not scores.min() >= 0:  # NaN is the minimum wherever it is
+            left = scores[self.masks.multipliers[name] != 0]  # what is pruned may have any score
+            if not (left >= 0).all():
+                raise ValueError(
+                    f"The scores of {name} are to be at least 0, and their minimum is {float(left.min()):g}: give "
+                    "sizes, of which the smallest go first."
+                )
 
     @property
     def _budget(self) -> Budget:

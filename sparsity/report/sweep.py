@@ -1,5 +1,6 @@
 """The settings of a sweep side by side, ordered by validation, never by test."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sparsity.report.reading import load_run
 from sparsity.report.statistics import Statistic
 
 _DEFAULT = "default"
-_SHOWN_ANYWAY = ("pruner.name", "pruner.prunes", "pruner.method", "pruner.penalty.kind", "model", "dataset")
+_SHOWN_ANYWAY = ("pruner.name", "pruner.prunes", "pruner.method._target_", "pruner.penalty.kind")
 
 
 def render_sweep(results: Path, name: str) -> str:
@@ -33,7 +34,7 @@ def render_sweep(results: Path, name: str) -> str:
     parts = [f"sweep {name}: {num_runs} runs"]
     if finished:
         parts.append(_table(finished))
-    parts += [_unfinished(path, results) for path in waiting]
+    parts += [_unfinished(path, directories[path], results) for path in waiting]
     parts += [f"failed: {job.words}: {job.reason}" for job in refused]
     return "\n".join(parts)
 
@@ -69,7 +70,7 @@ def _row(each: Configuration, start: str, varied: Sequence[str], is_best: bool) 
         each.first.experiment,
         each.first.scale,
         each.first.pruner,
-        *(str((each.first.settings or {}).get(path, _DEFAULT)) for path in varied),
+        *(_said(each).get(path, _DEFAULT) for path in varied),
         str(len(each.runs)),
         spread(_val(each, start), Kind.METRIC) or "never reached",
         spread(metric, Kind.METRIC),
@@ -79,10 +80,25 @@ def _row(each: Configuration, start: str, varied: Sequence[str], is_best: bool) 
 
 
 def _varied(finished: Sequence[Configuration]) -> list[str]:
-    """Dotted paths of the settings in which the configurations differ."""
-    settings = [each.first.settings or {} for each in finished]
-    paths = dict.fromkeys(path for each in settings for path in each if path not in _SHOWN_ANYWAY)
-    return [path for path in paths if len({str(each.get(path, _DEFAULT)) for each in settings}) > 1]
+    """Dotted paths of the settings, and of arguments that constructors share, in which the configurations differ."""
+    values: dict[str, set[str]] = defaultdict(set)
+    for path, value in (pair for each in finished for pair in _said(each).items()):
+        values[path].add(value)
+    for each in finished:
+        for path in values.keys() - _said(each).keys():
+            if f"{path.rpartition('.')[0]}._target_" not in values:  # a setting, and no argument of another constructor
+                values[path].add(_DEFAULT)
+    return [path for path, found in values.items() if len(found) > 1 and path not in _SHOWN_ANYWAY]
+
+
+def _said(each: Configuration) -> dict[str, str]:
+    """Dotted path -> value of each setting and of each argument of a constructor."""
+    said: dict[str, str] = {}
+    for path, value in (each.first.settings or {}).items():
+        said |= (
+            {f"{path}.{key}": str(of) for key, of in value.items()} if isinstance(value, dict) else {path: str(value)}
+        )
+    return said
 
 
 def _val(each: Configuration, start: str) -> Statistic | None:
@@ -94,6 +110,7 @@ def _mean_val(each: Configuration, start: str) -> float:
     return found.mean if found else 0.0
 
 
-def _unfinished(directory: Path, results: Path) -> str:
+def _unfinished(directory: Path, words: str, results: Path) -> str:
     state, reason = provenance.state_of(directory)
-    return f"{state}: {directory.relative_to(results / 'runs')}{': ' + reason if reason else ''}"
+    run = ", ".join(filter(None, (str(directory.relative_to(results / "runs")), words)))
+    return f"{state}: {run}{': ' + reason if reason else ''}"

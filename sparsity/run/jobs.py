@@ -34,6 +34,19 @@ _ASKED = {
 Job = tuple[str, ...]  # the overrides of one run
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Let a script be told how many runs to make at a time."""
+
+    def number(word: str) -> int:
+        if not word.isdecimal() or int(word) < 1:
+            raise argparse.ArgumentTypeError(f"{word} is no number of runs; give a whole one from 1 on.")
+        return int(word)
+
+    parser.add_argument(
+        "--processes", type=number, default=1, help="runs at a time, one to a core (default: %(default)s)"
+    )
+
+
 def add_options(parser: argparse.ArgumentParser, **defaults: str) -> None:
     """Let a script be asked for runs: an option for each name, with its default, and overrides of all of them."""
     for name, default in defaults.items():

@@ -40,7 +40,7 @@ def leave_networks(
         model.load_state_dict(state["weights"])
         path = directory / NETWORKS / f"{row.start}.safetensors"
         save_sparse(path, model.state_dict(), header(summary, row))
-        network = measured(row.start, path, [name for name, _ in model.named_parameters()])
+        network = measured(row.start, path, trainable(model))
         entries.append(replace(network, worth=worth(build_model, load_sparse(path), shape)))
     write_json(directory / CARD, {"schema": SCHEMA, **asdict(Card(tuple(entries)))})
 
@@ -90,8 +90,13 @@ def weighed(
         compact = path if PLAN in metadata(path) else Path(folder) / "network.safetensors"
         if compact != path:
             save_sparse(compact, model.state_dict())
-        network = measured("", compact, [name for name, _ in model.named_parameters()])
+        network = measured("", compact, trainable(model))
         return replace(network, sha256=sha256(path), worth=worth(build_model, load_sparse(compact), shape))
+
+
+def trainable(model: nn.Module) -> list[str]:
+    """The parameters that are counted: frozen ones are nobody's to prune."""
+    return [name for name, parameter in model.named_parameters() if parameter.requires_grad]
 
 
 def counts(weight: Tensor) -> dict[str, int]:

@@ -237,8 +237,8 @@ def disk_sizes(work: Workspace, start: State | None, results: list[Result]) -> d
 
 def _result(work: Workspace, phase: Phase, start: str, val: float, epoch: int, seconds: float) -> Result:
     """A network's metrics and counts; what it writes on a test split is kept as <phase>-<split>.txt."""
-    kept = phase.pruner.masks.count_kept()
-    layers = {name: (tuple(p.shape), p.numel(), kept[name]) for name, p in phase.model.named_parameters()}
+    kept, named = phase.pruner.masks.count_kept(), dict(phase.model.named_parameters())
+    layers = {name: (tuple(named[name].shape), named[name].numel(), count) for name, count in kept.items()}
     num_kept, num_total = sum(kept.values()), sum(total for _, total, _ in layers.values())
     metric, measured = work.settings.metric, {}
     for name, split in {"test": work.data.test, **work.data.extra_tests}.items():

@@ -32,10 +32,11 @@ def check_phases(work: Workspace) -> None:
         try:
             _put_together(work, name, phase)
         except MISFITS as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+            said = (str(error).strip().splitlines() or [""])[0].rstrip(".")
+            reason = said if type(error) is RuntimeError else f"{type(error).__name__}: {said}".removesuffix(": ")
             raise ValueError(
                 f"The phase {name} cannot begin ({reason}): choose a model, a dataset, a task and a pruner that fit "
-                "each other and this machine."
+                "each other and this machine; HYDRA_FULL_ERROR=1 shows where, in code of your own."
             ) from error
 
 

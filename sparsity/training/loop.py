@@ -28,6 +28,7 @@ from sparsity.training.tasks import AnyTask, Batch
 from sparsity.training.weight_view import Parts, WeightView, replace_forwards
 
 RECORDER_CAPACITY = 1000
+MOST_NAMED = 3  # parameters in a sentence
 
 
 class Batches(Protocol):
@@ -230,7 +231,7 @@ class Trainer:
         self._draw_apart()
         for batch in range(num_batches):
             self._backward(batch % (self.steps_per_epoch * self.settings.micro_batches), num_batches)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        gradients = self._gradients()
         self._ranks.mean_(gradients)
         self.optimizer.zero_grad(set_to_none=True)
         self._epoch = None
@@ -402,8 +403,7 @@ class Trainer:
     @torch.no_grad()
     def _update(self, loss: Tensor, observe: bool) -> None:
         self._watch(loss)
-        gradients = [p.grad for p in self.parameters if p.grad is not None]
-        assert len(gradients) == len(self.parameters), "a parameter took no part in the loss"
+        gradients = self._gradients()
         for observer in self.extensions.observers if observe else ():
             observer.observe(self.parameters, gradients)
         (self._compiled_edit or self._edit_gradients)(gradients)
@@ -414,6 +414,21 @@ class Trainer:
             torch._foreach_mul_(self.parameters, self._multipliers)
         values = [value for recorded in self._recorded for value in recorded.values()]
         self._recorder.write([loss, self._learning_rate, *values])
+
+    def _gradients(self) -> list[Tensor]:
+        """Of each parameter.
+
+        Raises:
+            ValueError: naming those that took no part in the loss.
+        """
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        if len(gradients) < len(self.parameters):
+            idle = [name for name, p in self.model.named_parameters() if p.requires_grad and p.grad is None]
+            raise ValueError(
+                f"{', '.join(idle[:MOST_NAMED])} took no part in the loss, and nothing says what becomes of such "
+                "weights: leave them out of the network, or freeze them (requires_grad_(False))."
+            )
+        return gradients
 
     def _watch(self, loss: Tensor) -> None:
         """Remember the first non-finite step and stop all updates from it on, without asking the device."""

@@ -71,8 +71,7 @@ def chains_of(model: nn.Module) -> list[Chain]:
     Raises:
         ValueError: if it is none of them.
     """
-    found = [chain for module in model.modules() for kind, find in _KNOWN.items() if kind == type(module).__name__
-             for chain in find(module)]  # fmt: skip
+    found = [chain for module in model.modules() for chain in _KNOWN.get(_address(type(module)), _none)(module)]
     if not found:
         raise ValueError(
             f"{type(model).__name__} has no layers that are known to follow each other: compact a LeNet5, a VGG, a "
@@ -98,6 +97,8 @@ def _lenet(model: nn.Module) -> list[Chain]:
 
 
 def _vgg(model: nn.Module) -> list[Chain]:
+    if any(isinstance(module, nn.BatchNorm2d) for module in model.modules()):  # torchvision's vgg16_bn
+        return []
     layers = [module for module in model.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
     dropout = max((module.p for module in model.modules() if isinstance(module, nn.Dropout)), default=0.0)
     return [
@@ -122,12 +123,21 @@ def _feed_forward(layer: nn.Module) -> list[Chain]:
     return [Chain(first, second, dropout=dropout, is_per_token=True)]
 
 
+def _none(_: nn.Module) -> list[Chain]:
+    return []
+
+
+def _address(kind: type[nn.Module]) -> str:
+    """A class by its whole name: anybody's network may be called VGG."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
 _KNOWN: dict[str, Callable[[nn.Module], list[Chain]]] = {
-    "LeNet5": _lenet,
-    "VGG": _vgg,
-    "ResidualBlock": _block,
-    "BartEncoderLayer": _feed_forward,
-    "BartDecoderLayer": _feed_forward,
+    "sparsity.models.lenet.LeNet5": _lenet,
+    "torchvision.models.vgg.VGG": _vgg,
+    "sparsity.models.resnet.ResidualBlock": _block,
+    "transformers.models.bart.modeling_bart.BartEncoderLayer": _feed_forward,
+    "transformers.models.bart.modeling_bart.BartDecoderLayer": _feed_forward,
 }
 
 

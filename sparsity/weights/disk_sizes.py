@@ -72,8 +72,9 @@ def pruned_sizes(model: nn.Module, masks: Mapping[str, Tensor], folder: Path) ->
     if not signs:
         return sizes
     with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            negative = unpack_bits(signs[name], parameter.shape).to(parameter.device)
+        for name, bits in signs.items():
+            parameter = model.get_parameter(name)
+            negative = unpack_bits(bits, parameter.shape).to(parameter.device)
             parameter.masked_fill_(negative, -0.0)
     return sizes | measure_sizes("pruned_signed", dict(model.state_dict()), folder)
 

@@ -214,3 +214,32 @@ def test_the_shares_of_an_evaluation_are_the_whole_split(split: ImageSplit, size
     assert torch.cat([labels for share in shares for _, labels in share]).tolist() == list(range(10))
     images = torch.cat([images for share in shares for images, _ in share])
     assert torch.equal(images, torch.cat([images for images, _ in whole]))
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "said"),
+    [
+        (torch.zeros(2, 1, 4, 4), torch.arange(2), r"images torch\.float32 of \(2, 1, 4, 4\)"),
+        (torch.zeros(2, 4, 4, dtype=torch.uint8), torch.arange(2), r"images torch\.uint8 of \(2, 4, 4\)"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.arange(3), r"labels torch\.int64 of \(3,\)"),
+        (torch.zeros(2, 1, 4, 4, dtype=torch.uint8), torch.arange(2.0), r"labels torch\.float32 of \(2,\)"),
+    ],
+)
+def test_a_split_of_other_tensors_than_pixels_and_classes_is_refused(
+    images: torch.Tensor, labels: torch.Tensor, said: str
+) -> None:
+    with pytest.raises(ValueError, match=rf"^toy/val has .*{said}.*: give torch\.uint8 of \(number, channels"):
+        ImageSplit(images, labels, "toy/val")
+
+
+def test_data_with_labels_that_are_no_classes_are_refused(split: ImageSplit) -> None:
+    with pytest.raises(ValueError, match=r"^toy/train has labels from 0 to 9, but toy has 9 classes: give labels"):
+        ImageData("toy", split, split, split, MEAN, STD, 9, {})
+
+
+@pytest.mark.parametrize(("mean", "std"), [((0.3,), STD), (MEAN, (0.2, 0.4, 0.6)), (MEAN, (0.2, 0.0))])
+def test_a_mean_and_a_deviation_are_one_per_channel(
+    split: ImageSplit, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    with pytest.raises(ValueError, match=r"^toy has mean .* give each a number per channel, 2, and those of std"):
+        ImageData("toy", split, split, split, mean, std, 10, {})

@@ -133,3 +133,12 @@ def test_bits_packed_in_many_chunks_are_those_packed_at_once(num_weights: int, m
     monkeypatch.setattr(masks_module, "CHUNK_BYTES", 2)
     assert torch.equal(pack_bits(keep), whole)
     assert torch.equal(unpack_bits(whole, keep.shape), keep)
+
+
+def test_only_masks_that_let_weights_return_are_replaced() -> None:
+    masks = Masks(two_tensors())
+    with pytest.raises(ValueError, match=r"asks for `masks`, calls masks\.let_return\(\)"):
+        masks.replace({"b": torch.ones(3, dtype=torch.bool)})
+    masks.let_return()
+    masks.replace({"b": torch.tensor([True, False, False])})
+    assert masks.count_kept() == {"w": 4, "b": 1}

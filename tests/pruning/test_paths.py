@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from sparsity.models.lenet import LeNet5
 from sparsity.models.resnet import resnet32
@@ -69,3 +70,29 @@ def test_of_a_kind_in_whose_dense_twin_no_path_is_found_nothing_is_known() -> No
     assert found is not None and not has_any(found)
     normed = nn.Sequential(nn.LayerNorm(3), nn.Linear(3, 2))
     assert traced(lambda: normed, normed.state_dict(), (3,)) is None
+
+
+def test_a_path_leads_through_frozen_weights_too() -> None:
+    model, first, _ = two_layers()
+    first.requires_grad_(False)
+    assert all(mask.all() for mask in on_a_path(model, (3,)).values())
+
+
+class OfFloats(nn.Linear):
+    """A forward pass that says of which type its inputs are to be."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs.float())
+
+
+def test_of_a_network_that_cannot_be_traced_nothing_is_known() -> None:
+    assert traced(lambda: OfFloats(3, 2), OfFloats(3, 2).state_dict(), (3,)) is None
+
+
+class Pooled(nn.Conv2d):
+    def forward(self, inputs: Tensor) -> Tensor:
+        return F.max_pool2d(super().forward(inputs), kernel_size=2)
+
+
+def test_pooling_may_name_its_size() -> None:
+    assert has_any(on_a_path(Pooled(1, 1, 1), (1, 2, 2)))

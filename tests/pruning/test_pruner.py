@@ -118,3 +118,24 @@ def test_a_score_of_its_own_says_which_weights_go() -> None:
     Pruner(model, settings, config.build_method(settings), 0.5, STEPS, score=lambda weight: 10 - weight.abs()).prune()
     left = torch.cat([weight.abs().flatten() for weight in weights(model)])
     assert left.max() < biggest and int((left == 0).sum()) == round(len(left) / 2)
+
+
+def test_a_network_without_a_trainable_parameter_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^Linear has no trainable parameter: choose a network that can learn\.$"):
+        pruner(nn.Linear(2, 2).requires_grad_(False))
+
+
+@pytest.mark.parametrize(("value", "said"), [(-1.0, "-1"), (float("nan"), "nan")])
+def test_scores_that_cannot_be_ordered_by_size_are_refused_where_a_weight_is_left(value: float, said: str) -> None:
+    model, settings = nn.Linear(2, 2), pruners.pruner("magnitude")
+
+    def score(weight: Tensor) -> Tensor:
+        return weight.abs().add(1).index_fill_(0, torch.tensor(0), value)
+
+    method = Pruner(model, settings, config.build_method(settings), 0.5, STEPS, score=score)
+    with pytest.raises(ValueError, match=f"^The scores of weight are to be at least 0, and their minimum is {said}:"):
+        method.prune()
+    second = torch.tensor([False, True])
+    method.masks.shrink({"weight": second.view(2, 1).expand(2, 2), "bias": second})
+    method.prune(1)
+    assert method.num_kept == 2

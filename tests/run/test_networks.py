@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from sparsity import provenance
 from sparsity.report.reading import load_summary
+from sparsity.run import pipeline
 from sparsity.run.networks import leave_networks
 from sparsity.settings import ProtocolSettings
 from sparsity.weights.checkpoints import CheckpointError, load_checkpoint
 from sparsity.weights.export import load_header, load_sparse
-from tests.tiny_runs import TinyNet, TinyRun
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment
 from tests.tiny_runs import tiny_run as run_tiny
 
 
@@ -57,6 +59,23 @@ def test_the_card_counts_what_the_files_hold(tiny_run: TinyRun) -> None:
         assert (entry["bytes"], entry["sha256"]) == (len(content), hashlib.sha256(content).hexdigest())
         assert (entry["start"], entry["kept"], entry["total"]) == (row["start"], row["kept"], row["total"])
         assert sum(layer["kept"] for layer in entry["layers"].values()) == row["kept"]
+
+
+class Frozen(TinyNet):
+    """With factors that are not trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale.requires_grad_(False)
+
+
+def test_what_is_frozen_is_handed_on_and_not_counted(tmp_path: Path) -> None:
+    experiment = replace(tiny_experiment(tmp_path), build_model=Frozen)
+    run = TinyRun(provenance.run_directory(experiment.settings))
+    pipeline.run(experiment)
+    (entry, _), (row, _) = json.loads((run.directory / "card.json").read_text())["networks"], run.summary["rows"]
+    assert (entry["kept"], entry["total"]) == (row["kept"], row["total"]) and row["total"] == NUM_WEIGHTS - 4
+    assert torch.equal(load_sparse(network(run, row["start"]))["scale"], torch.ones(4))
 
 
 def test_a_finished_run_of_earlier_code_leaves_the_same_networks(tiny_run: TinyRun) -> None:

@@ -78,7 +78,15 @@ def test_a_network_that_cannot_read_what_is_no_image_is_named_before_the_first_s
     monkeypatch.setattr(preparation, "Images", int)
     said = refusal(replace(tiny_experiment(tmp_path), build_model=lambda: nn.Linear(3, 3)), monkeypatch)
     assert said.startswith("The phase regularise cannot begin (mat1 and mat2 shapes cannot be multiplied (")
-    assert said.endswith("): choose a model, a dataset, a task and a pruner that fit each other and this machine.")
+    assert said.endswith(
+        "): choose a model, a dataset, a task and a pruner that fit each other and this machine; HYDRA_FULL_ERROR=1 "
+        "shows where, in code of your own."
+    )
+
+
+def test_an_error_that_says_but_a_name_is_told_with_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal(replace(tiny_experiment(tmp_path), build_method=lambda **offered: offered["fc9"]), monkeypatch)
+    assert said.startswith("The phase regularise cannot begin (KeyError: 'fc9'): choose a model")
 
 
 def test_a_network_without_end_is_refused_and_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from sparsity.models.lenet import LeNet5
 from sparsity.models.resnet import resnet32
 from sparsity.models.vgg import vgg16
-from sparsity.weights.compaction import compact, resize
+from sparsity.weights.compaction import chains_of, compact, resize
 from tests.training.tiny_bart import tiny_bart
 
 
@@ -134,6 +135,21 @@ def test_a_network_of_layers_that_nobody_knows_is_refused() -> None:
         ValueError, match="Sequential has no layers that are known to follow each other: compact a LeNet5"
     ):
         compact(nn.Sequential(nn.Linear(2, 2)))
+
+
+def normed_vgg() -> nn.Module:
+    with torch.device("meta"):  # its classifier is large
+        return torchvision.models.vgg11_bn(init_weights=False)
+
+
+class VGG(nn.Sequential):
+    """Anybody's network of the name."""
+
+
+@pytest.mark.parametrize("build", [normed_vgg, lambda: VGG(nn.Linear(2, 2), nn.Flatten(), nn.Linear(2, 2))])
+def test_a_network_that_only_bears_a_known_name_is_of_no_known_kind(build: Callable[[], nn.Module]) -> None:
+    with pytest.raises(ValueError, match="VGG has no layers that are known to follow each other"):
+        chains_of(build())
 
 
 def test_tensors_stay_apart() -> None:

@@ -15,11 +15,24 @@ from sparsity.hardware.ranks import Part
 
 @dataclass(frozen=True, eq=False)
 class ImageSplit:
-    """Images uint8 (N, C, H, W) with labels int64 (N,) and the name of exactly these examples."""
+    """Images uint8 (N, C, H, W) with labels int64 (N,) and the name of exactly these examples.
+
+    Raises:
+        ValueError: if they are of other types or shapes.
+    """
 
     images: Tensor
     labels: Tensor
     identity: str
+
+    def __post_init__(self) -> None:
+        kinds = [(of.dtype, of.dim(), len(of)) for of in (self.images, self.labels)]
+        if kinds != [(torch.uint8, 4, len(self.images)), (torch.int64, 1, len(self.images))]:
+            images, labels = (f"{of.dtype} of {tuple(of.shape)}" for of in (self.images, self.labels))
+            raise ValueError(
+                f"{self.identity} has images {images} and labels {labels}: give torch.uint8 of (number, channels, "
+                "height, width) and torch.int64 of (number,)."
+            )
 
     def __len__(self) -> int:
         return len(self.labels)
