@@ -54,6 +54,8 @@ def test_a_tied_tensor_may_be_counted_as_often_as_torch_lists_it() -> None:
     assert torch.equal(model.head.weight, twin.embedding.weight * twin.head.get_buffer("weight_mask"))
     assert torch.equal(model.head.bias, twin.head.bias)
     assert method.num_total == {"embedding.weight": 20, "head.bias": 5}
+    method.prune(1)
+    assert method.num_kept == 9, "the first listing of a weight takes it, whatever the other says"
 
 
 def test_each_prune_removes_a_fraction_of_what_remains() -> None:
