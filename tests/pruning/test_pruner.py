@@ -7,6 +7,7 @@ from torch.nn.utils.prune import L1Unstructured, global_unstructured
 
 from sparsity import config
 from sparsity.pruning.penalty import Penalty
+from sparsity.pruning.plateaus import Sizes
 from sparsity.pruning.pruner import Pruner
 from sparsity.settings import ProtocolSettings
 from tests import pruners
@@ -120,3 +121,16 @@ def test_a_score_of_its_own_says_which_weights_go() -> None:
     Pruner(model, settings, config.build_method(settings), 0.5, STEPS, score=lambda weight: 10 - weight.abs()).prune()
     left = torch.cat([weight.abs().flatten() for weight in weights(model)])
     assert left.max() < biggest and int((left == 0).sum()) == round(len(left) / 2)
+
+
+def test_sizes_are_those_of_matrices_left_without_what_is_zero_anyway() -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2))
+    with torch.no_grad():
+        for parameter, values in zip(
+            model.parameters(), ([-4.0, 0.0, 2.0], [9.0], [0.5, 1.5], [0.1, 9.0]), strict=True
+        ):
+            parameter.copy_(torch.tensor(values).view_as(parameter))
+    method = pruner(model)
+    assert method.sizes() == Sizes(0.5, (3.0 + 1.0) / 2, 4.0)
+    method.prune(3)  # the zero, 0.1 of a bias and 0.5
+    assert method.sizes() == Sizes(1.5, (3.0 + 1.5) / 2, 4.0)
