@@ -14,6 +14,7 @@ from omegaconf import OmegaConf
 
 from sparsity import command_line, config, provenance
 from sparsity.pruning.penalty import Penalty
+from sparsity.report.paper import load_paper
 from sparsity.run.plan import make_plan
 from sparsity.settings import Settings, leaves
 
@@ -203,6 +204,10 @@ def test_the_paper_scale_is_the_experiment_as_it_stands(experiment: str) -> None
     assert settings.regularise.num_epochs == settings.paper.num_epochs
     assert settings.gate.target_sparsity == settings.paper.sparsity
     assert not settings.is_shortened
+    (published,) = (paper for paper in load_paper(RESULTS / "paper") if paper.experiment == experiment)
+    pruned, dense, said = published.row("relevance"), published.row("dense"), settings.paper
+    assert pruned is not None and dense is not None
+    assert (said.metric, said.sparsity, said.baseline) == (pruned.metric, pruned.sparsity, dense.metric)
 
 
 def test_the_authors_protocol_sets_every_key_and_the_sound_one_none() -> None:
