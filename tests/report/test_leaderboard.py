@@ -83,6 +83,13 @@ def test_a_dense_start_that_the_experiment_does_not_have_is_part_of_the_budget(r
     assert [each.chosen.first.pruner for each in mnist(results)[1]] == ["l2"]
 
 
+def test_the_dense_start_of_the_experiment_itself_is_no_part_of_it(results: Path, add_try: AddRun) -> None:
+    own = {"source": "train", "num_epochs": 21, "val": 91.0, "test": 91.0, "saw": []}
+    add_try("l2", 4_000, 91.0, experiment="lenet5_fashion_mnist", dataset="fashion_mnist", baseline=own)
+    (fashion,) = (pair for pair in load_sections(results) if pair[0].experiment == "lenet5_fashion_mnist")
+    assert [each.chosen.first.pruner for each in standings(*fashion, LISTED)] == ["l2"]
+
+
 def test_the_page_shows_methods_at_the_budget_in_their_own_section_only(results: Path, add_try: AddRun) -> None:
     for seed, test in enumerate((99.1, 99.3)):
         add_try("dns", kept=3_800, test=test, seed=seed, alarms=["fc2.weight has lost all 5,000 weights at step 250."])
