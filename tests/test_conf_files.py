@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from sparsity import command_line, config, provenance
 from sparsity.pruning.penalty import Penalty
+from sparsity.report.paper import load_paper
 from sparsity.run.plan import make_plan
 from sparsity.settings import Settings, leaves
 
@@ -33,7 +34,8 @@ PAIRS = [
     for i, experiment in enumerate(EXPERIMENTS)
     for j, pruner in enumerate(PRUNERS)
 ]
-# "experiment scale pruner" -> fingerprints of the run and of its baseline, as they were when runs were first published
+# "experiment scale pruner" -> fingerprints of the run and of its baseline, as they were when runs were first published:
+# a number that changes in conf/ is noticed here, and its runs are others from then on
 FINGERPRINTS = json.loads((Path(__file__).parent / "fingerprints.json").read_text())
 NAMED_BY = {"baseline": "source", "machine": "device", "tracking": "mode"}
 OTHERS = {group: options(group) for group in ("model", "dataset", "protocol", *NAMED_BY)}
@@ -209,6 +211,10 @@ def test_the_paper_scale_is_the_experiment_as_it_stands(experiment: str) -> None
     assert settings.regularise.num_epochs == settings.paper.num_epochs
     assert settings.gate.target_sparsity == settings.paper.sparsity
     assert not settings.is_shortened
+    (published,) = (paper for paper in load_paper(RESULTS / "paper") if paper.experiment == experiment)
+    pruned, dense, said = published.row("relevance"), published.row("dense"), settings.paper
+    assert pruned is not None and dense is not None
+    assert (said.metric, said.sparsity, said.baseline) == (pruned.metric, pruned.sparsity, dense.metric)
 
 
 def test_the_authors_protocol_sets_every_key_and_the_sound_one_none() -> None:

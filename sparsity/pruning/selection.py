@@ -113,7 +113,7 @@ def largest(values: Tensor, place: Tensor) -> Tensor:
 def _thinned(score: Tensor, keep: Tensor, sparsity: float) -> Tensor:
     columns = score.reshape(1, -1) if score.dim() < 2 else score.flatten(1)
     gone_first = columns.masked_fill(~keep.reshape(columns.shape), -1.0)  # scores are at least 0
-    count = int(sparsity * columns.shape[1] + 1e-9)  # so many, although 0.7 * 10 is a little less than 7
+    count = int(sparsity * columns.shape[1] + 1e-9)  # so many, although 0.29 * 100 is a little less than 29
     order = gone_first.argsort(dim=1, stable=True)[:, :count]
     return keep & torch.ones_like(columns, dtype=torch.bool).scatter_(1, order, False).view(keep.shape)
 

@@ -61,7 +61,7 @@ class _State:
     """What is known about the sentences still searched; every field has them as its first dimension.
 
     `rows`: [B] where they stand in the batch. Running hypotheses: `tokens` [B, K, L], `scores` [B, K], best first.
-    Ended ones: `ended_tokens` [B, K, L], `ended_scores` [B, K], best first, `has_ended` [B, K] where there is one.
+    Ended ones: `ended_tokens` [B, K, L], `ended_scores` [B, K], best first, `NEVER` where there is none.
     `is_open`: [B] whether the running ones may still win.
     """
 
@@ -70,7 +70,6 @@ class _State:
     scores: Tensor
     ended_tokens: Tensor
     ended_scores: Tensor
-    has_ended: Tensor
     is_open: Tensor
 
     def take(self, sentences: Tensor) -> "_State":
@@ -123,7 +122,6 @@ def _start(num_sentences: int, search: Search, device: torch.device) -> _State:
         scores=scores,
         ended_tokens=tokens.clone(),
         ended_scores=torch.full(shape, NEVER, device=device),
-        has_ended=torch.zeros(shape, dtype=torch.bool, device=device),
         is_open=torch.ones(num_sentences, dtype=torch.bool, device=device),
     )
 
@@ -139,8 +137,7 @@ def _advance(state: _State, logits: Tensor, length: int, search: Search) -> tupl
         is_ending = torch.ones_like(is_ending)
     state = _finish(state, scores, tokens, is_ending, length**search.length_penalty)
     running_scores, order = (scores + NEVER * is_ending).topk(search.num_beams)
-    worst = torch.where(state.has_ended, state.ended_scores[:, -1:], NEVER).amin(1)
-    could_win = running_scores[:, 0] / length**search.length_penalty > worst
+    could_win = running_scores[:, 0] / length**search.length_penalty > state.ended_scores[:, -1]
     state = replace(state, tokens=_pick(tokens, order), scores=running_scores, is_open=state.is_open & could_win)
     offsets = torch.arange(len(order), device=order.device)[:, None] * search.num_beams
     return state, (parents.gather(1, order) + offsets).flatten()
@@ -182,12 +179,8 @@ def _finish(state: _State, scores: Tensor, tokens: Tensor, is_ending: Tensor, di
     is_candidate[:, num_beams:] = False
     final_scores = torch.where(is_candidate, scores / divisor, NEVER)
     ended_scores, order = torch.cat([state.ended_scores, final_scores], 1).topk(num_beams)
-    return replace(
-        state,
-        ended_scores=ended_scores,
-        ended_tokens=_pick(torch.cat([state.ended_tokens, tokens], 1), order),
-        has_ended=torch.cat([state.has_ended, is_candidate], 1).gather(1, order),
-    )
+    ended_tokens = _pick(torch.cat([state.ended_tokens, tokens], 1), order)
+    return replace(state, ended_scores=ended_scores, ended_tokens=ended_tokens)
 
 
 def _leave(state: _State, parents: Tensor, decoder: IncrementalDecoder, best: Tensor) -> tuple[_State, Tensor]:

@@ -50,6 +50,7 @@ def test_given_sparsities_are_reached_together_and_who_is_not_named_stays_whole(
     budget, shapes = given({"a": 0.8, "b": 0.4}), {"a": (100,), "b": (100,), "c": (100,)}
     assert budget(shapes, 0.4) == {"a": 20, "b": 60, "c": 100}
     assert budget(shapes, 0.2) == {"a": 60, "b": 80, "c": 100}
+    assert budget(shapes, 0.9) == {"a": 20, "b": 60, "c": 100}, "no more than was given"
 
 
 def test_a_given_sparsity_of_an_unknown_parameter_is_refused_with_those_that_there_are() -> None:

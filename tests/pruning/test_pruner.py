@@ -7,6 +7,7 @@ from torch.nn.utils.prune import L1Unstructured, global_unstructured
 
 from sparsity import config
 from sparsity.pruning.penalty import Penalty
+from sparsity.pruning.plateaus import Sizes
 from sparsity.pruning.pruner import Pruner
 from sparsity.settings import ProtocolSettings
 from tests import pruners
@@ -54,6 +55,8 @@ def test_a_tied_tensor_may_be_counted_as_often_as_torch_lists_it() -> None:
     assert torch.equal(model.head.weight, twin.embedding.weight * twin.head.get_buffer("weight_mask"))
     assert torch.equal(model.head.bias, twin.head.bias)
     assert method.num_total == {"embedding.weight": 20, "head.bias": 5}
+    method.prune(1)
+    assert method.num_kept == 9, "the first listing of a weight takes it, whatever the other says"
 
 
 def test_each_prune_removes_a_fraction_of_what_remains() -> None:
@@ -139,3 +142,16 @@ def test_scores_that_cannot_be_ordered_by_size_are_refused_where_a_weight_is_lef
     method.masks.shrink({"weight": second.view(2, 1).expand(2, 2), "bias": second})
     method.prune(1)
     assert method.num_kept == 2
+
+
+def test_sizes_are_those_of_matrices_left_without_what_is_zero_anyway() -> None:
+    model = nn.Sequential(nn.Linear(3, 1), nn.Linear(1, 2))
+    with torch.no_grad():
+        for parameter, values in zip(
+            model.parameters(), ([-4.0, 0.0, 2.0], [9.0], [0.5, 1.5], [0.1, 9.0]), strict=True
+        ):
+            parameter.copy_(torch.tensor(values).view_as(parameter))
+    method = pruner(model)
+    assert method.sizes() == Sizes(0.5, (3.0 + 1.0) / 2, 4.0)
+    method.prune(3)  # the zero, 0.1 of a bias and 0.5
+    assert method.sizes() == Sizes(1.5, (3.0 + 1.5) / 2, 4.0)

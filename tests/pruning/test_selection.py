@@ -196,11 +196,11 @@ def test_what_a_column_has_lost_counts_among_what_it_loses() -> None:
 
 
 def test_a_filter_is_one_column_and_so_is_a_vector() -> None:
-    score = {"kernel": torch.arange(24.0).view(2, 3, 2, 2), "bias": torch.arange(10.0)}
+    score = {"kernel": torch.arange(24.0).view(2, 3, 2, 2), "bias": torch.arange(100.0)}
     kept = {name: torch.ones_like(of, dtype=torch.bool) for name, of in score.items()}
-    masks = select_by_column(score, kept, 0.7)
-    assert [int(of.sum()) for of in masks["kernel"]] == [4, 4]  # of 12 floor(8.4) went
-    assert masks["bias"].tolist() == [False] * 7 + [True] * 3
+    masks = select_by_column(score, kept, 0.29)
+    assert [int(of.sum()) for of in masks["kernel"]] == [9, 9]  # of 12 floor(3.48) went
+    assert masks["bias"].tolist() == [False] * 29 + [True] * 71  # although 0.29 * 100 is a little less than 29
 
 
 @pytest.mark.parametrize("devices", [(), selection.QUICK_DEVICES], ids=["by a sort", "by a k-th value"])

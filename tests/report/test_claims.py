@@ -86,11 +86,21 @@ def test_comparisons_of_marked_runs_decide_on_no_claim(results: Path, add_run: A
     assert verdict(results, CONTROL) == (Finding.NOT_TESTED, nothing)
 
 
+def test_comparisons_of_another_irrelevance_decide_on_no_claim(results: Path, add_run: AddRun) -> None:
+    settings = summary()["settings"] | {"pruner.penalty.alpha": 0.1}
+    for seed in range(6):
+        add_run(seed=seed, settings=settings, rows=[row(test=99.0 + seed / 100)])
+        add_run(seed=seed, pruner="l2", fingerprint="l2l2l2l2l2", rows=[row(test=98.0)])
+    assert verdict(results, CONTROL)[1].startswith("0 comparisons: ")
+
+
 def test_bounds_evaluations_and_units_follow_from_the_papers_own_numbers(results: Path) -> None:
     found, told = verdict(results, Claim("", "", "bounds"))
     assert found is Finding.PARTLY and "ResNet-32 on CIFAR-10: 92.9 above 92.67" in told
     vgg = Claim("", "", "evaluations", experiment="vgg16_imagenet", examples=1_281_167)
     assert verdict(results, vgg) == (Finding.CONTRADICTED, "262 prunes are needed, 150 evaluations offered")
+    fashion = Claim("", "", "evaluations", experiment="lenet5_fashion_mnist", examples=60_000)
+    assert verdict(results, fashion) == (Finding.SUPPORTED, "92 prunes are needed, 150 evaluations offered")
     found, told = verdict(results, Claim("", "", "units", experiment="lenet5_mnist"))
     assert found is Finding.PARTLY and told.startswith("not so: ") and "L0" in told
     assert "SWS" not in told, "of a row without columns nothing is implied"

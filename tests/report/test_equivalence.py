@@ -47,6 +47,10 @@ def test_a_reading_follows_from_all_three_tests(differences: list[float], expect
     assert reading(paired(differences), MARGIN) == expected
 
 
+def test_a_difference_as_large_as_the_margin_is_not_within_it() -> None:
+    assert reading(paired([2.0] * 6), 2.0) == "different"
+
+
 @pytest.mark.parametrize("shift", [0.03, -0.03])
 def test_the_two_one_sided_tests_are_scipys(shift: float) -> None:
     differences = [shift, shift + 0.04, shift - 0.06, shift + 0.01]
@@ -89,6 +93,10 @@ def test_the_power_of_a_difference_is_that_of_a_simulation() -> None:
     mean, error = drawn(5, 0.06, MARGIN)
     rejected = np.mean(np.abs(mean / error) > stats.t.ppf(0.975, 4))
     assert power_of_difference(5, 0.06, MARGIN) == pytest.approx(rejected, abs=0.01)
+
+
+def test_where_there_is_no_difference_one_is_found_as_often_as_the_level_says() -> None:
+    assert power_of_difference(5, 0.06, 0.0) == pytest.approx(0.05)
 
 
 def test_equivalence_takes_the_fewest_seeds_that_have_the_power() -> None:

@@ -23,12 +23,16 @@ def at_budget(pruner: str, **settings: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def add_try(results: Path, add_run: AddRun) -> AddRun:
-    """Add a run at the budget: `add_try("l2", kept=4000, test=99.1, seed=1)`; each `kept` is a try of its own."""
+    """Add a run at the budget: `add_try("l2", kept=4000, test=99.1, seed=1)`; each `kept` is a try of its own.
+
+    Its validation metric is 0.1 above that on test data, or `val`.
+    """
     shutil.copy(REPOSITORY / "results" / "leaderboard.yaml", results)
 
-    def add(pruner: str, kept: int, test: float, seed: int = 0, **changes: Any) -> Path:
+    def add(pruner: str, kept: int, test: float, seed: int = 0, val: float | None = None, **changes: Any) -> Path:
         changes = {"settings": at_budget(pruner), "shortened": True, "fingerprint": f"{kept:010d}", **changes}
-        return add_run(pruner=pruner, seed=seed, rows=[row("last", test, kept)], **changes)
+        result = row("last", test, kept) | ({} if val is None else {"val": val})
+        return add_run(pruner=pruner, seed=seed, rows=[result], **changes)
 
     return add
 
@@ -46,9 +50,17 @@ def test_the_sparsest_try_above_the_bound_on_validation_data_is_shown(results: P
     assert standing.chosen.first.fingerprint == "0000004000" and len(standing.tried) == 3
 
 
+def test_the_first_seed_alone_chooses(results: Path, add_try: AddRun) -> None:
+    add_try("l2", kept=20_000, test=99.3)
+    add_try("l2", kept=4_000, test=98.8)
+    add_try("l2", kept=4_000, test=98.0, seed=1)
+    _, (standing,) = mnist(results)
+    assert standing.chosen.first.fingerprint == "0000004000"
+
+
 def test_where_no_try_is_above_the_bound_the_best_on_validation_data_is_shown(results: Path, add_try: AddRun) -> None:
     add_try("random", kept=20_000, test=98.1)
-    add_try("random", kept=1_000, test=90.0)
+    add_try("random", kept=1_000, test=98.6, val=90.0)
     paper, (standing,) = mnist(results)
     assert standing.chosen.first.fingerprint == "0000020000"
     said = "Below the bound of 98.7 on validation data with every try: random."
@@ -69,6 +81,13 @@ def test_a_dense_start_that_the_experiment_does_not_have_is_part_of_the_budget(r
     add_try("dns", kept=4_000, test=99.0, baseline=baseline)
     add_try("l2", 4_000, 99.0, baseline=baseline, settings=at_budget("l2") | {"regularise.num_epochs": 35})
     assert [each.chosen.first.pruner for each in mnist(results)[1]] == ["l2"]
+
+
+def test_the_dense_start_of_the_experiment_itself_is_no_part_of_it(results: Path, add_try: AddRun) -> None:
+    own = {"source": "train", "num_epochs": 21, "val": 91.0, "test": 91.0, "saw": []}
+    add_try("l2", 4_000, 91.0, experiment="lenet5_fashion_mnist", dataset="fashion_mnist", baseline=own)
+    (fashion,) = (pair for pair in load_sections(results) if pair[0].experiment == "lenet5_fashion_mnist")
+    assert [each.chosen.first.pruner for each in standings(*fashion, LISTED)] == ["l2"]
 
 
 def test_the_page_shows_methods_at_the_budget_in_their_own_section_only(results: Path, add_try: AddRun) -> None:

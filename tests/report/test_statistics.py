@@ -53,6 +53,9 @@ def test_the_exact_test_counts_the_sign_assignments_that_are_as_far_from_zero() 
     mixed = compare_pairs([3.0, 1.0, 0.0], [0.0, 0.0, 2.0])  # sums 2, 0, 6, 4 and their negatives
     assert mixed is not None
     assert mixed.p_exact == 6 / 8
+    rounded = compare_pairs([0.1, 0.2, 0.3, 0.0], [0.0, 0.0, 0.0, 0.4])  # 0.2, and 2 of the 16 sums are 0
+    assert rounded is not None
+    assert rounded.p_exact == 14 / 16, "0.1 + 0.2 + 0.3 - 0.4 is a little more than 0.2"
 
 
 def test_the_exact_test_agrees_with_an_independent_one() -> None:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from sparsity.pruning.masks import Masks
 from sparsity.run.alarms import Alarms, path_finder
-from sparsity.settings import GateSettings
+from sparsity.settings import GateSettings, ScheduleSettings
 from tests.pruners import pruner
 from tests.tiny_runs import TinyNet, tiny_data, tiny_run, tiny_settings
 
@@ -122,6 +122,14 @@ def test_the_alarms_of_a_run_stand_in_its_summary(tmp_path: Path) -> None:
     cut_down = tiny_run(tmp_path / "cut", schedule=two_thirds, pruner=pruner("magnitude")).summary
     assert any("has lost all of its" in sentence for sentence in cut_down["alarms"]), json.dumps(cut_down["alarms"])
     assert any(sentence.startswith("No path leads") for sentence in cut_down["alarms"])
+
+
+def test_a_run_whose_schedule_has_ended_has_not_stalled(tmp_path: Path) -> None:
+    every_step = replace(tiny_settings(tmp_path).regularise, evaluate_every_steps=1)
+    cubic = pruner("magnitude", trigger="cubic")
+    run = tiny_run(tmp_path, regularise=every_step, pruner=cubic, schedule=ScheduleSettings(end=0.25))
+    assert [point["pruned"] for point in run.curve("regularise")] == 3 * [True] + 13 * [False]
+    assert run.summary["alarms"] == []
 
 
 def test_the_closing_evaluation_of_a_phase_that_has_scheduled_none_is_not_counted(tmp_path: Path) -> None:

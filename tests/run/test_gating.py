@@ -15,6 +15,7 @@ from sparsity.pruning.masks import unpack_bits
 from sparsity.pruning.plateaus import Plateau, RestoringPlateau
 from sparsity.pruning.pruner import Pruner
 from sparsity.pruning.triggers import Decision
+from sparsity.run import pipeline
 from sparsity.run.gating import BEST_LOSS, GatedPruning
 from sparsity.run.phase import Phase
 from sparsity.settings import (
@@ -27,7 +28,7 @@ from sparsity.settings import (
 )
 from sparsity.weights.checkpoints import load_checkpoint
 from tests.pruners import pruner
-from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_run, tiny_settings
+from tests.tiny_runs import NUM_WEIGHTS, TinyNet, TinyRun, tiny_experiment, tiny_run, tiny_settings
 
 OPEN = GateSettings(bound=0.0, policy="printed")
 STARTING_STATES = ("paper_sparsity", "last_network")
@@ -121,6 +122,11 @@ def test_a_plateau_ends_the_phase_where_that_is_asked_for(tmp_path: Path) -> Non
     summary = run(tmp_path, gate=replace(SHUT, plateau_epochs=1))
     assert summary["regularise"]["stopped"] == "no prune for 1 epochs"
     assert summary["regularise"]["num_evaluations"] == 4
+
+
+def test_a_plateau_is_counted_on_after_a_resume(tmp_path: Path) -> None:
+    summary = pipeline.rehearse(tiny_experiment(tmp_path, gate=replace(SHUT, plateau_epochs=1)))
+    assert (summary.regularise.stopped, summary.regularise.num_evaluations) == ("no prune for 1 epochs", 4)
 
 
 def test_a_plateau_is_counted_in_whole_epochs_of_a_shortened_phase(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sparsity import provenance
 from sparsity.pruning.masks import Masks
 from sparsity.pruning.method import Method
 from sparsity.run import pipeline
+from sparsity.run.experiment import set_up
 from sparsity.settings import BaselineSettings, FinetuneSettings, GateSettings, PrunerSettings
 from sparsity.training.extensions import OwnParameters
 from sparsity.weights.checkpoints import load_checkpoint
@@ -146,6 +147,15 @@ def test_masks_that_return_say_what_is_kept_and_the_final_network_is_plain(
     assert 0 < kept[-1] < 50
     row = run.summary["rows"][-1]
     assert row["kept"] == kept[-1] == sum(int(torch.count_nonzero(weight)) for weight in run.weights.values())
+
+
+def test_a_network_is_kept_with_the_effective_weights_that_its_evaluation_saw(tmp_path: Path) -> None:
+    run, setup = tiny_run(tmp_path, pruner=GATES), set_up(tiny_experiment(tmp_path, pruner=GATES))
+    rows = [row for row in run.rows("evaluation") if row["phase"] == "regularise"]
+    model = setup.new_model()
+    model.load_state_dict(load_checkpoint(run.directory / "checkpoints/regularise/best.pt")["weights"])
+    best = max(rows, key=lambda row: row["val/accuracy"])  # of equals the first
+    assert setup.measure(model, setup.data.val)["loss"] == pytest.approx(best["val/loss"])
 
 
 def test_a_method_begins_once_from_the_weights_that_its_phase_starts_from(tmp_path: Path) -> None:

@@ -148,6 +148,9 @@ def test_other_test_data_are_named(run: Run, setup: Setup) -> None:
     setup.data.checksums["images"] = "0000"
     problems = list(strays(setup, run, run.networks[0], run.summary.rows[0].test))
     assert problems == ["it was scored on images of checksum d41d8, here it is 0000"]
+    del setup.data.checksums["images"]
+    problems = list(strays(setup, run, run.networks[0], run.summary.rows[0].test))
+    assert problems == ["it was scored on images of checksum d41d8, here it is None"]
 
 
 def test_the_script_says_each_network_and_fails_on_a_contradiction(

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.settings import OptimizerSettings
+from sparsity.training.extensions import OwnParameters
 from sparsity.training.optimizers import build_optimizer
 
 
@@ -37,6 +38,16 @@ def test_sgd_takes_every_setting() -> None:
     settings = OptimizerSettings("sgd", lr=0.1, momentum=0.7, weight_decay=0.3)
     expected = theirs(torch.optim.SGD, lr=0.1, momentum=0.7, weight_decay=0.3, foreach=False)
     torch.testing.assert_close(ours(settings), expected)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_parameters_of_extensions_have_a_rate_and_a_decay_of_their_own(name: str) -> None:
+    settings = OptimizerSettings(name, lr=0.1, weight_decay=0.3)
+    one, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(3))
+    own = [OwnParameters([one]), OwnParameters([other], learning_rate=0.2, weight_decay=0.4)]
+    optimizer = build_optimizer(settings, [], torch.tensor(0.1, dtype=torch.float64), torch.tensor(0.0), own)
+    groups = [(float(group["lr"]), group["weight_decay"]) for group in optimizer.param_groups]
+    assert groups == [(0.1, 0.3), (0.1, 0.0), (0.2, 0.4)]
 
 
 @pytest.mark.parametrize("name", ["adam", "sgd"])

@@ -23,6 +23,7 @@ from tests.training.fakes import (
     prune_at,
     pruner,
     same,
+    snapshot,
     trainer,
     weights,
 )
@@ -68,6 +69,18 @@ def test_a_resumed_phase_ends_like_one_that_never_stopped(
     assert steps[0] > stopped_at and steps[-1] == NUM_STEPS
     assert same(weights(resumed.model), weights(whole.model))
     assert method.sparsity == other_method.sparsity == pytest.approx(0.5, abs=1e-3)
+
+
+def test_a_step_of_micro_batches_finds_its_place_within_an_epoch_again() -> None:
+    whole, resumed = (trainer(network(), phase(micro_batches=2)) for _ in range(2))
+    for _ in range(2):
+        whole.train_step()
+    state = snapshot(whole)
+    resumed.model.load_state_dict(state["weights"])
+    resumed.load_state_dict(state["trainer"])
+    for loop in (whole, resumed):
+        loop.train_step()
+    assert same(weights(resumed.model), weights(whole.model))
 
 
 @pytest.mark.parametrize("settings", OPTIMIZERS)

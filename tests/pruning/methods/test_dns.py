@@ -119,6 +119,15 @@ def test_after_the_stop_masks_stay() -> None:
     assert found == [[True] * 9 + [False] * 11] * 2
 
 
+def test_iterations_go_on_where_they_were_after_a_resume() -> None:
+    weight = torch.full((1, 1), 1.2)
+    method, masks = surgery({"a.weight": weight}, c=0.0, end=10, **ALWAYS)
+    method.load_state_dict(method.state_dict() | {"iteration": torch.tensor(9)})
+    weight.fill_(0.1)
+    method.after_step([], torch.tensor(0.1))
+    assert kept(masks) == {"a.weight": [[True]]}, "the tenth iteration is behind the stop"
+
+
 def test_an_update_is_that_of_a_plain_reference_through_the_real_loop_with_momentum() -> None:
     """SGD on w with the gradient at mask * w, in float64, written out."""
     model, reference = network(dtype=torch.float64), network(dtype=torch.float64)

@@ -121,6 +121,18 @@ class Normed(nn.Module):
         return scores
 
 
+def test_the_best_of_a_generation_masks_from_then_on() -> None:
+    torch.manual_seed(0)
+    model, (inputs, labels) = network(), FakeBatches().batch(0, 0)
+    subject = method(model)
+    subject.term(torch.zeros(1), (inputs, labels))
+    states = [*subject.population, subject.best]
+    with torch.no_grad():
+        *energies, of_best = (float(edropout._energy(subject._outputs(state, inputs), labels)) for state in states)
+    assert [of_best, float(subject.recorded["edropout/energy"])] == pytest.approx(2 * [min(energies)])
+    assert min(energies) < max(energies)
+
+
 def test_a_generation_leaves_no_trace_in_running_statistics() -> None:
     model = Normed()
     subject, batch = method(model), FakeBatches().batch(0, 0)

@@ -26,8 +26,8 @@ INPUTS = torch.tensor([[1.0, -2.0, 0.5], [3.0, 1.0, -0.5]], dtype=torch.float64)
 LABELS = torch.tensor([2, 0])
 
 
-def method(model: nn.Module, form: str, **knobs: Any) -> Sensitivity:
-    strength = Strength(PenaltySettings(strength=LAMBDA, decay="none"), Steps(100, 10, 4), torch.device("cpu"))
+def method(model: nn.Module, form: str, decay: str = "none", **knobs: Any) -> Sensitivity:
+    strength = Strength(PenaltySettings(strength=LAMBDA, decay=decay), Steps(100, 10, 4), torch.device("cpu"))
     return Sensitivity(dict(model.named_parameters()), strength, form, **knobs)
 
 
@@ -99,6 +99,18 @@ def test_it_adds_nothing_to_the_loss_and_stops_with_the_updates() -> None:
     with torch.no_grad():
         subject.after_step([], torch.tensor(0.0))
     assert torch.equal(model.weight.detach(), before)
+
+
+def test_a_prune_sets_lambda_back() -> None:
+    subject = method(LINEAR, "lower_bound", decay="linear")
+    lambdas = []
+    with torch.no_grad():
+        for _ in range(2):
+            for _ in range(3):
+                subject.after_step([], torch.tensor(0.0))
+                lambdas.append(float(subject.recorded["penalty/lambda"]))
+            subject.after_prune()
+    assert lambdas == pytest.approx(2 * [LAMBDA, 0.9 * LAMBDA, 0.8 * LAMBDA])
 
 
 def test_a_backward_pass_for_each_of_a_thousand_classes_is_refused() -> None:

@@ -34,6 +34,14 @@ def test_being_scored_changes_nothing_that_training_depends_on() -> None:
     assert same(list(snapshot(plain)["weights"].values()), list(snapshot(asked)["weights"].values()))
 
 
+def test_its_scores_are_those_before_the_first_step_after_a_resume_too() -> None:
+    model = network()
+    method, resumed = Snip(dict(model.named_parameters())), Snip(dict(network().named_parameters()))
+    trainer(model, added=Extensions.of([method])).score_gradients()
+    resumed.load_state_dict(method.state_dict())
+    assert same(list(method.scores({}).values()), list(resumed.scores({}).values()))
+
+
 def test_the_mask_does_not_depend_on_the_scale_of_the_loss() -> None:
     model = network()
     weights = [p.detach() for p in model.parameters()]

@@ -60,8 +60,8 @@ def test_the_prior_is_that_of_a_gamma_distribution_of_the_precision() -> None:
 
 
 def test_means_precisions_and_shares_have_rates_of_their_own_and_the_mean_at_zero_has_none() -> None:
-    means, precisions, shares = method(torch.zeros(4)).own_parameters()
-    assert [of.learning_rate for of in (means, precisions, shares)] == [1e-4, 3e-3, 3e-3]
+    means, precisions, shares = method(torch.zeros(4), precision_rate=0.1, share_rate=0.2).own_parameters()
+    assert [of.learning_rate for of in (means, precisions, shares)] == [1e-4, 0.1, 0.2]
     assert [of.parameters[0].numel() for of in (means, precisions, shares)] == [16, 17, 16]
 
 

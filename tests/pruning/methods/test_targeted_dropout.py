@@ -89,9 +89,11 @@ def test_a_dropped_weight_has_no_gradient_and_the_others_have_theirs() -> None:
 
 def test_by_unit_whole_columns_are_candidates_those_of_the_smallest_norms() -> None:
     weight = weights()["conv.weight"]
+    weight[0] = 0
+    weight[0, 0, 0, 0] = 4.5  # small as a sum of magnitudes, but not as a norm
     norms = [column.square().sum().item() for column in weight]
     smallest = sorted(range(5), key=norms.__getitem__)[:2]
-    subject = method(gamma=0.5, alpha=1.0, unit="unit")
+    subject = method({"conv.weight": weight}, gamma=0.5, alpha=1.0, unit="unit")
     expected = torch.ones_like(weight)
     expected[smallest] = 0
     assert torch.equal(subject.kept()["conv.weight"], expected != 0)
