@@ -98,8 +98,6 @@ def _live(chains: list[Chain], kept: Mapping[Tensor, Tensor]) -> dict[Chain, Ten
         before = sum(int(mask.sum()) for mask in kept.values())
         for chain, units in live.items():
             kept[chain.first.weight][~units] = False
-            if chain.first.bias is not None:
-                kept[chain.first.bias][~units] = False
             chain.inputs(kept[chain.second.weight])[:, ~units] = False
         if sum(int(mask.sum()) for mask in kept.values()) == before:
             return live

@@ -54,6 +54,11 @@ def test_the_state_that_first_reaches_the_papers_sparsity_is_kept(tiny_run: Tiny
     assert sparsity_of(path) == pytest.approx(reached[0])
 
 
+def test_a_method_that_ends_short_of_the_papers_sparsity_has_no_network_of_it(tmp_path: Path) -> None:
+    rows = run(tmp_path, pruner=pruner("magnitude", trigger="own"))["rows"]  # which never says what is left
+    assert [(row["start"], row["sparsity"]) for row in rows] == [("last", 0.0)]
+
+
 def before_a_cut(results: Path, **changes: Any) -> tuple[dict[str, Any], Path]:
     """The summary of a run whose final phases start before a cut, and the folder of its states."""
     none = replace(tiny_settings(results).finetune, num_epochs=0)

@@ -67,6 +67,15 @@ def test_a_compacted_network_computes_what_the_masked_one_does(build: Callable[[
 
 
 @torch.no_grad()
+def test_what_leads_to_nothing_is_cut_off_back_to_the_first_layer() -> None:
+    model = LeNet5().eval()
+    model.fc2.weight[:, 0] = 0
+    model.fc1.weight[1:, :16] = 0  # the first map is for the first unit alone, which nobody hears
+    model.conv2.weight[1:, 0] = 0
+    assert list(compact(model).values()) == [19, 49, 499]
+
+
+@torch.no_grad()
 def test_the_feed_forward_parts_of_a_transformer_shrink() -> None:
     model = pruned(tiny_bart, 0.8)
     tokens = torch.randint(4, 12, (3, 7))
