@@ -128,7 +128,7 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
     """
     directory.mkdir(parents=True, exist_ok=True)
     with (directory / _LOCK).open("a+") as file:
-        if not _taken(file, num_tries=1 if wait else 20):
+        if not _taken(file):
             file.seek(0)
             busy = f"Process {file.read().strip() or 'unknown'} is already running in {directory}"
             if not wait:
@@ -145,9 +145,9 @@ def locked(directory: Path, wait: bool) -> Iterator[None]:
             _held.discard(file)
 
 
-def _taken(file: IO[str], num_tries: int) -> bool:
-    """Whether a lock file could be locked; who only asks `is_held` has it for a moment: try again."""
-    for number in range(num_tries):
+def _taken(file: IO[str]) -> bool:
+    """Whether a lock file could be locked; who asks `is_held`, or writes one record, has it for a moment: try again."""
+    for number in range(20):
         if number:
             time.sleep(0.01)
         with suppress(BlockingIOError):

@@ -157,10 +157,18 @@ def test_a_lock_goes_with_its_process_however_it_ends(tmp_path: Path, holder: "s
 def test_who_waits_for_a_lock_says_so_and_gets_it(
     tmp_path: Path, holder: "subprocess.Popen[str]", caplog: pytest.LogCaptureFixture
 ) -> None:
-    threading.Timer(0.2, holder.kill).start()
+    threading.Timer(0.6, holder.kill).start()
     with caplog.at_level(logging.INFO), locked(tmp_path / "run", wait=True):
         pass
     assert caplog.messages == [f"Process {holder.pid} is already running in {tmp_path / 'run'}; waiting for it."]
+
+
+def test_a_lock_of_a_moment_is_waited_for_without_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with (tmp_path / files._LOCK).open("a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        threading.Timer(0.03, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with caplog.at_level(logging.INFO), locked(tmp_path, wait=True):
+            assert not caplog.messages
 
 
 def test_clearing_leaves_the_lock_alone(tmp_path: Path) -> None:

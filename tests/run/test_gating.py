@@ -276,3 +276,11 @@ def test_a_restoring_plateau_that_tolerates_no_prune_goes_on(tmp_path: Path, mon
     run = tiny_run(tmp_path, pruner=method, schedule=ScheduleSettings(plateau_evaluations=1))
     assert run.summary["regularise"]["num_prunes"] == 0
     assert run.summary["regularise"]["stopped"] == "epochs ended"
+
+
+def test_thresholds_below_which_all_weights_are_end_the_run_instead_of_the_network(tmp_path: Path) -> None:
+    high = replace(pruner("han", trigger="threshold"), method=pruner("han").method | {"q": 1e6})
+    with pytest.raises(
+        ValueError, match=r"^The scores of all \d+ weights that are left are below 1, so that none would"
+    ):
+        run(tmp_path, pruner=high)
