@@ -31,6 +31,7 @@ class Manifest:
         together = f"{self._ranks.size} x " if self._ranks.size > 1 else ""
         self.origin = provenance.origin() | {"device": together + device, "precision": precision}
         self._content = {**self.origin, "ranks": self._ranks.size, "status": "running", "history": history}
+        _warn_of_mixture(history, self.origin["commit"])
         self.update()
 
     def update(self, **entries: Any) -> None:
@@ -49,6 +50,18 @@ class Manifest:
         """All that trained what the run has become, in their order, this one last."""
         own = [_as_process(self._content)] if "first_step" in self._content else []
         return tuple(Process(**entries) for entries in (*self._content["history"], *own))
+
+
+def _warn_of_mixture(history: list[dict[str, Any]], commit: str | None) -> None:
+    """Say before anything is trained that a run is about to become one of several commits."""
+    began = next((of["commit"] for of in history if of["commit"] != commit), None)
+    if began is not None:
+        logger.warning(
+            "warning: this run was trained at commit %.10s and would go on at %.10s: one of several commits is marked "
+            "and gets no verdict; stop it now and go on in a checkout of that commit, or start anew with force=true.",
+            began,
+            commit,
+        )
 
 
 def _as_process(manifest: dict[str, Any]) -> dict[str, Any]:

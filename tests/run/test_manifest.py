@@ -57,6 +57,18 @@ def test_what_a_process_had_done_beyond_the_checkpoint_is_not_its_part_of_the_ru
     assert [process.first_step for process in last.processes] == [0, 4]
 
 
+def test_who_goes_on_at_another_commit_is_warned_before_the_run_is_a_mixture(
+    tmp_path: Path, commits: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    commits += ["a" * 40, "a" * 40, "b" * 40]
+    started(tmp_path, 0)
+    started(tmp_path, 4)
+    assert not caplog.messages
+    started(tmp_path, None)
+    (said,) = caplog.messages
+    assert said.startswith(f"warning: this run was trained at commit {'a' * 10} and would go on at {'b' * 10}: ")
+
+
 def test_a_process_that_ended_before_its_first_step_has_no_part_in_the_run(tmp_path: Path) -> None:
     started(tmp_path, 0)
     started(tmp_path, None)
