@@ -104,7 +104,7 @@ def parse_arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     loader.add_argument("--rounds", type=int, default=5, help="timed blocks (default: %(default)s)")
     loader.add_argument("--batch-size", type=int, default=100, help="(default: %(default)s)")
     loader.add_argument("--machine", choices=("auto", "cpu", "cuda"), default="auto", help="device (default: auto)")
-    loader.add_argument("--workers", type=int, default=0, help="threads (default: one per processor core)")
+    loader.add_argument("--workers", type=int, default=0, help="processes; up to 3: threads (default: one per core)")
     loader.add_argument("--data-dir", default="data", help="(default: %(default)s)")
     _add_latency(commands.add_parser("latency", help="time pruned networks in each form, on a CPU"))
     _add_busy(commands.add_parser("busy", help="time a step beside busy programs, by how threads wait"))

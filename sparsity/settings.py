@@ -200,7 +200,8 @@ class MachineSettings:
     only) or all (the network too); auto is edits on a CPU, else none. memory_format: of images and convolutions; auto
     is channels_last on a CPU and in bf16, else contiguous. capture: replay steps as CUDA graphs where the data lies on
     the GPU. compact: compute without units that pruning has cut off, on a CPU, where that changes rounding alone.
-    num_workers: threads that read data which does not lie on the GPU; 0 is one per processor core.
+    num_workers: readers of data that does not lie on the GPU, threads or, if more than three, processes; 0 is one per
+    core that this process may use.
     """
 
     device: str = "auto"

@@ -53,7 +53,7 @@ def imagenet(
         image_size: of the network's input, in pixels; evaluation takes the centre of an image resized to 8/7 of it.
         min_area: smallest share of an image that a training crop takes, in (0, 1].
         max_damaged: how many images may be damaged; each is named, and the next one takes its place.
-        num_workers: threads that read and decode; 0 is one per processor core.
+        num_workers: threads or processes that read and decode; 0 is one per core that this process may use.
         baseline: source of the baseline: published weights know all 1,000 classes by their numbers.
         test_set_gates: the first validation images of the sorted folder gate, and all of them test.
 

@@ -1,4 +1,4 @@
-"""A pool of threads that read and load batches ahead, and say which images are damaged.
+"""A pool of workers that read and load batches ahead, and say which images are damaged.
 
 A batch is uint8 (B, 3, size, size) and labels int64 (B,) on the CPU, in memory that a GPU fetches by itself where there
 is one. Pixels are normalised on the device.
@@ -7,25 +7,27 @@ is one. Pixels are normalised on the device.
 import hashlib
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor
 
-from sparsity.data.images.crops import Crop
-from sparsity.data.images.decoding import DamagedImageError, central, cropped, decode
+from sparsity.data.images.decoders import DecoderError, Decoders
+from sparsity.data.images.decoding import ChooseCrop, DamagedImageError, read
 from sparsity.data.published.download import DataError
 from sparsity.files import sha256
 from sparsity.hardware import cpu
 
 NUM_BATCHES_AHEAD = 4
+IMAGES_PER_TASK = 8  # few turns at Python's lock an image, and still many tasks a batch
+MOST_THREADS = 3  # workers that share one lock without waiting for it: an image is a quarter of its time under it
 
 Batch = tuple[Tensor, Tensor]
-ChooseCrop = Callable[[int, int, int], Crop]  # of an image's index, height and width in pixels
 _log = logging.getLogger(__name__)
 
 
@@ -90,16 +92,23 @@ class Loader:
     Args:
         size: of the images that the network takes, in pixels.
         device: where the batches are wanted.
-        num_workers: threads that read and decode; 0 is one per core that this process may use.
+        num_workers: threads or processes that read and decode; 0 is one per core that this process may use.
         max_damaged: how many images may be damaged.
+        in_processes: whether the workers are processes; None: where there are more than MOST_THREADS.
     """
 
-    def __init__(self, size: int, device: torch.device, num_workers: int, max_damaged: int) -> None:
+    def __init__(
+        self, size: int, device: torch.device, num_workers: int, max_damaged: int, in_processes: bool | None = None
+    ) -> None:
+        num_workers = num_workers or cpu.num_cores()
+        if in_processes is None:
+            in_processes = num_workers > MOST_THREADS
         self.device = device
         self._size = size
         self._damage = DamageLimit(max_damaged)
-        self._workers = ThreadPoolExecutor(num_workers or cpu.num_cores(), "images")
+        self._workers = ThreadPoolExecutor(num_workers, "images")
         self._assemblers = ThreadPoolExecutor(NUM_BATCHES_AHEAD, "batches")
+        self._decoders = Decoders(size) if in_processes else None
 
     def submit(self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None) -> "Future[Batch]":
         """Load the images at `indices`, cropped as `choose` says, or centrally where it is None.
@@ -109,32 +118,48 @@ class Loader:
         return self._assemblers.submit(self._assemble, split, indices, choose)
 
     def _assemble(self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None) -> Batch:
-        loaded = list(self._workers.map(lambda index: self._load(split, index, choose), indices))
-        images = torch.empty(
-            (len(indices), 3, self._size, self._size),
-            dtype=torch.uint8,
-            memory_format=torch.channels_last,
-            pin_memory=self.device.type == "cuda",
-        )
-        for image, (pixels, _) in zip(images, loaded, strict=True):
-            image.copy_(pixels)
-        labels = split.labels[[place for _, place in loaded]]
-        return images, labels.pin_memory() if self.device.type == "cuda" else labels
+        is_pinned = self.device.type == "cuda"
+        images = torch.empty((len(indices), self._size, self._size, 3), dtype=torch.uint8, pin_memory=is_pinned)
+        pixels = images.numpy()
 
-    def _load(self, split: FolderSplit, index: int, choose: ChooseCrop | None) -> tuple[Tensor, int]:
-        """The image at `index`, or the first readable one after it, and where that stands."""
+        def fill(start: int) -> list[int]:
+            task = slice(start, start + IMAGES_PER_TASK)
+            return self._fill(split, indices[task], choose, pixels[task])
+
+        tasks = self._workers.map(fill, range(0, len(indices), IMAGES_PER_TASK))
+        labels = split.labels[[place for places in tasks for place in places]]
+        return images.permute(0, 3, 1, 2), labels.pin_memory() if is_pinned else labels
+
+    def _fill(
+        self, split: FolderSplit, indices: list[int], choose: ChooseCrop | None, pixels: NDArray[np.uint8]
+    ) -> list[int]:
+        """Where the images stand in the split that were written into `pixels` (len(indices), size, size, 3)."""
+        is_read = bytes(len(indices))
+        if self._decoders is not None:
+            paths = [split.root / split.files[index] for index in indices]
+            try:
+                is_read = self._decoders.fill((paths, indices, choose), pixels)
+            except DecoderError as error:
+                raise DataError(
+                    f"A process that decodes images {error}, with {paths[0]} and the next {len(paths) - 1} of its "
+                    "batch to read: if memory is short, lower machine.num_workers; the same command goes on."
+                ) from error
+        return [
+            index if done else self._load(split, index, choose, place)
+            for index, done, place in zip(indices, is_read, pixels, strict=True)
+        ]
+
+    def _load(self, split: FolderSplit, index: int, choose: ChooseCrop | None, pixels: NDArray[np.uint8]) -> int:
+        """Write the image at `index`, or the first readable one after it, into `pixels`; where that stands."""
         for place in (*range(index, len(split)), *range(index)):
             path = split.root / split.files[place]
             try:
-                return self._part(decode(path), index, choose), place
+                pixels[:] = read(path, index, choose, self._size)
             except DamagedImageError as error:
                 self._damage.report(path, str(error))
+            else:
+                return place
         raise DataError(f"{split.identity} holds no image that can be read: unpack the data set anew.")
-
-    def _part(self, image: Image.Image, index: int, choose: ChooseCrop | None) -> Tensor:
-        if choose is None:
-            return central(image, self._size)
-        return cropped(image, choose(index, image.height, image.width), self._size)
 
 
 def sent(batch: Batch, device: torch.device) -> Batch:

@@ -1,6 +1,6 @@
 """Data too large for the device, brought there batch by batch, loaded ahead of the training.
 
-What a batch holds depends on (seed, kind, epoch, step) alone: neither on the number of threads, nor on where in the
+What a batch holds depends on (seed, kind, epoch, step) alone: neither on the number of workers, nor on where in the
 epoch the first batch is asked for, so that a resumed run decodes nothing of what went before.
 """
 
@@ -30,7 +30,7 @@ class Reading:
         size: of the square images that the network takes, in pixels.
         min_area: smallest share of an image that a training crop takes, in (0, 1].
         max_damaged: how many images may be damaged.
-        num_workers: threads that read and decode; 0 is one per processor core.
+        num_workers: threads or processes that read and decode; 0 is one per core that this process may use.
     """
 
     size: int = 224

@@ -3,15 +3,17 @@
 import logging
 import os
 import re
+import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from sparsity.data.images.crops import Crop, EpochDraws
-from sparsity.data.images.decoding import central, decode
+from sparsity.data.images.decoding import read
 from sparsity.data.images.folders import list_classes
 from sparsity.data.images.loading import FolderSplit, Loader
 from sparsity.data.published.download import DataError
@@ -28,8 +30,24 @@ def split(tmp_path: Path) -> FolderSplit:
     return FolderSplit(listing.root, listing.files, torch.from_numpy(listing.labels), "toy/train")
 
 
-def loader(num_workers: int = 2, max_damaged: int = 0, size: int = 24) -> Loader:
-    return Loader(size, CPU, num_workers=num_workers, max_damaged=max_damaged)
+def loader(num_workers: int = 2, max_damaged: int = 0, in_processes: bool | None = None) -> Loader:
+    return Loader(24, CPU, num_workers, max_damaged, in_processes)
+
+
+def processes(reader: Loader) -> list[subprocess.Popen[bytes]] | None:
+    """Those that decode for it now; None where threads do."""
+    return None if reader._decoders is None else [decoder.process for decoder in reader._decoders._started]
+
+
+def centre(split: FolderSplit, index: int) -> torch.Tensor:
+    return torch.tensor(read(split.root / split.files[index], index, None, 24)).permute(2, 0, 1)
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def damage(split: FolderSplit, *indices: int) -> None:
@@ -42,7 +60,7 @@ def test_a_batch_holds_the_images_asked_for_in_their_order(split: FolderSplit) -
     images, labels = loader().submit(split, [7, 0, 11], None).result()
     assert labels.tolist() == [1, 0, 2]
     for image, index in zip(images, [7, 0, 11], strict=True):
-        assert torch.equal(image, central(decode(split.root / split.files[index]), 24))
+        assert torch.equal(image, centre(split, index))
 
 
 def test_images_are_bytes_whose_channels_lie_together(split: FolderSplit) -> None:
@@ -51,12 +69,56 @@ def test_images_are_bytes_whose_channels_lie_together(split: FolderSplit) -> Non
     assert images.is_contiguous(memory_format=torch.channels_last)
 
 
+@pytest.mark.parametrize("in_processes", [False, True])
 @pytest.mark.parametrize("num_workers", [0, 1, 5])
-def test_the_number_of_workers_changes_nothing(split: FolderSplit, num_workers: int) -> None:
-    crop = EpochDraws(0, "regularise", 3, 0.08).crop
-    expected, _ = loader(num_workers=2).submit(split, list(range(12)), crop).result()
-    found, _ = loader(num_workers=num_workers).submit(split, list(range(12)), crop).result()
-    assert torch.equal(found, expected)
+def test_neither_number_nor_kind_of_the_workers_changes_anything(
+    split: FolderSplit, num_workers: int, in_processes: bool
+) -> None:
+    crop, order = EpochDraws(0, "regularise", 3, 0.08).crop, [*range(11, -1, -1), *range(9)]
+    for choose in (crop, None):
+        expected = loader(in_processes=False).submit(split, order, choose).result()
+        found = loader(num_workers, in_processes=in_processes).submit(split, order, choose).result()
+        assert torch.equal(found[0], expected[0]) and torch.equal(found[1], expected[1])
+
+
+def test_more_than_three_workers_are_processes_which_start_when_they_are_needed(split: FolderSplit) -> None:
+    assert processes(loader(3)) is None
+    reader = loader(4)
+    assert processes(reader) == []
+    for _ in range(3):
+        reader.submit(split, [0], None).result()
+    assert len(processes(reader) or []) == 1
+
+
+def test_processes_end_with_their_loader(split: FolderSplit) -> None:
+    reader = loader(in_processes=True)
+    reader.submit(split, [0], None).result()
+    (process,) = processes(reader) or []
+    assert process.poll() is None
+    del reader
+    wait_until(lambda: process.returncode is not None)
+
+
+def test_a_process_that_is_killed_ends_the_run_with_one_sentence_and_the_next_goes_on(split: FolderSplit) -> None:
+    reader = loader(1, in_processes=True)
+    reader.submit(split, [0], None).result()
+    (process,) = processes(reader) or []
+    process.kill()
+    sentence = (
+        rf"^A process that decodes images ended with status -9, with {re.escape(str(split.root / split.files[5]))} and "
+        r"the next 1 of its batch to read: if memory is short, lower machine\.num_workers; the same command goes on\.$"
+    )
+    with pytest.raises(DataError, match=sentence):
+        reader.submit(split, [5, 6], None).result(timeout=60)
+    assert reader.submit(split, [5, 6], None).result()[1].tolist() == [1, 1]
+
+
+def test_processes_that_cannot_be_started_end_the_run_with_one_sentence(
+    split: FolderSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.executable", str(split.root / "none"))
+    with pytest.raises(DataError, match=r"^A process that decodes images could not be started \(No such file"):
+        loader(in_processes=True).submit(split, [0], None).result()
 
 
 def test_there_are_as_many_workers_as_cores_that_this_process_may_use(
@@ -75,33 +137,42 @@ def test_there_are_as_many_workers_as_cores_that_this_process_may_use(
     assert names <= {"images_0", "images_1"}
 
 
-def test_the_next_readable_image_takes_the_place_of_a_damaged_one(split: FolderSplit) -> None:
+@pytest.fixture(params=[False, True], ids=["threads", "processes"])
+def in_processes(request: pytest.FixtureRequest) -> bool:
+    return request.param
+
+
+def test_the_next_readable_image_takes_the_place_of_a_damaged_one(split: FolderSplit, in_processes: bool) -> None:
     damage(split, 3, 4)
-    images, labels = loader(max_damaged=2).submit(split, [2, 3], None).result()
+    images, labels = loader(max_damaged=2, in_processes=in_processes).submit(split, [2, 3], None).result()
     assert labels.tolist() == [0, 1]
-    assert torch.equal(images[1], central(decode(split.root / split.files[5]), 24))
+    assert torch.equal(images[1], centre(split, 5))
 
 
-def test_an_empty_file_is_a_damaged_image_like_another(split: FolderSplit, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_empty_file_is_a_damaged_image_like_another(
+    split: FolderSplit, in_processes: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     path = split.root / split.files[3]
     path.write_bytes(b"")
     with caplog.at_level(logging.WARNING):
-        assert loader(max_damaged=1).submit(split, [3], None).result()[1].tolist() == [1]
+        assert loader(max_damaged=1, in_processes=in_processes).submit(split, [3], None).result()[1].tolist() == [1]
     assert caplog.messages == [
         f"warning: {path} is damaged (cannot identify image file); the next image takes its place."
     ]
     with pytest.raises(DataError, match=r"^1 images are damaged, .*dataset\.max_damaged=0 allows no more"):
-        loader(max_damaged=0).submit(split, [3], None).result()
+        loader(max_damaged=0, in_processes=in_processes).submit(split, [3], None).result()
 
 
-def test_after_the_last_image_comes_the_first(split: FolderSplit) -> None:
+def test_after_the_last_image_comes_the_first(split: FolderSplit, in_processes: bool) -> None:
     damage(split, 11)
-    assert loader(max_damaged=1).submit(split, [11], None).result()[1].tolist() == [0]
+    assert loader(max_damaged=1, in_processes=in_processes).submit(split, [11], None).result()[1].tolist() == [0]
 
 
-def test_a_damaged_image_is_named_once(split: FolderSplit, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_image_is_named_once(
+    split: FolderSplit, in_processes: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     (split.root / split.files[3]).write_text("no image")
-    reader = loader(max_damaged=1)
+    reader = loader(max_damaged=1, in_processes=in_processes)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
             reader.submit(split, [3, 3], None).result()
@@ -111,9 +182,11 @@ def test_a_damaged_image_is_named_once(split: FolderSplit, caplog: pytest.LogCap
     ]
 
 
-def test_more_damaged_images_than_are_allowed_end_the_run_with_one_sentence(split: FolderSplit) -> None:
+def test_more_damaged_images_than_are_allowed_end_the_run_with_one_sentence(
+    split: FolderSplit, in_processes: bool
+) -> None:
     damage(split, 3, 9)
-    reader = loader(max_damaged=1)
+    reader = loader(max_damaged=1, in_processes=in_processes)
     reader.submit(split, [3], None).result()
     sentence = (
         rf"^2 images are damaged, {re.escape(str(split.root / split.files[9]))} among them \(.*\), and "
@@ -123,7 +196,7 @@ def test_more_damaged_images_than_are_allowed_end_the_run_with_one_sentence(spli
         reader.submit(split, [9], None).result()
 
 
-def test_a_split_without_a_readable_image_is_refused(split: FolderSplit) -> None:
+def test_a_split_without_a_readable_image_is_refused(split: FolderSplit, in_processes: bool) -> None:
     damage(split, *range(12))
     with pytest.raises(DataError, match=r"toy/train holds no image that can be read"):
-        loader(max_damaged=100).submit(split, [0], None).result()
+        loader(max_damaged=100, in_processes=in_processes).submit(split, [0], None).result()

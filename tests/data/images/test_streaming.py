@@ -65,7 +65,7 @@ def test_what_went_before_the_middle_of_an_epoch_is_not_read(
         read.append(path)
         return decode(path)
 
-    monkeypatch.setattr("sparsity.data.images.loading.decode", watched)
+    monkeypatch.setattr("sparsity.data.images.decoding.decode", watched)
     epoch(batches(data), 2, first=4)
     assert len(read) == 2 * 3
 
