@@ -211,13 +211,18 @@ def is_first() -> bool:
     return number_launched() == 1 or os.environ["RANK"] == "0"
 
 
+def number_on_this_machine() -> int:
+    """How many of the processes that were launched together share this machine's cores."""
+    return int(os.environ["LOCAL_WORLD_SIZE"]) if number_launched() > 1 else 1
+
+
 def own_place(num_gpus: int) -> int:
     """Which of this machine's GPUs is this process's.
 
     Raises:
         ValueError: if there is not one for each.
     """
-    num_here = int(os.environ["LOCAL_WORLD_SIZE"])
+    num_here = number_on_this_machine()
     if num_here > num_gpus:
         raise ValueError(
             f"{num_here} processes were started where {num_gpus} of the GPUs can be seen: start one for each GPU, "

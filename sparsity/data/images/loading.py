@@ -21,7 +21,7 @@ from sparsity.data.images.decoders import DecoderError, Decoders
 from sparsity.data.images.decoding import ChooseCrop, DamagedImageError, read
 from sparsity.data.published.download import DataError
 from sparsity.files import sha256
-from sparsity.hardware import cpu
+from sparsity.hardware import cpu, ranks
 
 NUM_BATCHES_AHEAD = 4
 IMAGES_PER_TASK = 8  # few turns at Python's lock an image, and still many tasks a batch
@@ -92,7 +92,8 @@ class Loader:
     Args:
         size: of the images that the network takes, in pixels.
         device: where the batches are wanted.
-        num_workers: threads or processes that read and decode; 0 is one per core that this process may use.
+        num_workers: threads or processes that read and decode; 0 is one per core that this process may use, which
+            several ranks share.
         max_damaged: how many images may be damaged.
         in_processes: whether the workers are processes; None: where there are more than MOST_THREADS.
     """
@@ -100,7 +101,7 @@ class Loader:
     def __init__(
         self, size: int, device: torch.device, num_workers: int, max_damaged: int, in_processes: bool | None = None
     ) -> None:
-        num_workers = num_workers or cpu.num_cores()
+        num_workers = num_workers or max(1, cpu.num_cores() // ranks.number_on_this_machine())
         if in_processes is None:
             in_processes = num_workers > MOST_THREADS
         self.device = device

@@ -15,7 +15,7 @@ import torch
 from sparsity.data.images.crops import Crop, EpochDraws
 from sparsity.data.images.decoding import read
 from sparsity.data.images.folders import list_classes
-from sparsity.data.images.loading import FolderSplit, Loader
+from sparsity.data.images.loading import IMAGES_PER_TASK, FolderSplit, Loader
 from sparsity.data.published.download import DataError
 from tests.data.images.jpegs import write_folder
 
@@ -121,20 +121,24 @@ def test_processes_that_cannot_be_started_end_the_run_with_one_sentence(
         loader(in_processes=True).submit(split, [0], None).result()
 
 
+@pytest.mark.parametrize(("num_ranks", "used"), [(1, {"images_0", "images_1"}), (2, {"images_0"}), (5, {"images_0"})])
 def test_there_are_as_many_workers_as_cores_that_this_process_may_use(
-    split: FolderSplit, monkeypatch: pytest.MonkeyPatch
+    split: FolderSplit, monkeypatch: pytest.MonkeyPatch, num_ranks: int, used: set[str]
 ) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3, 5})
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setenv("RANK", "0")
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, str(num_ranks))
     reader, names = loader(num_workers=0), set[str]()
 
     def noted(index: int, height: int, width: int) -> Crop:
         names.add(threading.current_thread().name)
-        time.sleep(0.01)  # so that whoever waits takes the next one
+        time.sleep(0.002)  # so that whoever waits takes the next ones
         return Crop(0, 0, height, width, False)
 
-    reader.submit(split, list(range(12)), noted).result()
-    assert names <= {"images_0", "images_1"}
+    reader.submit(split, list(range(12)) * IMAGES_PER_TASK, noted).result()  # a dozen tasks
+    assert names == used
 
 
 @pytest.fixture(params=[False, True], ids=["threads", "processes"])
