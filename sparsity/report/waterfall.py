@@ -32,22 +32,33 @@ def audit_section(sections: Sequence[Section], audit: Audit) -> list[Block]:
     blocks: list[Block] = [Heading(2, TITLE), Prose(DESIGN)] if listed else []
     for paper, way in listed:
         blocks.append(Heading(3, f"{paper.title}: from the sound protocol to the authors'"))
-        if sum(bool(stage.tests) for stage in way) > 1:
+        if len(_run(way)) > 1 and _shared_seeds(way):
             blocks.append(_waterfall(paper, way))
         blocks.append(_table(paper, way))
     return blocks
 
 
+def _run(way: Sequence[Stage]) -> list[Stage]:
+    return [stage for stage in way if stage.tests]
+
+
+def _shared_seeds(way: Sequence[Stage]) -> list[int]:
+    """The seeds that every stage with runs has: what differs between stages is then no other choice of seeds."""
+    seeds = [set(stage.tests) for stage in _run(way)]
+    return sorted(set.intersection(*seeds)) if seeds else []
+
+
 def _waterfall(paper: PaperExperiment, way: Sequence[Stage]) -> Figure:
     caption = (
         f"{paper.title}: test metric from the sound protocol to the authors', keys added from top to bottom. Bars: "
-        "the change of the mean; small dots: seeds; dashed: the paper. Keys that were not run one by one share a bar."
+        "the change of the mean; small dots: seeds, those that all have; dashed: the paper. Keys that were not run one "
+        "by one share a bar."
     )
-    bars, waiting = list[Bar](), list[str]()
+    bars, waiting, seeds = list[Bar](), list[str](), _shared_seeds(way)
     for stage in way:
         waiting.append(stage.name.replace("_", " "))
         if stage.tests:
-            bars.append(Bar("\n+ ".join(waiting), tuple(stage.tests.values())))
+            bars.append(Bar("\n+ ".join(waiting), tuple(stage.tests[seed] for seed in seeds)))
             waiting.clear()
     return figure(f"{paper.experiment}/audit", caption, lambda: draw_audit(paper, bars))
 

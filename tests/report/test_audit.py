@@ -144,6 +144,13 @@ def test_the_picture_has_a_bar_for_each_stage_that_was_run(results: Path, add_ru
     assert "count before use" in svg and "+ test set gates" in svg and "+0.20" in svg and "-0.10" in svg
 
 
+def test_the_picture_is_of_the_seeds_that_every_stage_has(results: Path, add_run: AddRun) -> None:
+    add(add_run, [], [99.0, 99.5])
+    add(add_run, ALL, [99.2], best=99.1)
+    (figure,) = [block for block in blocks(results) if isinstance(block, Figure)]
+    assert "+0.20" in figure.rendering.svg and "-0.05" not in figure.rendering.svg
+
+
 def test_a_bar_reaches_from_the_mean_before_to_its_own(results: Path) -> None:
     paper, _ = load_sections(results)[0]
     drawing = draw_audit(paper, [Bar("sound", (99.0, 99.2)), Bar("a", (99.3,)), Bar("b", (99.2,))])

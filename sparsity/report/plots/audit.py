@@ -52,6 +52,7 @@ def draw_audit(paper: PaperExperiment, bars: Sequence[Bar]) -> Drawing:
         "paper", (printed.metric, -0.5), xytext=(4, -10), textcoords="offset points", fontsize=9, color=PAPER
     )  # fmt: skip
     axes.grid(axis="y", visible=False)
+    axes.use_sticky_edges = False  # a bar begins where another ends, and not at the frame
     axes.margins(x=0.16)
     axes.ticklabel_format(axis="x", useOffset=False)
     axes.set_xlabel(f"{paper.metric_label}, test", loc="right")
