@@ -148,12 +148,12 @@ def on_the_way(ours: Configuration, control: Configuration) -> dict[float, Paire
     Only levels that both runs of every pair came to, so that each is of the same pairs.
     """
     seeds = _shared_seeds(ours, control)
-    found: dict[float, Paired] = {}
-    for level in _levels(ours, control):
+
+    def pairs(level: float) -> Paired | None:
         first, second = (each.by_seed(partial(metric_at, level=level)) for each in (ours, control))
-        pairs = compare_pairs([first[seed] for seed in seeds], [second[seed] for seed in seeds])
-        found |= {level: pairs} if pairs else {}
-    return found
+        return compare_pairs([first[seed] for seed in seeds], [second[seed] for seed in seeds])
+
+    return {level: found for level in _levels(ours, control) if (found := pairs(level))}
 
 
 def _shared_seeds(ours: Configuration, control: Configuration) -> list[int]:

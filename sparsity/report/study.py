@@ -91,16 +91,17 @@ def _differences(paper: PaperExperiment, found: Sequence[Contrast]) -> list[Figu
     pairs = list[tuple[Configuration, Configuration]]()
     for each in found:
         pair, is_whole = (each.ours, each.control), not (each.ours.marks or each.ours.has_own_irrelevance)
-        if is_whole and each.control.first.pruner != LOBSTER and pair not in pairs and on_the_way(*pair):
+        if is_whole and each.control.first.pruner != LOBSTER and pair not in pairs:
             pairs.append(pair)
-    if not pairs:
+    ways = [(control, way) for ours, control in pairs if (way := on_the_way(ours, control))]
+    if not ways:
         return []
     caption = (
         f"{paper.title}: how far relevance is ahead of each control at equal sparsity, on validation data, before any "
         "final phase: means of the pairs with their 95 % interval; grey: the margin of equivalence. Many looks at the "
         "same runs: what is concluded is concluded at the last one, in the table."
     )
-    return [figure(f"{paper.experiment}/differences", caption, lambda: draw_differences(paper, pairs))]
+    return [figure(f"{paper.experiment}/differences", caption, lambda: draw_differences(paper, ways))]
 
 
 def _members_table(paper: PaperExperiment, members: Sequence[Configuration]) -> Table:

@@ -6,21 +6,21 @@ from matplotlib.figure import Figure as Drawing
 
 from sparsity.report.comparison import Kind
 from sparsity.report.configurations import Configuration
-from sparsity.report.controls import on_the_way
 from sparsity.report.equivalence import MARGINS
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.plots.sparsity_axis import label_axis, position_of
 from sparsity.report.plots.style import MUTED, colours, labels, legend, new_drawing
+from sparsity.report.statistics import Paired
 
 _APART = 0.008  # of the axis: between the bars of two controls at one sparsity
 
 
-def draw_differences(paper: PaperExperiment, pairs: Sequence[tuple[Configuration, Configuration]]) -> Drawing:
+def draw_differences(paper: PaperExperiment, ways: Sequence[tuple[Configuration, dict[float, Paired]]]) -> Drawing:
     """Relevance minus each control, means of the pairs with their 95 % interval; grey: the margin of equivalence.
 
     Args:
         paper: whose sparsity decides how the axis is spaced.
-        pairs: a relevance configuration and a control, each with levels that both came to (`on_the_way`).
+        ways: a control, and level of sparsity -> relevance minus it there, at one level at least (`on_the_way`).
     """
     drawing, (axes,) = new_drawing()
     row = paper.row("relevance")
@@ -28,14 +28,10 @@ def draw_differences(paper: PaperExperiment, pairs: Sequence[tuple[Configuration
     position, margin = position_of(row.sparsity), MARGINS[Kind.METRIC]
     axes.axhspan(-margin, margin, color=MUTED, alpha=0.2, linewidth=0)
     axes.axhline(0, color=MUTED, linewidth=0.8)
-    controls, levels = [control for _, control in pairs], set[float]()
-    for place, ((ours, control), colour, label) in enumerate(
-        zip(pairs, colours(controls), labels(controls), strict=True)
-    ):
-        found = on_the_way(ours, control)
-        levels |= set(found)
+    controls = [control for control, _ in ways]
+    for place, ((_, found), colour, label) in enumerate(zip(ways, colours(controls), labels(controls), strict=True)):
         first, last = (position(level) for level in (min(found), max(found)))
-        aside = (place - (len(pairs) - 1) / 2) * _APART * (last - first)
+        aside = (place - (len(ways) - 1) / 2) * _APART * (last - first)
         axes.errorbar(
             [position(level) + aside for level in found],
             [each.difference.mean for each in found.values()],
@@ -43,7 +39,7 @@ def draw_differences(paper: PaperExperiment, pairs: Sequence[tuple[Configuration
             fmt="o-", color=colour, markersize=4, capsize=2, linewidth=1, elinewidth=0.8,
             label=f"of {label}, {_pairs(next(iter(found.values())).n)}",
         )  # fmt: skip
-    label_axis(axes, row.sparsity, sorted(levels))
+    label_axis(axes, row.sparsity, [level for _, found in ways for level in found])
     axes.set_ylabel("relevance ahead by (points)")
     legend(drawing, controls)
     return drawing
