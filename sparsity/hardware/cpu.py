@@ -21,13 +21,18 @@ def num_cores() -> int:
 
 def has_bf16_units() -> bool:
     """Whether products in bf16 are faster here than in fp32: on others autocast takes several times as long."""
-    return not BF16_UNITS.isdisjoint(_field("flags").split())
+    return not BF16_UNITS.isdisjoint(instructions())
 
 
-def _field(key: str) -> str:
-    """What the first processor says under a key; nothing elsewhere than on Linux."""
-    with suppress(OSError):
-        for line in CPUINFO.read_text().splitlines():
-            if line.startswith(key):
-                return line.split(":", 1)[1].strip()
+def instructions() -> list[str]:
+    """The first processor's own list of what it can do, sorted; empty elsewhere than on Linux."""
+    return sorted(_field("flags", "Features", "features").split())
+
+
+def _field(*keys: str) -> str:
+    """What the first processor says under one of these keys; nothing elsewhere than on Linux."""
+    with suppress(OSError), CPUINFO.open() as file:
+        for line in file:
+            if line.startswith(keys):
+                return line.partition(":")[2].strip()
     return ""

@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import MutableMapping
 from pathlib import Path
 
+from sparsity.hardware import cpu
+
 CACHE = "TORCHINDUCTOR_CACHE_DIR"
 SPINS = "GOMP_SPINCOUNT"
 # of GNU's OpenMP, of all, and of LLVM's and Intel's: whoever sets one of them has chosen how threads wait
@@ -46,20 +48,10 @@ def _cache_folder(environment: MutableMapping[str, str]) -> Path:
 def instruction_set(environment: MutableMapping[str, str]) -> str:
     """A name for what the processor can do and torch may use of it: the machine's kind and a digest."""
     held_back = [f"{name}={environment.get(name, '').lower()}" for name in _INSTRUCTIONS]
-    digest = hashlib.sha256("\n".join([_processor(), *held_back]).encode()).hexdigest()
+    digest = hashlib.sha256(
+        "\n".join([" ".join(cpu.instructions()) or platform.processor(), *held_back]).encode()
+    ).hexdigest()
     return f"{platform.machine()}-{digest[:10]}"
-
-
-def _processor() -> str:
-    """The first processor's own list of instructions, where Linux gives it; else its name."""
-    try:
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith(("flags", "Features", "features")):
-                    return " ".join(sorted(line.partition(":")[2].split()))
-    except OSError:
-        pass
-    return platform.processor()
 
 
 def _user() -> str:

@@ -159,7 +159,7 @@ def _dense_from_scratch(printed: "_JudgedRow", ours: Configuration) -> list[Comp
     """A dense run is the paper's baseline only where the method starts from random weights too."""
     if ours.baseline() is not None:
         return []
-    return [printed.metric("dense baseline", ours.over_rows("last", lambda row: row.test))]
+    return [printed.metric("dense baseline", ours.test_metric("last"))]
 
 
 def _judged_row(paper: PaperExperiment, method: str, ours: Configuration | None) -> "_JudgedRow | None":
@@ -185,13 +185,13 @@ class _JudgedRow:
     def result(self, start: str) -> list[Comparison]:
         """Metric (judged with its sparsity) and sparsity."""
         assert self.row.sparsity is not None, "a dense row has no result at a sparsity"
-        found = self.ours.over_rows(start, lambda row: row.sparsity) if self.ours else None
+        found = self.ours.sparsity(start) if self.ours else None
         sparsity = self._compare(
             STARTS[start], "Sparsity (%)", Kind.FRACTION, self.row.sparsity, self.tolerance.sparsity, found
         )
         if start == AT_PAPER_SPARSITY and self.ours:
             sparsity = replace(sparsity, verdict=self._reached(sparsity.verdict, self.ours))
-        metric = self.metric(STARTS[start], self.ours.over_rows(start, lambda row: row.test) if self.ours else None)
+        metric = self.metric(STARTS[start], self.ours.test_metric(start) if self.ours else None)
         return [replace(metric, verdict=judge_pair(metric.verdict, sparsity.verdict)), sparsity]
 
     def _reached(self, judged: Verdict, ours: Configuration) -> Verdict:

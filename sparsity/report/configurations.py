@@ -120,6 +120,14 @@ class Configuration:
         rows = [row_at(run, start) for run in self.runs]
         return describe([value(row) for row in rows if row is not None])
 
+    def test_metric(self, start: str) -> Statistic | None:
+        """The metric on test data of each seed that has a row for `start`."""
+        return self.over_rows(start, lambda row: row.test)
+
+    def sparsity(self, start: str) -> Statistic | None:
+        """The sparsity of each seed that has a row for `start`."""
+        return self.over_rows(start, lambda row: row.sparsity)
+
     def by_seed(self, value: Callable[[Run], float | None]) -> dict[int, float]:
         """One value per seed that has it."""
         return {run.summary.seed: found for run in self.runs if (found := value(run)) is not None}

@@ -6,7 +6,7 @@ from sparsity.records import Layer
 from sparsity.report.blocks import Block, Folded, Heading, Prose, Table, table
 from sparsity.report.cells import code, interval, number, spread
 from sparsity.report.comparison import Kind
-from sparsity.report.configurations import Configuration, row_at
+from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment, PublishedRow
 from sparsity.report.plots.leaderboard import LOWEST, draw_leaderboard
 from sparsity.report.plots.style import figure
@@ -93,7 +93,7 @@ def _table(paper: PaperExperiment, found: Sequence[Standing], rescored: Sequence
 
 def _row(paper: PaperExperiment, standing: Standing) -> list[str]:
     ours = standing.chosen
-    metric = _over(ours, _test)
+    metric = ours.test_metric(LAST)
     published = paper.row(PUBLISHED.get(ours.first.pruner, ours.first.pruner))
     alarms = dict.fromkeys(alarm for run in ours.runs for alarm in run.summary.alarms)
     return [
@@ -140,7 +140,7 @@ def verdict(published: PublishedRow | None, standing: Standing) -> str:
     if not sparse:
         return _missed("no try is as sparse", standing)
     best = max(sparse, key=lambda ours: ours.runs[0].summary.rows[0].val)
-    metric = _over(best, _test)
+    metric = best.test_metric(LAST)
     assert metric is not None, "a run has a row"
     short = published.metric - metric.mean
     return "reached" if short <= WITHIN else _missed(f"{short:.2f} points short", standing)
@@ -157,13 +157,15 @@ def reading(paper: PaperExperiment, found: Sequence[Standing], bound: float) -> 
     Args:
         bound: of the validation metric, below which a try is chosen only where all are.
     """
-    points = [(each.chosen, _mean(each.chosen, _test), _mean(each.chosen, all_left)) for each in found]
+    points = [
+        (each.chosen, _mean(each.chosen.test_metric(LAST)), _mean(_over(each.chosen, all_left))) for each in found
+    ]
     best = [
         ours.first.pruner
         for ours, metric, left in points
         if not any(m >= metric and w <= left and (m, w) != (metric, left) for _, m, w in points)
     ]
-    spreads = [spread.half_width for each in found if (spread := _over(each.chosen, _test))]
+    spreads = [spread.half_width for each in found if (spread := each.chosen.test_metric(LAST))]
     widths = [width for width in spreads if width is not None]
     noise = (
         f"The 95 % interval of a mean is up to {max(widths):.2f} points to either side"
@@ -192,7 +194,7 @@ def _try_row(ours: Configuration, standing: Standing) -> list[str]:
         "yes" if ours is standing.chosen else "",
         ", ".join(map(str, ours.seeds)),
         number(_val(ours), Kind.METRIC),
-        spread(_over(ours, _test), Kind.METRIC),
+        spread(ours.test_metric(LAST), Kind.METRIC),
         spread(_over(ours, all_left), Kind.FRACTION),
         ", ".join(dict.fromkeys(run.summary.provenance.products for run in ours.runs)),
         code(ours.first.provenance.command),
@@ -237,15 +239,9 @@ def _over(ours: Configuration, value: Callable[[Run], float | None]) -> Statisti
     return describe([*ours.by_seed(value).values()])
 
 
-def _mean(ours: Configuration, value: Callable[[Run], float | None]) -> float:
-    found = _over(ours, value)
+def _mean(found: Statistic | None) -> float:
     assert found is not None, "a run of the leaderboard has a row of its last state"
     return found.mean
-
-
-def _test(run: Run) -> float | None:
-    row = row_at(run, LAST)
-    return row.test if row else None
 
 
 def _val(ours: Configuration) -> float:

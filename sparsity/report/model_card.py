@@ -100,7 +100,7 @@ def _head(paper: PaperExperiment, ours: Configuration, run: Run, networks: list[
 
 def _row(ours: Configuration, run: Run, network: Network) -> list[str]:
     row = row_at(run, network.start)
-    over = ours.over_rows(network.start, lambda row: row.test)
+    over = ours.test_metric(network.start)
     return [
         f"`{Path(network.file).name}`, {STARTS[network.start]}",
         f"{network.kept:,} ({number(1 - network.kept / network.total, Kind.FRACTION)} % sparse)",

@@ -129,11 +129,6 @@ def build_page(results: Path, sections: Sequence[Section]) -> list[Block]:
     return blocks + _not_run_section(sections, _reasons(results / "not_run.yaml"))
 
 
-def render_page(results: Path) -> str:
-    """The text of `results/README.md`. Raises as `load_sections`."""
-    return render_markdown(build_page(results, load_sections(results)))
-
-
 def write_page(results: Path) -> list[Path]:
     """Write both renderings of the page and the figures, which are shown in both, and the table of the README above.
 

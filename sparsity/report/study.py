@@ -113,7 +113,7 @@ def _members_table(paper: PaperExperiment, members: Sequence[Configuration]) -> 
 
 
 def _member_row(each: Configuration) -> list[str]:
-    metric = each.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
+    metric = each.test_metric(AT_PAPER_SPARSITY)
     sparsity = describe([run.summary.regularise.sparsity for run in each.runs])
     lowest = each.by_seed(
         lambda run: min((figures["mean"] for figures in (run.summary.irrelevance or {}).values()), default=None)

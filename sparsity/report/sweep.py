@@ -63,8 +63,8 @@ def _table(finished: Sequence[Configuration]) -> str:
 
 
 def _row(each: Configuration, start: str, varied: Sequence[str], is_best: bool) -> list[str]:
-    metric = each.over_rows(start, lambda row: row.test)
-    sparsity = each.over_rows(start, lambda row: row.sparsity)
+    metric = each.test_metric(start)
+    sparsity = each.sparsity(start)
     return [
         "best" if is_best else "",
         each.first.experiment,

@@ -40,8 +40,8 @@ def printed(paper: PaperExperiment) -> str:
 
 def reached(paper: PaperExperiment, ours: Configuration) -> tuple[str, str, str]:
     """Our metric and sparsity at the paper's sparsity, of how many seeds, and the verdict."""
-    metric = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.test)
-    sparsity = ours.over_rows(AT_PAPER_SPARSITY, lambda row: row.sparsity)
+    metric = ours.test_metric(AT_PAPER_SPARSITY)
+    sparsity = ours.sparsity(AT_PAPER_SPARSITY)
     item = headline(paper, ours)
     assert item is not None, "these results are judged"
     if metric is None:
@@ -134,7 +134,7 @@ def _rescored_row(again: Rescored, groups: Sequence[str]) -> list[str]:
 def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str]:
     residual = ours.residual(start)
     left = [spread(residual.get(group), Kind.FRACTION) for group in groups]
-    metric, sparsity = ours.over_rows(start, lambda row: row.test), ours.over_rows(start, lambda row: row.sparsity)
+    metric, sparsity = ours.test_metric(start), ours.sparsity(start)
     count = str(metric.n) if metric else ""
     name = f"Ours: {ours.name}, {STARTS[start]}"
     return [name, *left, spread(metric, Kind.METRIC), spread(sparsity, Kind.FRACTION), count, _note(ours)]

@@ -1,17 +1,16 @@
 """How threads wait is bounded and compiled code belongs to one instruction set, before torch is imported."""
 
 import ast
-import builtins
 import getpass
-import io
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from sparsity.hardware import environment
+from sparsity.hardware import cpu, environment
 from sparsity.hardware.environment import CACHE, NUM_SPINS, SPINS, settle
 
 ROOT = Path(__file__).parents[2]
@@ -61,22 +60,27 @@ def test_another_instruction_set_has_another_folder_of_compiled_code(held_back: 
     assert settled(**held_back) == settled(**held_back)
 
 
-def test_another_processor_has_another_folder_of_compiled_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    def processor(flags: str) -> str:
-        monkeypatch.setattr(builtins, "open", lambda path: io.StringIO(f"processor : 0\nflags\t\t: {flags}\n\n"))
+@pytest.mark.parametrize("key", ["flags\t\t", "Features\t"])  # an x86 processor and an ARM one
+def test_another_processor_has_another_folder_of_compiled_code(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+
+    def processor(instructions: str) -> str:
+        cpu.CPUINFO.write_text(f"processor : 0\n{key}: {instructions}\n\n")
         return settled()[CACHE]
 
     assert processor("avx avx2") == processor("avx2 avx") != processor("avx avx2 avx512f")
 
 
 def test_a_system_that_does_not_list_its_instructions_is_known_by_its_processor(
-    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(path: str) -> None:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(builtins, "open", fail)
-    assert Path(settled()[CACHE]).is_absolute()
+    monkeypatch.setattr(cpu, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(platform, "processor", lambda: "example-9")
+    one = settled()[CACHE]
+    monkeypatch.setattr(platform, "processor", lambda: "example-10")
+    assert one != settled()[CACHE]
 
 
 def test_the_folder_lies_in_the_one_that_the_user_chose(tmp_path: Path) -> None:

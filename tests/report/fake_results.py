@@ -5,6 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from sparsity.report.markdown import render_markdown
+from sparsity.report.page import build_page, load_sections
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PAPER = REPOSITORY / "results" / "paper"
 
@@ -92,3 +95,8 @@ def add_networks(directory: Path, sizes: dict[str, int]) -> None:
     ]
     (directory / "networks").mkdir()
     (directory / "card.json").write_text(json.dumps({"schema": 1, "networks": networks}))
+
+
+def render_page(results: Path) -> str:
+    """The page of a results folder as text."""
+    return render_markdown(build_page(results, load_sections(results)))

@@ -6,8 +6,8 @@ import pytest
 
 from sparsity.report.claims import Claim, Finding, claims_section, judged, load_claims
 from sparsity.report.markdown import render_markdown
-from sparsity.report.page import load_sections, render_page
-from tests.report.fake_results import REPOSITORY, AddRun, row, summary
+from sparsity.report.page import load_sections
+from tests.report.fake_results import REPOSITORY, AddRun, render_page, row, summary
 
 CLAIMS = load_claims(REPOSITORY / "results" / "claims.yaml")
 RESULT = Claim("It keeps 99.23 %.", "Table 2", "result", experiment="lenet5_mnist")

@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from sparsity.report.page import render_page
-from tests.report.fake_results import REPOSITORY
+from tests.report.fake_results import REPOSITORY, render_page
 
 RESULTS = REPOSITORY / "results"
 STARTS = {"paper_sparsity": "from the paper's sparsity", "last": "from the last state"}

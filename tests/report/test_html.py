@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sparsity.report.blocks import Block, Figure, Folded, Heading, Prose, Rendering, table
 from sparsity.report.html import render_html
-from sparsity.report.page import render_page, write_page
-from tests.report.fake_results import AddRun, row
+from sparsity.report.page import write_page
+from tests.report.fake_results import AddRun, render_page, row
 
 TITLE: list[Block] = [Heading(1, "Title")]
 

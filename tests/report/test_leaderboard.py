@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from sparsity.report.leaderboard import OWN_BUDGETS, file_left, gzip_left, reading, storage_left, verdict, weights_left
-from sparsity.report.page import load_sections, render_page
+from sparsity.report.page import load_sections
 from sparsity.report.paper import PaperExperiment
 from sparsity.report.standings import Budget, Entry, Leaderboard, Standing, load_leaderboard, standings
-from tests.report.fake_results import PHASES, REPOSITORY, TOTAL, AddRun, add_networks, row
+from tests.report.fake_results import PHASES, REPOSITORY, TOTAL, AddRun, add_networks, render_page, row
 
 LISTED = load_leaderboard(REPOSITORY / "results" / "leaderboard.yaml")
 

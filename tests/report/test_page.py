@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sparsity.report import page as module
-from sparsity.report.page import render_page, write_page
+from sparsity.report.page import write_page
 from sparsity.report.reading import Run, load_run
-from tests.report.fake_results import TOTAL, AddRun, add_networks, row, summary
+from tests.report.fake_results import TOTAL, AddRun, add_networks, render_page, row, summary
 
 FASHION = {"experiment": "lenet5_fashion_mnist", "dataset": "fashion_mnist", "data_name": "fashion_mnist"}
 

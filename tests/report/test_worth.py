@@ -9,9 +9,8 @@ from sparsity.records import Network, Worth
 from sparsity.report.benchmarks import Benchmark, Environment
 from sparsity.report.blocks import Prose, Table
 from sparsity.report.latency import answer, latency_table, load_latencies
-from sparsity.report.page import render_page
 from sparsity.report.worth import truth_card, truth_lines
-from tests.report.fake_results import AddRun, add_networks
+from tests.report.fake_results import AddRun, add_networks, render_page
 from tests.report.test_benchmarks import add
 
 WORTH = Worth(

@@ -90,8 +90,8 @@ def _draw_ours(axes: Axes, ours: Configuration, target: float, colour: str, labe
         places = [position(p.sparsity) for p in points]
         axes.plot(places, [p.val for p in points], color=colour, linewidth=0.8, alpha=alpha)
     for start in ours.starts():
-        metric = ours.over_rows(start, lambda row: row.test)
-        sparsity = ours.over_rows(start, lambda row: row.sparsity)
+        metric = ours.test_metric(start)
+        sparsity = ours.sparsity(start)
         assert metric is not None and sparsity is not None, "a start has a row"
         axes.errorbar(
             position(sparsity.mean), metric.mean, metric.std or 0, fmt="o", color=colour, markersize=5, capsize=3,
@@ -103,7 +103,7 @@ def _draw_definitions(axes: Axes, ours: Configuration, target: float, colour: st
     """Our test BLEU as the paper's own points and as the competitors' curves define it, as open marks."""
     for name, marker in FIGURE_1.items():
         for start in ours.starts():
-            metric, sparsity = bleu_of(ours, start, name), ours.over_rows(start, lambda row: row.sparsity)
+            metric, sparsity = bleu_of(ours, start, name), ours.sparsity(start)
             if metric is not None and sparsity is not None:
                 axes.plot(
                     position_of(target)(sparsity.mean), metric.mean, marker, color=colour, markersize=6,
