@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from sparsity.files import check_folder, run_script, visible
+from sparsity.records import NETWORKS
 from sparsity.report.precisions import FOLDER as PRECISIONS
 from sparsity.report.publish import publish
 from sparsity.report.reading import find_runs
@@ -60,8 +61,11 @@ def report(results: Path) -> None:
         raise ValueError(f"{results} holds no finished run to report; make one first, e.g. with scripts/train.py.")
     for directory in [*publish(results), *publish(results / PRECISIONS)]:
         print(f"published {directory}")
-    for page in write_page(results):
+    written = write_page(results)
+    pages = [path for path in written if path.parent.name != NETWORKS]
+    for page in pages:
         print(f"wrote {page}")
+    print(f"wrote {len(written) - len(pages)} model cards, each beside the networks of its run")
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from sparsity.report.comparison import Verdict
 from sparsity.report.plots.style import PALETTE
 
 STYLE = Path(__file__).with_name("page.css")
-_VERDICT = re.compile(rf"({'|'.join(verdict.value for verdict in (*Verdict, *Finding))})(, n = \d+)?")
+_VERDICT = re.compile(rf"({'|'.join(verdict.value for verdict in (*Verdict, *Finding))})(, n = \d+( of \d+ planned)?)?")
 _NUMBER = re.compile(r"[±+-]?\d[\d.,]*(e[+-]?\d+)?( ± [\d.]+)?( to -?[\d.]+)?( %| ms)?( \([^)]*\))?")
 _MARKDOWN = MarkdownIt("commonmark", {"html": False}).enable("table")
 

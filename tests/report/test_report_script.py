@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.fake_results import REPOSITORY, AddRun, row, summary, write_run
+from tests.report.fake_results import REPOSITORY, AddRun, add_networks, row, summary, write_run
 
 
 def report(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -18,9 +18,13 @@ def report(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_the_script_publishes_and_writes_the_page(mnist_alone: Path, add_finished: AddRun) -> None:
-    add_finished()
+    directory = add_finished()
+    add_networks(directory, {"paper_sparsity": 1})
+    (directory / "networks" / "paper_sparsity.safetensors").write_bytes(b"0")
     done = report("--results", str(mnist_alone))
     assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1] == "wrote 1 model cards, each beside the networks of its run"
+    assert "networks/README.md" not in done.stdout
     assert (mnist_alone / "lenet5_mnist" / "paper-relevance-ab12cd34ef56" / "seed0" / "summary.json").is_file()
     assert "relevance ab12cd34" in (mnist_alone / "README.md").read_text()
 
