@@ -6,7 +6,7 @@ table of runs. Those in another precision than most of them are a configuration 
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -63,7 +63,12 @@ class Configuration:
     @property
     def name(self) -> str:
         """As the tables call it: pruner, start of the fingerprint, then what is unusual in method and protocol."""
-        return self._named(f"{self.first.pruner} {self.first.fingerprint[:8]}")
+        return self._named(self.short_name)
+
+    @property
+    def short_name(self) -> str:
+        """Pruner and start of the fingerprint."""
+        return f"{self.first.pruner} {self.first.fingerprint[:8]}"
 
     @property
     def label(self) -> str:
@@ -206,30 +211,41 @@ def _place(ours: Configuration) -> tuple[object, ...]:
     return bool(ours.marks), _ORDER.get(pruner, 1), pruner, ours.variant, ours.name, ours.marks
 
 
-def baselines(configurations: Sequence[Configuration]) -> list[tuple[str, Statistic]]:
-    """The different dense starting points of unmarked configurations, each named once although methods share it."""
-    found: dict[str, list[dict[int, float]]] = defaultdict(list)
+@dataclass
+class Baseline:
+    """One dense starting point, of all seeds that began from it."""
+
+    name: str
+    of: list[str]  # the configurations that share it, first the one that stands highest
+    by_seed: dict[int, float]  # metric on test data
+
+    def is_shared_with(self, tests: Mapping[int, float]) -> bool:
+        """Whether another configuration began from it too: they have seeds in common and agree in all of these."""
+        common = self.by_seed.keys() & tests.keys()
+        return bool(common) and all(self.by_seed[seed] == tests[seed] for seed in common)
+
+
+def baselines(configurations: Sequence[Configuration]) -> list[Baseline]:
+    """The different dense starting points of unmarked configurations, each once although methods share it."""
+    found: list[Baseline] = []
     for ours in configurations:
         by_seed = {run.summary.seed: run.summary.baseline.test for run in ours.runs}
         tests = {seed: test for seed, test in by_seed.items() if test is not None}
-        if tests and not ours.marks:
-            _merge(found[_baseline_name(ours.first)], tests)
-    return [(name, spread) for name, sets in found.items() for tests in sets if (spread := describe([*tests.values()]))]
+        if not tests or ours.marks:
+            continue
+        name = _baseline_name(ours.first)
+        shared = next((each for each in found if each.name == name and each.is_shared_with(tests)), None)
+        if shared is None:
+            found.append(shared := Baseline(name, [], {}))
+        shared.of.append(ours.short_name)
+        shared.by_seed |= tests
+    return found
 
 
 def _baseline_name(summary: Summary) -> str:
     if summary.baseline.source == "train":
         return f"dense baseline, {summary.baseline.num_epochs} epochs"
     return f"dense baseline, {summary.baseline.source} checkpoint"
-
-
-def _merge(known: list[dict[int, float]], tests: dict[int, float]) -> None:
-    """Add the seeds to the baseline that they agree with, or as another baseline."""
-    for other in known:
-        if other.keys() & tests.keys() and all(other[seed] == tests[seed] for seed in other.keys() & tests.keys()):
-            other.update(tests)
-            return
-    known.append(tests)
 
 
 def row_at(run: Run, start: str) -> Row | None:

@@ -6,10 +6,11 @@ from sparsity.records import AT_PAPER_SPARSITY
 from sparsity.report.blocks import Block, Prose, Table, anchor, table
 from sparsity.report.cells import comparison, number, spread
 from sparsity.report.comparison import Comparison, Kind, compare, headline, not_run
-from sparsity.report.configurations import STARTS, Configuration, baselines
+from sparsity.report.configurations import STARTS, Baseline, Configuration, baselines
 from sparsity.report.layer_groups import groups_of_our_own
 from sparsity.report.paper import PaperExperiment, PublishedRow
 from sparsity.report.rescored import Rescored
+from sparsity.report.statistics import describe
 
 Section = tuple[PaperExperiment, list[Configuration]]
 NOT_RUN = ("", "", "not run")  # in the place of what `reached` says
@@ -109,10 +110,7 @@ def methods_table(
         rows.append(_published_row(row, groups))
         if row.printed in again:
             rows.append(_rescored_row(again[row.printed], groups))
-    rows += [
-        [f"Ours: {name}", *[""] * len(groups), spread(metric, Kind.METRIC), "", str(metric.n), ""]
-        for name, metric in baselines(configurations)
-    ]
+    rows += [_baseline_row(each, groups) for each in baselines(configurations)]
     for ours in configurations:
         rows += [_our_row(ours, start, groups) for start in ours.starts()]
     return table(header, rows)
@@ -129,6 +127,13 @@ def _rescored_row(again: Rescored, groups: Sequence[str]) -> list[str]:
     note = f"its authors' network, on {again.num_test:,} test examples"
     metric, sparsity = number(again.test, Kind.METRIC), number(again.sparsity, Kind.FRACTION)
     return [f"Scored again: {again.row}", *left, metric, sparsity, "1", note]
+
+
+def _baseline_row(ours: Baseline, groups: Sequence[str]) -> list[str]:
+    metric = describe([*ours.by_seed.values()])
+    first, *others = ours.of
+    note = f"the start of {first}" + (f" and {len(others)} more" if others else "")
+    return [f"Ours: {ours.name}", *[""] * len(groups), spread(metric, Kind.METRIC), "", str(len(ours.by_seed)), note]
 
 
 def _our_row(ours: Configuration, start: str, groups: Sequence[str]) -> list[str]:

@@ -79,14 +79,18 @@ def test_a_baseline_that_methods_share_is_one_row(results: Path, add_run: AddRun
         add_run(**FASHION, seed=seed, baseline=baseline)
         add_run(**FASHION, seed=seed, baseline=baseline, pruner="l2")
     (line,) = lines(render_page(results), "Ours: dense baseline, 21 epochs")
-    assert "| 91.50 ± 0.14 |  | 2 |" in line
+    assert line.endswith("| 91.50 ± 0.14 |  | 2 | the start of relevance ab12cd34 and 1 more |")
 
 
 def test_different_baselines_are_different_rows(results: Path, add_run: AddRun) -> None:
     for test, pruner in ((91.4, "relevance"), (90.0, "l2")):
         baseline = {"source": "train", "num_epochs": 21, "val": 91.0, "test": test, "saw": []}
         add_run(**FASHION, pruner=pruner, baseline=baseline)
-    assert len(lines(render_page(results), "Ours: dense baseline, 21 epochs")) == 2
+    found = lines(render_page(results), "Ours: dense baseline, 21 epochs")
+    assert [line.split("|")[-2].strip() for line in found] == [
+        "the start of relevance ab12cd34",
+        "the start of l2 ab12cd34",
+    ]
 
 
 def test_the_frontier_is_read_at_the_first_evaluation_past_each_sparsity(results: Path, add_run: AddRun) -> None:
