@@ -6,6 +6,7 @@ Free of Hydra, which reads the same words: what it does not refuse, although it 
 import argparse
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,21 @@ def check_options(words: Sequence[str], conf: Path) -> None:
         options = sorted(path.stem for path in (conf / key).glob("*.yaml")) if key else []
         if options and re.match(r"[\[{\d.+-]|(true|false|null)$", value):
             raise ValueError(f"{word} is no option of {key}: choose one of {', '.join(options)}, by its name.")
+
+
+def check_launcher(words: Sequence[str]) -> None:
+    """Refuse to hand runs to Slurm where it is not.
+
+    Raises:
+        ValueError: naming the launcher that does the same without it.
+    """
+    for word in words:
+        key, _, value = word.partition("=")
+        if key == "hydra/launcher" and "slurm" in value and shutil.which("srun") is None:
+            raise ValueError(
+                f"{word} hands runs to Slurm, whose srun is not on this machine: start it where jobs are submitted, or "
+                "take hydra/launcher=local, a process of its own for each run on this one."
+            )
 
 
 def _instead(key: str, conf: Path) -> str:

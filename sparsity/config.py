@@ -79,6 +79,7 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
     try:
         command_line.check_deletions(sys.argv[1:], CONF)
         command_line.check_options(sys.argv[1:], CONF)
+        command_line.check_launcher(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(run)()
     except KeyboardInterrupt:
         print("interrupted: the last checkpoint is kept; the same command goes on from there.", file=sys.stderr)

@@ -1,11 +1,12 @@
 """Words on a command line that Hydra would take, and that would change a run without a word."""
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from sparsity import config
-from sparsity.command_line import options_first
+from sparsity.command_line import check_launcher, options_first
 
 TARGET = "model._target_=tests.tiny_runs.TinyNet"
 
@@ -91,3 +92,24 @@ def test_an_option_may_stand_among_the_settings() -> None:
     words = ["seed=0,1", "-m", "model=mlp", "--config-dir", "mine/conf", "~gate", "--cfg", "job", "+model.width=3"]
     options = ["-m", "--config-dir", "mine/conf", "--cfg", "job"]
     assert options_first(words) == [*options, "seed=0,1", "model=mlp", "~gate", "+model.width=3"]
+
+
+@pytest.mark.parametrize("launcher", ["slurm", "slurm_ranks", "submitit_slurm"])
+def test_runs_are_handed_to_slurm_only_where_it_is(
+    launcher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=rf"^hydra/launcher={launcher} .* whose srun is not on this machine: .*/launcher=local"
+    ):
+        check_launcher(["-m", f"hydra/launcher={launcher}", "seed=0,1"])
+    check_launcher(["-m", "hydra/launcher=local", "sweep_name=slurm"])
+    (tmp_path / "srun").touch(mode=0o755)
+    check_launcher(["-m", f"hydra/launcher={launcher}"])
+
+
+def test_the_sentence_about_slurm_is_all_that_a_user_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(sys, "argv", ["train.py", "-m", "hydra/launcher=slurm_ranks"])
+    with pytest.raises(SystemExit, match=r"^error: hydra/launcher=slurm_ranks hands runs to Slurm"):
+        config.command(lambda settings: 0.0)
