@@ -135,13 +135,15 @@ def _section(claim: Claim, sections: Sections) -> tuple[PaperExperiment, list[Co
 
 def _result(claim: Claim, sections: Sections) -> Judged:
     paper, ours = _section(claim, sections)
-    for each in own_results(paper, ours):
-        item = headline(paper, each)
-        if item is not None and item.ours is not None:
-            found = {Verdict.MATCHES: Finding.SUPPORTED, Verdict.BETTER: Finding.SUPPORTED,
-                     Verdict.SHORT: Finding.CONTRADICTED}.get(item.verdict, Finding.PARTLY)  # fmt: skip
-            return found, f"{spread(item.ours, Kind.METRIC)}, n = {item.ours.n} ({item.words})"
-    return Finding.NOT_TESTED, "no run of full size"
+    items = [item for each in own_results(paper, ours) if (item := headline(paper, each))]
+    tested = [item for item in items if item.verdict is not Verdict.NOT_RUN]
+    if not tested:
+        return Finding.NOT_TESTED, "no run of full size"
+    item = next((item for item in tested if item.ours is not None), tested[0])
+    found = {Verdict.MATCHES: Finding.SUPPORTED, Verdict.BETTER: Finding.SUPPORTED,
+             Verdict.SHORT: Finding.CONTRADICTED}.get(item.verdict, Finding.PARTLY)  # fmt: skip
+    told = "never reached" if item.ours is None else f"{spread(item.ours, Kind.METRIC)}, n = {item.ours.n}"
+    return found, f"{told} ({item.words})"
 
 
 def _layers(claim: Claim, sections: Sections) -> Judged:

@@ -200,7 +200,8 @@ class _JudgedRow:
         reached, num_seeds = ours.num_reached(self.row.sparsity), len(ours.runs)
         if reached == num_seeds:
             return Verdict.BY_CONSTRUCTION if judged is Verdict.MATCHES else judged
-        return Verdict.SHORT if reached == 0 and num_seeds > 1 else Verdict.INCONCLUSIVE
+        are_enough = num_seeds >= max(2, self.paper.planned_seeds)
+        return Verdict.SHORT if reached == 0 and are_enough else Verdict.INCONCLUSIVE
 
     def residuals(self) -> list[Comparison]:
         """What each group keeps at the paper's sparsity, where neither more nor less is better."""

@@ -66,6 +66,10 @@ def test_the_noise_of_the_papers_number_widens_the_interval(noise: float, expect
     assert judge(Statistic(99.44, 0.02, 3), 99.23, 0.1, noise) is expected
 
 
+def test_an_interval_that_ends_at_zero_does_not_exclude_it() -> None:
+    assert judge(Statistic(2.0, 0.0, 3), 1.0, 0.5, noise=1.0) is INCONCLUSIVE
+
+
 @pytest.mark.parametrize(("ours", "expected"), [(99.2, MATCHES), (90.0, INCONCLUSIVE), (99.9, INCONCLUSIVE)])
 def test_one_seed_matches_or_shows_nothing(ours: float, expected: Verdict) -> None:
     assert judge(Statistic(ours, None, 1), 99.23, 0.1) is expected
@@ -168,6 +172,25 @@ def test_a_result_is_short_where_no_seed_of_several_reached_the_papers_sparsity(
     items = only(results, paper)
     assert verdict(items, "from the paper's sparsity", "Accuracy (%)") is expected
     assert verdict(items, "from the paper's sparsity", "Sparsity (%)") is expected
+
+
+@pytest.mark.parametrize(("planned", "expected"), [(2, SHORT), (3, INCONCLUSIVE)])
+def test_seeds_that_did_not_reach_the_papers_sparsity_are_a_look_on_the_way_too(
+    results: Path, paper: PaperExperiment, add_run: AddRun, planned: int, expected: Verdict
+) -> None:
+    for seed in range(2):
+        add_run(seed=seed, rows=[row("last", kept=4000)], regularise={**summary()["regularise"], "sparsity": 0.99})
+    (configuration,) = configurations(results, paper)
+    found = headline(replace(paper, planned_seeds=planned), configuration)
+    assert found is not None and found.verdict is expected
+
+
+def test_runs_that_came_to_the_papers_sparsity_without_a_final_phase_from_there_are_not_short(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    for seed in range(2):
+        add_run(seed=seed, rows=[row("last")], regularise={**summary()["regularise"], "sparsity": 0.9971})
+    assert verdict(only(results, paper), "from the paper's sparsity", "Accuracy (%)") is Verdict.NOT_RUN
 
 
 def test_a_sparser_last_state_that_lost_accuracy_is_a_trade_off(
@@ -304,10 +327,11 @@ def test_any_setting_of_a_phase_that_is_not_the_experiments_makes_a_variant(
 STOPPED = summary()["settings"] | {"gate.stop_at_sparsity": 0.9971, "finetune.start_from": ["paper_sparsity"]}
 
 
-def test_a_run_that_stops_at_the_papers_sparsity_is_a_variant_and_not_shortened(
-    results: Path, paper: PaperExperiment, add_run: AddRun
+@pytest.mark.parametrize("stop", [0.9971, 0.998])
+def test_a_run_that_stops_at_the_papers_sparsity_or_beyond_is_a_variant_and_not_shortened(
+    results: Path, paper: PaperExperiment, add_run: AddRun, stop: float
 ) -> None:
-    add_run(shortened=True, settings=STOPPED, rows=[row()])
+    add_run(shortened=True, settings=STOPPED | {"gate.stop_at_sparsity": stop}, rows=[row()])
     (configuration,) = configurations(results, paper)
     assert (configuration.marks, configuration.variant) == ((), "until the paper's sparsity")
     assert compare(paper, configuration) == []
@@ -318,6 +342,8 @@ def test_a_run_that_stops_at_the_papers_sparsity_is_a_variant_and_not_shortened(
     [
         {"gate.stop_at_sparsity": 0.99},
         {"finetune.start_from": ["paper_sparsity", "last"]},
+        {"baseline.num_epochs": 3},
+        {"baseline.max_steps": 100},
         {"regularise.num_epochs": 60},
         {"regularise.max_steps": 100},
         {"finetune.max_steps": 100},
@@ -402,7 +428,7 @@ def test_sizes_on_disk_with_signed_zeros_are_compared_with_their_own_table(resul
     add_run(
         experiment="transformer_taskmaster1", model="transformer", dataset="taskmaster1", data_name="taskmaster1",
         rows=[row(test=6.2, kept=42700)], settings=None,
-        sizes={"dense_bytes": 43_500_000, "pruned_signed_gzip_9_bytes": 9_000_000, "pruned_gzip_9_bytes": 7_400_000},
+        sizes={"dense_bytes": 44_500_000, "pruned_signed_gzip_9_bytes": 9_000_000, "pruned_gzip_9_bytes": 7_400_000},
     )  # fmt: skip
     paper = replace(taskmaster, baseline="none", num_parameters=TOTAL)
     items = [item for item in only(results, paper) if item.result == "on disk"]
@@ -476,3 +502,12 @@ def test_runs_of_another_precision_are_a_configuration_of_their_own_with_a_mark(
         add_run(seed=seed, provenance=origin | {"precision": precision})
     found = [(each.seeds, each.marks) for each in configurations(results, paper)]
     assert found == [((0, 1), ()), ((2,), ("in bf16",))]
+
+
+def test_of_as_many_runs_in_each_precision_those_in_fp32_have_no_mark(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    for seed, precision in enumerate(("bf16", "fp32")):
+        add_run(seed=seed, provenance=summary()["provenance"] | {"precision": precision})
+    found = [(each.seeds, each.marks) for each in configurations(results, paper)]
+    assert found == [((1,), ()), ((0,), ("in bf16",))]
