@@ -13,6 +13,7 @@ from sparsity.settings import Settings, leaves
 
 DATA, PROTOCOL = "data: ", "protocol: "  # how the marks begin that are part of a run's name
 SHORTENED = "shortened"
+GATED_BY_TEST = "its test images gate"
 
 _DEFAULTS = dict(leaves(Settings()))
 # The paper's settings of its method by the names in results/paper, their paths, and how the tables call another value.
@@ -44,7 +45,7 @@ def marks(summary: Summary, paper: PaperExperiment) -> tuple[str, ...]:
         f"model: {summary.model}": summary.model != paper.model,
         f"model of {num_weights:,} weights": summary.model == paper.model and num_weights != paper.num_parameters,
         f"baseline: {_baseline(summary, paper)}": summary.baseline.source != paper.baseline,
-        "its test images gate": summary.protocol == "sound" and _gates_by_test(summary),
+        GATED_BY_TEST: summary.protocol == "sound" and _gates_by_test(summary),
         protocol_mark(summary): summary.protocol != "sound",
         "uncommitted code": _is_uncommitted(provenance),
     }
