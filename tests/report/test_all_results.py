@@ -18,5 +18,16 @@ def test_every_row_of_every_run_is_a_line(results: Path, add_run: AddRun) -> Non
     assert (smoke["seed"], smoke["marks"]) == ("1", "smoke scale")
 
 
+def test_every_column_holds_what_it_is_called_by(results: Path, add_run: AddRun) -> None:
+    baseline = {"source": "train", "num_epochs": 21, "val": 98.4, "test": 98.5, "saw": []}
+    add_run(baseline=baseline, rows=[row(test=99.2) | {"val": 98.75}])
+    (line,) = csv.DictReader(results_csv(load_sections(results)).splitlines())
+    assert list(line.values()) == [
+        *("lenet5_mnist", "relevance", "ab12cd34ef56", "paper", "sound", "baseline: train", "0", "paper_sparsity"),
+        *("0.997184", "1214", "431080", "accuracy", "98.75", "99.2", "98.5", "3"),
+        *("144", "2400", "cpu: Example, 2 threads", "0123456789abcdef"),
+    ]
+
+
 def test_without_runs_there_is_the_head_alone(results: Path) -> None:
     assert results_csv(load_sections(results)).splitlines() == [",".join(COLUMNS)]

@@ -61,6 +61,16 @@ def test_runs_of_the_same_seed_are_paired(results: Path, paper: PaperExperiment,
     assert (prunes.number, prunes.pairs.difference.mean) == ("Prunes at the bound", 0.0)
 
 
+def test_a_seed_is_held_against_the_same_seed_whichever_lacks_a_partner(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.9, 99.0, 99.2], [])
+    for seed, test in ((1, 98.9), (2, 99.0)):
+        add_run(seed=seed, pruner="l2", settings=SHARED | L2, rows=[row(test=test)])
+    metric = found(results, paper)[0]
+    assert (metric.pairs.difference.mean, metric.first.mean) == pytest.approx((0.15, 99.1))
+
+
 def test_only_relevance_is_compared_and_only_with_its_controls(
     results: Path, paper: PaperExperiment, add_run: AddRun
 ) -> None:
@@ -76,8 +86,18 @@ def test_runs_of_another_scale_are_not_compared(results: Path, paper: PaperExper
     assert found(results, paper) == []
 
 
-def test_a_control_with_another_setting_is_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
-    add_pairs(add_run, [99.0], [98.9], settings=SHARED | L2 | {"gate.bound": 98.0})
+@pytest.mark.parametrize(
+    "change", [{"gate.bound": 98.0}, {"pruner.penalty.decoupled": True}, {"pruner.score": {"_target_": "mine.Lamp"}}]
+)
+def test_a_control_with_another_setting_is_not_compared(
+    results: Path, paper: PaperExperiment, add_run: AddRun, change: dict[str, Any]
+) -> None:
+    add_pairs(add_run, [99.0], [98.9], settings=SHARED | L2 | change)
+    assert found(results, paper) == []
+
+
+def test_a_control_in_another_precision_is_not_compared(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    add_pairs(add_run, [99.0], [98.9], provenance=summary()["provenance"] | {"precision": "bf16"})
     assert found(results, paper) == []
 
 
@@ -158,6 +178,12 @@ def test_the_verdict_counts_what_the_comparisons_with_l2_say(
     assert len([line for line in text.splitlines() if line.startswith("- ")]) == 2
 
 
+def test_the_verdict_counts_no_other_control(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
+    l1 = {"pruner.name": "l1", "pruner.penalty.kind": "l1"}
+    add_pairs(add_run, [99.0], [98.9], pruner="l1", settings=SHARED | l1)
+    assert found(results, paper) and verdict(found(results, paper)).startswith("**Verdict.** Open")
+
+
 def test_without_an_l2_control_the_verdict_is_open() -> None:
     assert verdict([]).startswith("**Verdict.** Open")
 
@@ -203,6 +229,14 @@ def test_metrics_are_compared_at_the_highest_sparsity_that_all_pairs_reached(
     (metric,) = found(results, paper)  # relevance has no evaluation at 95 % that L2 has too
     assert metric.number == "Accuracy (%) on validation data at 90 % sparsity"
     assert (metric.first.mean, metric.second.mean) == (98.9, 98.2)  # of the network after the prune that reached it
+
+
+def test_a_run_without_a_partner_has_no_say_in_the_sparsity_that_is_compared(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    relevance = [[(0.95, 99.0), (0.95, 98.9)], [(0.4, 99.0), (0.5, 99.0)]]
+    add_curves(add_run, {"relevance": relevance, "l2": [[(0.95, 98.0), (0.95, 98.2)]]}, rows=[row("last")])
+    assert found(results, paper)[0].number == "Accuracy (%) on validation data at 95 % sparsity"
 
 
 def test_on_the_way_pairs_are_compared_at_each_level_that_all_of_them_came_to(

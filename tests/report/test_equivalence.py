@@ -39,7 +39,9 @@ def paired(differences: list[float]) -> Paired:
         ([0.0, 0.0], "undecided at n = 2, no spread"),
         ([0.0] * 6, "equivalent within the margin"),
         ([0.05] * 6, "different, but equivalent within the margin"),
+        ([-0.05] * 6, "different, but equivalent within the margin"),
         ([0.5] * 6, "different"),
+        ([-0.5] * 6, "different"),
         ([99.05 - 99.0, 99.15 - 99.1, 98.95 - 98.9], "undecided at n = 3, no spread"),  # rounding is no spread
     ],
 )

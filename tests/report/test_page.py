@@ -73,6 +73,13 @@ def test_a_marked_run_keeps_its_row_without_a_verdict(results: Path, add_run: Ad
     assert lines(page, "- **LeNet-5 on MNIST**")
 
 
+def test_baselines_without_a_common_seed_are_not_taken_for_one(results: Path, add_run: AddRun) -> None:
+    for seed, pruner in enumerate(("relevance", "l2")):
+        baseline = {"source": "train", "num_epochs": 21, "val": 91.0, "test": 91.4, "saw": []}
+        add_run(**FASHION, seed=seed, pruner=pruner, baseline=baseline)
+    assert len(lines(render_page(results), "Ours: dense baseline, 21 epochs")) == 2
+
+
 def test_a_baseline_that_methods_share_is_one_row(results: Path, add_run: AddRun) -> None:
     for seed, test in enumerate((91.4, 91.6)):
         baseline = {"source": "train", "num_epochs": 21, "val": 91.0, "test": test, "saw": []}
@@ -222,6 +229,9 @@ def test_final_phases_from_the_same_states_are_ordered_by_validation(results: Pa
         | {"finetune.num_epochs": 9, "gate.stop_at_sparsity": 0.9971, "finetune.start_from": ["paper_sparsity"]},
     )
     add_run(fingerprint="ef", settings=summary()["settings"] | {"gate.bound": 98.0, "finetune.num_epochs": 9})
+    for count, origin in ((8, {"commit": "b" * 40}), (7, {"device": "cpu: Other"})):  # whose states have other bits
+        settings = summary()["settings"] | {"finetune.num_epochs": count}
+        add_run(fingerprint=f"g{count}", settings=settings, provenance=summary()["provenance"] | origin)
     page = render_page(results)
     found = page[page.index("### Final phases from the paper's sparsity") :].split("\n\n")[2].splitlines()[2:]
     assert found == [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from sparsity.report import publish as module
 from sparsity.report.publish import publish, write_atomically
 from tests.report.fake_results import AddRun
 
@@ -47,6 +48,16 @@ def test_a_damaged_card_is_not_published(results: Path, add_finished: AddRun) ->
 def test_small_scales_are_not_published(results: Path, add_finished: AddRun, scale: str) -> None:
     add_finished(scale=scale)
     assert publish(results) == []
+
+
+def test_the_summary_is_written_when_all_else_is_there(
+    results: Path, add_finished: AddRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_finished()
+    written: list[str] = []
+    monkeypatch.setattr(module, "write_atomically", lambda path, content: written.append(path.name))
+    publish(results)
+    assert written == ["layers.csv", "curve.jsonl", "summary.json"]
 
 
 def test_publishing_twice_changes_nothing(results: Path, add_finished: AddRun) -> None:

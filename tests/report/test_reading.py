@@ -129,6 +129,10 @@ def test_a_row_that_contradicts_its_own_counts_is_damaged(add_run: AddRun, chang
         load_run(directory)
 
 
+def test_a_row_of_which_nothing_is_left_is_sound(add_run: AddRun) -> None:
+    assert load_run(add_run(rows=[row(kept=0)])).summary.rows[0].compression == TOTAL
+
+
 @pytest.mark.parametrize("kept", [-1, 153, 530])
 def test_a_layer_that_contradicts_its_own_counts_is_damaged(add_run: AddRun, kept: int) -> None:
     table = add_run() / "layers.csv"

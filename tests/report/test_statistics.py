@@ -74,6 +74,19 @@ def test_the_effect_size_is_the_mean_difference_over_its_spread() -> None:
     assert found.effect_size == 2.0
 
 
+def test_a_second_method_that_is_ahead_changes_the_sign_alone() -> None:
+    forth, back = compare_pairs(FIRST, SECOND), compare_pairs(SECOND, FIRST)
+    assert forth is not None and back is not None and forth.effect_size is not None
+    assert (back.effect_size, back.difference.mean) == (-forth.effect_size, -forth.difference.mean)
+    assert (back.p_t, back.p_exact) == (forth.p_t, forth.p_exact)
+
+
+def test_differences_too_small_to_be_printed_count() -> None:
+    found = compare_pairs([0.0014, 0.0026], [0.0, 0.0])
+    assert found is not None and found.difference.std is not None
+    assert (found.difference.mean, found.difference.std) == pytest.approx((0.002, 0.0012 / 2**0.5))
+
+
 @pytest.mark.parametrize("first", [[1.0], [1.0, 1.0]])
 def test_without_spread_there_is_no_t_test_and_no_effect_size(first: list[float]) -> None:
     found = compare_pairs(first, [0.0] * len(first))

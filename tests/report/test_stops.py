@@ -69,8 +69,14 @@ def test_a_run_that_never_prunes_or_has_no_gate_has_no_bound(add_run: AddRun) ->
     assert (stopped_by(dense), is_at_bound(dense)) == ("not pruned", False)
 
 
-def test_a_plateau_trigger_has_no_bound(add_run: AddRun) -> None:
-    assert stopped_by(ended(add_run, "x...", **{"pruner.trigger": "plateau"})) == "end of the epochs"
+@pytest.mark.parametrize("trigger", ["plateau", "restoring_plateau"])
+def test_a_plateau_trigger_has_no_bound(add_run: AddRun, trigger: str) -> None:
+    assert stopped_by(ended(add_run, "x...", **{"pruner.trigger": trigger})) == "end of the epochs"
+
+
+def test_an_early_run_that_recorded_no_settings_was_gated(add_run: AddRun) -> None:
+    run = load_run(add_run(settings=None))
+    assert is_at_bound(run) and stopped_by(run) == "bound, not passed at the last 1 of 3 evaluations"
 
 
 def test_a_metric_belongs_to_the_network_before_the_evaluations_own_prune(add_run: AddRun) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from sparsity.report.blocks import Table
 from sparsity.report.paper import PaperExperiment, load_paper
-from sparsity.report.units import implied, units_section
+from sparsity.report.units import Implied, implied, units_section
 from tests.report.fake_results import PAPER
 
 EXPERIMENTS = {paper.experiment: paper for paper in load_paper(PAPER)}
@@ -27,6 +27,12 @@ def test_columns_are_added_up_over_the_weights_of_the_network() -> None:
     assert found is not None
     assert found.kept == pytest.approx(330 + 3000 + 32000 + 950)
     assert found.total == 430_500
+    assert found.rounding == pytest.approx(2.5 + 125 + 2000 + 25)  # half a percent of each
+
+
+def test_a_printed_sparsity_may_be_off_by_half_of_its_last_digit() -> None:
+    found = Implied(kept=100.0, total=10_000, rounding=0.0)
+    assert found.agrees(0.99004) and not found.agrees(0.99006)
 
 
 def test_rounding_of_the_columns_is_no_contradiction() -> None:
