@@ -28,8 +28,7 @@ def num_missed(run: Run) -> int:
 
 def is_at_bound(run: Run) -> bool:
     """Whether the gate's bound stopped the pruning; a run that ends where it was asked to has just pruned."""
-    is_gated = _prunes(run) and (run.summary.settings or {}).get("pruner.trigger", "gate") == "gate"
-    return is_gated and num_missed(run) > 0
+    return _is_gated(run) and num_missed(run) > 0
 
 
 def stopped_by(run: Run) -> str:
@@ -44,8 +43,8 @@ def stopped_by(run: Run) -> str:
 
 
 def counted(configurations: Sequence[Configuration]) -> str:
-    """How many runs the bound stopped, and what the sparsity of the others means, in two sentences."""
-    runs = [run for each in configurations for run in each.runs if _prunes(run)]
+    """How many runs with a gate its bound stopped, and what the sparsity of the others means, in two sentences."""
+    runs = [run for each in configurations for run in each.runs if _is_gated(run)]
     others = [run for run in runs if not is_at_bound(run)]
     why = "; ".join(dict.fromkeys(stopped_by(run) for run in others))
     return (
@@ -63,6 +62,10 @@ def metric_at(run: Run, level: float) -> float | None:
     points = regularised(run)
     before = [0.0, *(point.sparsity for point in points)]
     return next((point.val for point, sparsity in zip(points, before, strict=False) if sparsity >= level), None)
+
+
+def _is_gated(run: Run) -> bool:
+    return _prunes(run) and (run.summary.settings or {}).get("pruner.trigger", "gate") == "gate"
 
 
 def _prunes(run: Run) -> bool:

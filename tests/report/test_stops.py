@@ -14,9 +14,12 @@ from tests.report.fake_results import REPOSITORY, AddRun, summary
 SETTINGS = {"pruner.name": "relevance", "pruner.prunes": True}
 
 
-def ended(add_run: AddRun, pruned: str, stopped: str = "epochs ended", offered: int = 4, **settings: Any) -> Run:
+def ended(
+    add_run: AddRun, pruned: str, stopped: str = "epochs ended", offered: int = 4, seed: int = 0, **settings: Any
+) -> Run:
     """A run whose evaluations pruned (x) or not (.), of which so many were offered to the gate."""
     directory: Path = add_run(
+        seed=seed,
         settings=SETTINGS | settings,
         plan={**summary()["plan"], "num_evaluations": offered},
         regularise={**summary()["regularise"], "stopped": stopped},
@@ -32,7 +35,7 @@ def ended(add_run: AddRun, pruned: str, stopped: str = "epochs ended", offered: 
         }
         for i, mark in enumerate(pruned)
     ]
-    tail = {**points[-1], "phase": "finetune/last"}
+    tail = {**points[-1], "phase": "finetune/last", "pruned": False}
     (directory / "curve.jsonl").write_text("".join(json.dumps(point) + "\n" for point in [*points, tail]))
     return load_run(directory)
 
@@ -72,6 +75,11 @@ def test_a_run_that_never_prunes_or_has_no_gate_has_no_bound(add_run: AddRun) ->
 @pytest.mark.parametrize("trigger", ["plateau", "restoring_plateau"])
 def test_a_plateau_trigger_has_no_bound(add_run: AddRun, trigger: str) -> None:
     assert stopped_by(ended(add_run, "x...", **{"pruner.trigger": trigger})) == "end of the epochs"
+
+
+def test_a_run_without_a_gate_is_not_counted_among_those_that_it_stopped_or_let_go_on(add_run: AddRun) -> None:
+    runs = ended(add_run, "xx.."), ended(add_run, "xxx.", seed=1, **{"pruner.trigger": "restoring_plateau"})
+    assert counted([Configuration(runs, ())]).startswith("The bound stopped the pruning of 1 of 1 runs.")
 
 
 def test_an_early_run_that_recorded_no_settings_was_gated(add_run: AddRun) -> None:
