@@ -126,6 +126,7 @@ def _departed(
         for each in configurations
         if all(mark.startswith(PROTOCOL) for mark in each.marks)
         and each.first.pruner == sound.first.pruner
+        and each.first.provenance.products == sound.first.provenance.products
         and _beside_protocol(each) == _beside_protocol(sound)
     ]
 

@@ -107,7 +107,7 @@ class Configuration:
             for path, value in settings.items()
             if not path.startswith(("finetune.", "gate.stop_at_sparsity"))
         }
-        origins = {(run.summary.provenance.commit, run.summary.provenance.device) for run in self.runs}
+        origins = {(of.commit, of.device, of.products) for of in (run.summary.provenance for run in self.runs)}
         same = [self.first.pruner, self.first.scale, self.marks, sorted(map(str, origins))]
         return json.dumps([*same, shared], sort_keys=True)
 

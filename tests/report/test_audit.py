@@ -97,6 +97,7 @@ OWN = summary()["settings"]
         {"pruner": "l2"},
         {"settings": OWN | {"gate.bound": 98.0}},
         {"settings": OWN | {"pruner.penalty.alpha": 0.1}},
+        {"provenance": summary()["provenance"] | {"precision": "bf16"}},
     ],
 )
 def test_runs_that_differ_by_more_than_the_protocol_do_not_count(

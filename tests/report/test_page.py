@@ -229,7 +229,8 @@ def test_final_phases_from_the_same_states_are_ordered_by_validation(results: Pa
         | {"finetune.num_epochs": 9, "gate.stop_at_sparsity": 0.9971, "finetune.start_from": ["paper_sparsity"]},
     )
     add_run(fingerprint="ef", settings=summary()["settings"] | {"gate.bound": 98.0, "finetune.num_epochs": 9})
-    for count, origin in ((8, {"commit": "b" * 40}), (7, {"device": "cpu: Other"})):  # whose states have other bits
+    others = {8: {"commit": "b" * 40}, 7: {"device": "cpu: Other"}, 6: {"precision": "bf16"}}
+    for count, origin in others.items():  # whose states have other bits
         settings = summary()["settings"] | {"finetune.num_epochs": count}
         add_run(fingerprint=f"g{count}", settings=settings, provenance=summary()["provenance"] | origin)
     page = render_page(results)
