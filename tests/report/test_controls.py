@@ -158,6 +158,13 @@ def test_the_table_has_effect_size_and_both_p(results: Path, paper: PaperExperim
     assert metric[11:] == ("±0.1 points", "0.89", "undecided at n = 3", "11", "10")
 
 
+def test_more_seeds_than_anybody_runs_are_said_to_be_more(
+    results: Path, paper: PaperExperiment, add_run: AddRun
+) -> None:
+    add_pairs(add_run, [99.0, 89.0], [98.9, 98.9])
+    assert contrasts_table(found(results, paper)).rows[0][-2:] == ("over 1,000", "over 1,000")
+
+
 def test_prunes_have_a_margin_of_their_own(results: Path, paper: PaperExperiment, add_run: AddRun) -> None:
     for pruner, settings, nums in (("relevance", RELEVANCE, (140, 141, 142)), ("l2", L2, (140, 141, 141))):
         for seed, num_prunes in enumerate(nums):
@@ -291,10 +298,10 @@ def test_lobster_at_its_own_settings_and_length_is_compared_at_the_papers_sparsi
     assert contrast.pairs.difference.mean == pytest.approx(0.1)
 
 
-def test_lobster_from_another_start_or_simplified_is_not_compared(
-    results: Path, paper: PaperExperiment, add_run: AddRun
+@pytest.mark.parametrize("change", [{"baseline.num_epochs": 7}, {"finetune.num_epochs": 9}])
+def test_lobster_from_another_start_with_another_end_or_simplified_is_not_compared(
+    results: Path, paper: PaperExperiment, add_run: AddRun, change: dict[str, Any]
 ) -> None:
-    other = LOBSTER | {"baseline.num_epochs": 7}
-    add_pairs(add_run, [99.0], [98.9], pruner="lobster_authors", settings=other, shortened=True)
+    add_pairs(add_run, [99.0], [98.9], pruner="lobster_authors", settings=LOBSTER | change, shortened=True)
     add_run(pruner="lobster", fingerprint="dd", settings=LOBSTER | {"pruner.name": "lobster"}, shortened=True)
     assert found(results, paper) == []

@@ -61,6 +61,13 @@ def mnist(results: Path) -> tuple[PaperExperiment, list[Standing]]:
     return found[0], standings(*found, LISTED)
 
 
+def shown(results: Path, *rescored: Rescored) -> tuple[tuple[str, ...], ...]:
+    """The lines of the table of methods on MNIST."""
+    blocks = leaderboard_section(load_sections(results)[:1], LISTED, lambda _: rescored)
+    (table,) = [block for block in blocks if isinstance(block, Table)]
+    return table.rows
+
+
 def test_the_sparsest_try_above_the_bound_on_validation_data_is_shown(results: Path, add_try: AddRun) -> None:
     add_try("l2", kept=20_000, test=99.3)
     add_try("l2", kept=4_000, test=98.7)  # its validation metric is 98.8, the bound 98.7
@@ -192,20 +199,23 @@ def test_storage_is_counted_in_bytes_of_the_dense_file(results: Path, add_try: A
 
 
 def test_biases_and_norms_are_no_weights(results: Path, add_try: AddRun) -> None:
-    directory = add_try("l2", kept=4_000, test=99.0)
-    lines = ["start,parameter,shape,total,kept,sparsity", f"last,fc.weight,10x43000,430000,3900,{1 - 3900 / 430000}"]
+    sizes = {"dense_bytes": 1_000_000, "pruned_gzip_9_bytes": 10_000}
+    directory = add_try("sparse_vd", kept=1_600, test=99.2, sizes=sizes)
+    lines = ["start,parameter,shape,total,kept,sparsity", f"last,fc.weight,10x43000,430000,1500,{1 - 1500 / 430000}"]
     lines.append(f"last,fc.bias,{TOTAL - 430_000},{TOTAL - 430_000},100,{1 - 100 / (TOTAL - 430_000)}")
     (directory / "layers.csv").write_text("\n".join(lines) + "\n")
-    assert weights_left(mnist(results)[1][0].chosen.runs[0]) == 3_900 / 430_000
+    add_networks(directory, {"last": 5_000})
+    paper, (standing,) = mnist(results)
+    assert weights_left(standing.chosen.runs[0]) == 1_500 / 430_000
+    assert verdict(paper.row("sparse_vd"), standing) == "reached"  # at most 0.36 % of its weights, and 0.37 % of all
+    assert shown(results)[0][5:9] == ("0.35", "0.37", "0.50", "1.00")
 
 
 def test_a_network_of_other_authors_is_counted_as_ours_are(results: Path, add_try: AddRun) -> None:
     add_try("l2", kept=4_000, test=99.0)
     layers = {"fc.weight": Counts(900, 90), "fc.bias": Counts(100, 60)}
     again = Rescored("lenet5_mnist", "lenet5", "DNS", "accuracy", 99.09, 10_000, layers, "", "", None)
-    blocks = leaderboard_section(load_sections(results)[:1], LISTED, lambda _: [again])
-    (table,) = [block for block in blocks if isinstance(block, Table)]
-    assert table.rows[-1][2:7] == ("1", "99.09", "", "10.00", "15.00")
+    assert shown(results, again)[-1][2:7] == ("1", "99.09", "", "10.00", "15.00")
 
 
 def test_no_method_that_another_beats_in_both_numbers_is_named_best(results: Path, add_try: AddRun) -> None:
