@@ -30,6 +30,7 @@ from sparsity.settings import DATA_KEYS, Settings, leaves
 
 IDENTITY_LENGTH = 10
 CONFIG = "config.yaml"
+CODE = ("conf", "scripts", "sparsity")  # folders of which a run may read any file
 COMMIT_VARIABLE = "SPARSITY_COMMIT"
 _SEED_FOLDER = re.compile("seed(0|[1-9][0-9]*)")
 _NEVER_IDENTITY = (
@@ -238,13 +239,14 @@ def _sha256_of(path: Path, *status: int) -> str:
 
 
 def code() -> dict[str, Any]:
-    """The commit, and whether files differ from it."""
+    """The commit, and whether files differ from it or code lies beside it that no commit has."""
     here = Path(__file__).parent.parent  # conf/ and scripts/ are code too
     if not (here / ".git").exists():  # git itself would go on looking, and find a repository that the copy lies in
         return {"commit": os.environ.get(COMMIT_VARIABLE) or None, "dirty": False}
     # results are written by runs themselves: they do not make the code dirty
     changes = _git(here, "status", "--porcelain", "--untracked-files=no", "--", ".", ":!results")
-    return {"commit": _git(here, "rev-parse", "HEAD"), "dirty": bool(changes)}
+    untracked = _git(here, "ls-files", "--others", "--exclude-standard", "--", *CODE)
+    return {"commit": _git(here, "rev-parse", "HEAD"), "dirty": bool(changes or untracked)}
 
 
 def _command(words: list[str]) -> str:

@@ -306,11 +306,16 @@ def test_a_file_from_which_nothing_starts_is_no_part_of_an_identity() -> None:
 
 @pytest.mark.parametrize(
     ("changed", "is_dirty"),
-    [("sparsity/provenance.py", True), ("conf/config.yaml", True), ("results/README.md", False)],
+    [
+        *(("sparsity/provenance.py", True), ("conf/config.yaml", True), ("results/README.md", False)),
+        # no commit has these
+        *(("conf/pruner/mine.yaml", True), ("sparsity/mine.py", True), ("results/new.md", False), ("notes.txt", False)),
+    ],
 )
 def test_changed_code_and_settings_are_dirty_and_results_are_not(
     repository: Path, changed: str, is_dirty: bool
 ) -> None:
+    (repository / changed).parent.mkdir(exist_ok=True)
     (repository / changed).write_text("two")
     assert provenance.origin()["dirty"] is is_dirty
 

@@ -24,6 +24,9 @@ can give no other verdict than *matches* or *inconclusive, n = 1*. Nor can fewer
 first of them ran: each look on the way would be another chance to find a difference."""
 
 
+ROUNDING = 1e-9  # of differences in binary: 99.2 - 99.05 is no more than 0.15
+
+
 class Verdict(StrEnum):
     """The words of the report; its legend explains them."""
 
@@ -97,7 +100,7 @@ def judge(ours: Statistic | None, paper: float, tolerance: float, noise: float =
     if ours is None:
         return Verdict.NOT_RUN
     difference, half = ours.mean - paper, half_width(ours, noise)
-    if abs(difference) <= tolerance + 1e-9:
+    if abs(difference) <= tolerance + ROUNDING:
         return Verdict.MATCHES
     if half is None or abs(difference) <= half or ours.n < planned:
         return Verdict.INCONCLUSIVE

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from sparsity.records import Layer
 from sparsity.report.blocks import Block, Folded, Heading, Prose, Table, table
 from sparsity.report.cells import code, interval, number, spread
-from sparsity.report.comparison import Kind
+from sparsity.report.comparison import ROUNDING, Kind
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment, PublishedRow
 from sparsity.report.plots.leaderboard import LOWEST, draw_leaderboard
@@ -143,7 +143,7 @@ def verdict(published: PublishedRow | None, standing: Standing) -> str:
     metric = best.test_metric(LAST)
     assert metric is not None, "a run has a row"
     short = published.metric - metric.mean
-    return "reached" if short <= WITHIN + 1e-9 else _missed(f"{short:.2f} points short", standing)
+    return "reached" if short <= WITHIN + ROUNDING else _missed(f"{short:.2f} points short", standing)
 
 
 def _missed(why: str, standing: Standing) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sparsity import provenance
 from sparsity.files import replaced
-from sparsity.records import CARD, RECORD_FILES, Network
+from sparsity.records import CARD, NETWORKS, RECORD_FILES, Network
 from sparsity.report.reading import Run, find_runs, load_run, load_summary
 
 # Runs of these scales show that something works, they are no results.
@@ -18,7 +18,8 @@ MOST_BYTES = 6_000_000  # of a network that is kept with the code
 def publish(results: Path) -> list[Path]:
     """Copy the records of finished runs from `results/runs` to the same path under `results`.
 
-    Files that are already equal are left alone. The summary is written last: it never stands without the others.
+    Files that are already equal are left alone. The summary is written last: it never stands without the others, nor
+    beside networks of a run that it has replaced.
 
     Returns:
         The directories in which a file changed.
@@ -70,6 +71,9 @@ def _copy(run: Run, target: Path) -> bool:
     names = (*handed_on, *([CARD] if run.networks else []), *RECORD_FILES)
     contents = {name: (run.directory / name).read_bytes() for name in names}
     changed = {name: content for name, content in contents.items() if not _holds(target / name, content)}
+    if "summary.json" in changed:
+        for old in {target / CARD, *(target / NETWORKS).glob("*")} - {target / name for name in contents}:
+            old.unlink(missing_ok=True)
     for name, content in changed.items():
         write_atomically(target / name, content)
     return bool(changed)

@@ -76,6 +76,36 @@ def test_a_repeated_run_replaces_what_was_published(results: Path, add_finished:
     assert (target / "curve.jsonl").read_text() == ""
 
 
+@pytest.mark.parametrize("starts", [["last"], []])
+def test_a_repeated_run_leaves_no_network_of_the_one_before(
+    results: Path, add_finished: AddRun, starts: list[str]
+) -> None:
+    source = add_finished()
+    (source / "card.json").write_text(
+        json.dumps({"schema": 1, "networks": [hand_on(source, start, 4) for start in ("paper_sparsity", "last")]})
+    )
+    (target,) = publish(results)
+    (target / "networks" / "README.md").write_text("the card of a model")
+    summary = json.loads((source / "summary.json").read_text())
+    (source / "summary.json").write_text(json.dumps({**summary, "seconds": 7}))
+    (source / "card.json").unlink()
+    if starts:
+        networks = [hand_on(source, start, 4) for start in starts]
+        (source / "card.json").write_text(json.dumps({"schema": 1, "networks": networks}))
+    assert publish(results) == [target]
+    assert [path.stem for path in (target / "networks").iterdir()] == starts
+    assert (target / "card.json").exists() is bool(starts)
+
+
+def test_a_record_without_its_networks_takes_none_from_the_published_one(results: Path, add_finished: AddRun) -> None:
+    source = add_finished()
+    (source / "card.json").write_text(json.dumps({"schema": 1, "networks": [hand_on(source, "last", 4)]}))
+    (target,) = publish(results)
+    (source / "card.json").unlink()
+    assert publish(results) == []
+    assert (target / "networks" / "last.safetensors").is_file() and (target / "card.json").is_file()
+
+
 def test_a_damaged_run_is_not_published(results: Path, add_finished: AddRun) -> None:
     (add_finished() / "layers.csv").write_text("start\nlast\n")
     with pytest.raises(ValueError, match=r"layers.csv cannot be used"):
