@@ -110,6 +110,7 @@ def test_runs_are_handed_to_slurm_only_where_it_is(
 
 def test_the_sentence_about_slurm_is_all_that_a_user_reads(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")  # is set on the way, and other tests start processes
     monkeypatch.setattr(sys, "argv", ["train.py", "-m", "hydra/launcher=slurm_ranks"])
     with pytest.raises(SystemExit, match=r"^error: hydra/launcher=slurm_ranks hands runs to Slurm"):
         config.command(lambda settings: 0.0)
