@@ -104,12 +104,15 @@ def load_leaderboard(path: Path) -> Leaderboard:
 
 
 def belongs(ours: Configuration, paper: PaperExperiment, listed: Leaderboard) -> bool:
-    """Whether a configuration has the leaderboard's length: epochs that the experiment's own start does not have."""
+    """Whether a configuration has the leaderboard's length: epochs that the experiment's own start does not have.
+
+    How long the network of a file was trained nobody knows.
+    """
     settings = ours.first.settings or {}
     epochs = settings.get("regularise.num_epochs", 0) + settings.get("finetune.num_epochs", 0)
     if ours.first.baseline.source == "train" and paper.baseline != "train":
         epochs += ours.first.baseline.num_epochs
-    has_length = epochs == listed.budget_in(paper.experiment).num_epochs
+    has_length = epochs == listed.budget_in(paper.experiment).num_epochs and ours.first.baseline.source != "file"
     return _is_fit(ours) and has_length and settings.get("finetune.start_from") == [LAST]
 
 

@@ -110,6 +110,7 @@ def test_runs_of_another_length_or_protocol_do_not_take_part(results: Path, add_
         {"scale": "rehearsal"},
         {"model": "resnet32"},
         {"provenance": {**summary()["provenance"], "dirty": True}},
+        {"baseline": {"source": "file", "num_epochs": 0, "val": 99.0, "test": 99.0, "saw": []}},
         {"splits": {"train": "mnist/train", "val": "mnist/half", "test": "mnist/half"}},
     ],
 )
