@@ -20,8 +20,21 @@ def by_fingerprint() -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for path in sorted(RESULTS.glob("*/*/seed*/summary.json")):
         summary = json.loads(path.read_text())
-        found[f"{summary['pruner']} {summary['fingerprint'][:8]}"].append(summary)
+        commits = {process["commit"] for process in summary["provenance"].get("history", [])}
+        mark = f"; {len(commits)} commits" if len(commits) > 1 else ""  # such a run has a row of its own
+        found[f"{summary['pruner']} {summary['fingerprint'][:8]}{mark}"].append(summary)
     return found
+
+
+def ours(name: str, start: str) -> list[str]:
+    """The rows of a configuration from one start of the final phase, each in the table of its experiment."""
+    configuration, _, mark = name.partition("; ")
+    return [
+        line
+        for line in (RESULTS / "README.md").read_text().splitlines()
+        if line.startswith(f"| Ours: {configuration}") and STARTS[start] in line
+        if bool(mark) == bool(re.search(r"\b\d+ commits\b", line))
+    ]
 
 
 def printed(values: list[float]) -> str:
@@ -70,11 +83,7 @@ def test_both_renderings_have_the_same_numbers() -> None:
 @pytest.mark.parametrize("start", STARTS)
 def test_metric_and_sparsity_of_every_published_configuration_are_its_summaries(name: str, start: str) -> None:
     rows = [row for summary in RUNS[name] for row in summary["rows"] if row["start"] == start]
-    lines = [
-        [cell.strip() for cell in line.strip("| ").split("|")]
-        for line in (RESULTS / "README.md").read_text().splitlines()
-        if line.startswith(f"| Ours: {name}") and STARTS[start] in line
-    ]
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in ours(name, start)]
     assert len(lines) == bool(rows)
     for cells in lines:
         assert printed([row["test"] for row in rows]) in cells
@@ -86,7 +95,8 @@ def test_metric_and_sparsity_of_every_published_configuration_are_its_summaries(
 def test_every_try_of_the_leaderboard_has_the_numbers_of_its_summaries(name: str) -> None:
     rows = [row for summary in TRIES[name] for row in summary["rows"]]
     lines = (RESULTS / "README.md").read_text().splitlines()
-    (line,) = [line for line in lines if line.startswith(f"| {name}") and "`python scripts/train.py" in line]
+    configuration = name.partition("; ")[0]
+    (line,) = [line for line in lines if line.startswith(f"| {configuration}") and "`python scripts/train.py" in line]
     left = [100 * row["kept"] / row["total"] for row in rows]
     assert f"| {printed([row['test'] for row in rows])} | {printed(left)} |" in line
 
@@ -99,11 +109,7 @@ def test_residual_weights_of_every_lenet_are_those_of_its_layers(name: str) -> N
     starts = {start for summary in RUNS[name] for start in starts_of(summary)} & set(STARTS)
     assert starts
     for start in starts:
-        (line,) = [
-            line
-            for line in (RESULTS / "README.md").read_text().splitlines()
-            if line.startswith(f"| Ours: {name}") and STARTS[start] in line
-        ]
+        (line,) = ours(name, start)
         for layer in ("conv1.", "conv2.", "fc1.", "fc2."):
             left = [layers_left(summary, layer, start) for summary in RUNS[name] if start in starts_of(summary)]
             assert f"| {printed(left)} |" in line

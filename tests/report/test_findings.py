@@ -1,18 +1,19 @@
 """results/findings.md: its figures are those of the committed records, computed anew."""
 
 import statistics
-from itertools import takewhile
 
 import pytest
 
 from sparsity.report.configurations import row_at
 from sparsity.report.reading import Run, find_runs, load_run
-from sparsity.report.stops import regularised
+from sparsity.report.stops import num_missed, regularised
+from sparsity.run.plan import prunes_needed
 from tests.report.fake_results import REPOSITORY
 
 RESULTS = REPOSITORY / "results"
 FINDINGS = " ".join((RESULTS / "findings.md").read_text(encoding="utf-8").split())
 MNIST, FASHION = "lenet5_mnist/paper-relevance-56e701b943", "lenet5_fashion_mnist/paper-relevance-501468451c"
+RESNET = RESULTS / "resnet32_cifar10" / "paper-relevance-5e8823341b" / "seed0"
 NUM_SEEDS = {MNIST: 4, FASHION: 6}
 
 
@@ -111,7 +112,28 @@ def test_the_median_of_the_lowest_mean_irrelevance_is_the_recorded_one(configura
         assert found == pytest.approx(float(median.split()[0]), abs=3e-3)
 
 
-def test_the_first_evaluations_of_resnet32_pruned_without_a_miss() -> None:
-    (run,) = [load_run(path) for path in find_runs(RESULTS) if "resnet32" in str(path) and "e2550c3b2a" in str(path)]
-    first = list(takewhile(lambda point: point.pruned, regularised(run)))
-    assert f"one at each of the first {len(first)}, up to {100 * first[-1].sparsity:.1f} %" in FINDINGS
+def test_what_is_said_of_resnet32_is_what_its_gate_let_through() -> None:
+    run = load_run(RESNET)
+    prunes = [point for point in regularised(run) if point.pruned]
+    early = [point for point in prunes if point.step <= 980]
+    late = [f"{point.step:,}" for point in prunes[len(early) :]]
+    needed = prunes_needed(0.8127, 0.04)
+    assert f"**{len(prunes)} of the {needed} prunes that the paper's sparsity takes.**" in FINDINGS
+    assert f"980 steps let {len(early)} through, to {100 * early[-1].sparsity:.1f} %" in FINDINGS
+    assert f"{late[0]} and {late[1]}, {late[2]} and {late[3]}, {late[4]} and {late[5]}." in FINDINGS
+    assert f"The last {num_missed(run)} evaluations missed the bound." in FINDINGS
+    (row,) = run.summary.rows
+    assert run.summary.baseline.test is not None
+    said = f"at {100 * row.sparsity:.2f} % sparsity: {row.val:.2f} validation, {row.test:.2f} test"
+    assert f"{said}, {run.summary.baseline.test - row.test:.2f} below the dense network" in FINDINGS
+
+
+def test_after_the_first_prunes_resnet32_stays_as_far_below_its_bound_as_is_said() -> None:
+    run = load_run(RESNET)
+    stretches = [
+        [point.val for point in regularised(run) if start < point.step <= start + 4_000]
+        for start in range(4_000, 28_000, 4_000)
+    ]
+    means, deviations = ([of(stretch) for stretch in stretches] for of in (statistics.mean, statistics.stdev))
+    assert f"lies between {min(means):.2f} and {max(means):.2f}," in FINDINGS
+    assert f"with a standard deviation of {min(deviations):.2f} to {max(deviations):.2f}:" in FINDINGS
