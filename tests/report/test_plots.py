@@ -125,6 +125,18 @@ def test_labels_carry_the_fingerprint_only_where_they_would_be_the_same(
     assert labels(ours()) == ["relevance a", "relevance b", "l2"]
 
 
+def test_marks_that_all_runs_share_are_said_once_and_whole(
+    ours: Callable[[], list[Configuration]], add_run: AddRun
+) -> None:
+    for fingerprint in ("a", "b"):
+        add_run(fingerprint=fingerprint)
+    mark = "baseline: published, chosen on the test set"
+    found = [replace(each, marks=(mark,)) for each in ours()]
+    assert (labels(found), shared(found)) == (["relevance a", "relevance b"], mark)
+    apart = [found[0], replace(found[1], marks=("shortened",))]
+    assert (labels(apart), shared(apart)) == ([f"relevance ({mark})", "relevance (shortened)"], "")
+
+
 def test_labels_leave_out_what_all_share_and_the_figure_says_it_once(
     ours: Callable[[], list[Configuration]], add_run: AddRun
 ) -> None:

@@ -5,6 +5,7 @@ fallback, so that a page, or the style inside the file itself, can give the dark
 """
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -19,6 +20,10 @@ from sparsity.report.plots.svg import cleaned
 WIDTH, PANEL_HEIGHT = 5.0, 2.9  # inches: two of them stand side by side on a wide screen, and a phone shows one legibly
 PNG_DOTS_PER_INCH = 120
 LEGEND_WIDTH, LEGEND_HANDLE = 76, 6  # in letters: a line of a legend, and the line drawn before each label
+
+LABEL_PART = re.compile(
+    r" \([^)]*\)|(?:, )?[^,(]+?(?= \(|, |$)"
+)  # with what separates it; brackets are one, commas too
 
 # name -> (light, dark); all light colours differ, because the SVG is searched for them
 PALETTE = {
@@ -84,25 +89,26 @@ def colours(configurations: Sequence[Configuration]) -> list[str]:
 
 def labels(configurations: Sequence[Configuration]) -> list[str]:
     """One label per configuration: without what all share, and with the fingerprint where they would not differ."""
-    whole = [ours.label for ours in configurations]
-    short = [", ".join(parts) for parts in _split(configurations)[0]]
+    short, _ = _split(configurations)
     return [
-        ours.name if whole.count(ours.label) > 1 else label for ours, label in zip(configurations, short, strict=True)
+        label.replace(ours.first.pruner, ours.short_name, 1) if short.count(label) > 1 else label
+        for ours, label in zip(configurations, short, strict=True)
     ]
 
 
 def shared(configurations: Sequence[Configuration]) -> str:
     """What `labels` leaves out, as all configurations have it, in words; empty where nothing."""
-    return ", ".join(_split(configurations)[1])
+    _, common = _split(configurations)
+    return common[2:-1] if common.startswith(" (") and common.count("(") == 1 else common.removeprefix(", ")
 
 
-def _split(configurations: Sequence[Configuration]) -> tuple[list[list[str]], list[str]]:
-    """The parts of each label, and those at the end that all of several labels share; a pruner is never shared."""
-    parts, common = [ours.label.split(", ") for ours in configurations], list[str]()
+def _split(configurations: Sequence[Configuration]) -> tuple[list[str], str]:
+    """Each label, and what all of several share at its end, taken from it; a pruner is never shared."""
+    parts, common = [LABEL_PART.findall(ours.label) for ours in configurations], ""
     while len(parts) > 1 and all(len(each) > 1 for each in parts) and len({each[-1] for each in parts}) == 1:
-        common.insert(0, parts[0][-1])
+        common = parts[0][-1] + common
         parts = [each[:-1] for each in parts]
-    return parts, common
+    return ["".join(each) for each in parts], common
 
 
 def legend(drawing: Drawing, configurations: Sequence[Configuration], *, columns: int = 3) -> None:
