@@ -48,9 +48,8 @@ def _cache_folder(environment: MutableMapping[str, str]) -> Path:
 def instruction_set(environment: MutableMapping[str, str]) -> str:
     """A name for what the processor can do and torch may use of it: the machine's kind and a digest."""
     held_back = [f"{name}={environment.get(name, '').lower()}" for name in _INSTRUCTIONS]
-    digest = hashlib.sha256(
-        "\n".join([" ".join(cpu.instructions()) or platform.processor(), *held_back]).encode()
-    ).hexdigest()
+    processor = " ".join(cpu.instructions()) or platform.processor()
+    digest = hashlib.sha256("\n".join([processor, *held_back]).encode()).hexdigest()
     return f"{platform.machine()}-{digest[:10]}"
 
 

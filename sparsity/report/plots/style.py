@@ -21,9 +21,8 @@ WIDTH, PANEL_HEIGHT = 5.0, 2.9  # inches: two of them stand side by side on a wi
 PNG_DOTS_PER_INCH = 120
 LEGEND_WIDTH, LEGEND_HANDLE = 76, 6  # in letters: a line of a legend, and the line drawn before each label
 
-LABEL_PART = re.compile(
-    r" \([^)]*\)|(?:, )?[^,(]+?(?= \(|, |$)"
-)  # with what separates it; brackets are one, commas too
+# Between the parts of a label, each with what stands before it; brackets are one part, commas in them too.
+LABEL_PARTS = re.compile(r"(?=, (?![^(]*\)))|(?= \()")
 
 # name -> (light, dark); all light colours differ, because the SVG is searched for them
 PALETTE = {
@@ -104,7 +103,7 @@ def shared(configurations: Sequence[Configuration]) -> str:
 
 def _split(configurations: Sequence[Configuration]) -> tuple[list[str], str]:
     """Each label, and what all of several share at its end, taken from it; a pruner is never shared."""
-    parts, common = [LABEL_PART.findall(ours.label) for ours in configurations], ""
+    parts, common = [LABEL_PARTS.split(ours.label) for ours in configurations], ""
     while len(parts) > 1 and all(len(each) > 1 for each in parts) and len({each[-1] for each in parts}) == 1:
         common = parts[0][-1] + common
         parts = [each[:-1] for each in parts]
