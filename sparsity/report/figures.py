@@ -78,8 +78,9 @@ def _residuals(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
 
 
 def _training(paper: PaperExperiment, ours: Sequence[Configuration]) -> Figure:
-    seed = ours[0].seeds[0]
-    caption = f"{paper.title}: the regularised phase of seed {seed}; each tick is a prune, the dashed line the bound."
+    seeds = [str(seed) for seed in sorted({each.seeds[0] for each in ours})]
+    whose = f"seed {seeds[0]}" if len(seeds) == 1 else f"the first seed of each, {' or '.join(seeds)}"
+    caption = f"{paper.title}: the regularised phase of {whose}; each tick is a prune, the dashed line the bound."
     return figure(f"{paper.experiment}/training", caption, lambda: draw_training(paper.metric_label, ours))
 
 

@@ -282,3 +282,10 @@ def test_a_network_of_other_authors_stands_scored_again_behind_their_row(mnist_a
     (line,) = [line for line in page if line.startswith("| Scored again: DNS |")]
     assert line.endswith("| 14.00 |  |  | 100.00 | 99.09 | 84.31 | 1 | its authors' network, on 10,000 test examples |")
     assert page[page.index(line) - 1].startswith("| Paper: DNS [24] |")
+
+
+@pytest.mark.parametrize(("of_l2", "said"), [(0, "of seed 0;"), (3, "of the first seed of each, 0 or 3;")])
+def test_the_picture_of_training_says_whose_it_is(mnist_alone: Path, add_run: AddRun, of_l2: int, said: str) -> None:
+    add_run()
+    add_run(seed=of_l2, pruner="l2")
+    assert f"the regularised phase {said}" in render_page(mnist_alone)
