@@ -28,7 +28,7 @@ METHODS = (
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line and return the exit status; a failed run stops no other."""
-    options = parser().parse_args(arguments)
+    options = parser().parse_intermixed_args(arguments)
     jobs = list_jobs(options)
     try:
         for job in jobs:

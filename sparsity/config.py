@@ -64,6 +64,8 @@ def command(task: Callable[[Settings], float], conclude: Callable[[Path, str], N
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, and the sentence is ours
 
     def run(cfg: DictConfig) -> float:
+        if is_multirun():  # the run's record holds the command of this run alone, whoever has started it
+            sys.argv = [str(CONF.parent / "scripts" / "train.py"), *own_overrides()]
         try:
             return task(settled(cfg, overrides()))
         except USER_ERRORS as error:
@@ -265,9 +267,14 @@ def overrides() -> list[str]:
         return []
 
 
+def own_overrides() -> list[str]:
+    """The same without the sweep that the run is of, which would begin as a whole."""
+    return [word for word in overrides() if not word.startswith(("sweep=", "sweep_name="))]
+
+
 def job_words() -> str:
-    """The same as another machine may type it, without the name of its sweep."""
-    return shlex.join(provenance.repeatable(word for word in overrides() if not word.startswith("sweep_name=")))
+    """The same as another machine may type it."""
+    return shlex.join(provenance.repeatable(own_overrides()))
 
 
 def ignored(settings: Settings, overrides: list[str]) -> list[str]:

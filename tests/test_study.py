@@ -13,7 +13,7 @@ from sparsity.run.stopping import Children
 
 
 def jobs(*arguments: str) -> list[tuple[str, ...]]:
-    return study.list_jobs(study.parser().parse_args(arguments))
+    return study.list_jobs(study.parser().parse_intermixed_args(arguments))
 
 
 def test_each_method_runs_on_both_data_sets_and_the_first_seed_comes_first() -> None:
@@ -69,6 +69,6 @@ def test_a_failed_run_stops_no_other_and_is_the_exit_status(
         return int(f"pruner={fails}" in command)
 
     monkeypatch.setattr(Children, "run", fake)
-    assert study.main(["--seeds", "0", "--processes", "2"]) == status
-    assert len(calls) == 14
+    assert study.main(["scale=smoke", "--seeds", "0", "tracking=none", "--processes", "2"]) == status
+    assert len(calls) == 14 and all(call[-2:] == ["scale=smoke", "tracking=none"] for call in calls)
     assert ("failed, see its message above: experiment=" in capsys.readouterr().err) == bool(status)

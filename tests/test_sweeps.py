@@ -204,6 +204,20 @@ def test_a_job_with_wrong_settings_stands_in_the_table_as_failed_and_stops_no_ot
     assert others[1] == "failed: seed=abc: seed: Value 'abc' of type 'str' could not be converted to Integer."
 
 
+def test_each_run_of_a_sweep_records_the_command_that_repeats_it_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+
+    def noting(settings: Settings) -> float:
+        commands.append(provenance.origin()["command"])
+        return started(settings)
+
+    sweep(tmp_path, monkeypatch, noting, "sweep=bound", "gate.bound=98,99", "seed=1")
+    expected = [f"gate.bound={bound} seed=1" for bound in (98, 99)]
+    assert [command.partition("train.py ")[2] for command in commands] == expected
+
+
 def test_a_job_that_fails_before_its_run_says_so_stands_in_the_table_once_and_until_it_has_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
