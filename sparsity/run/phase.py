@@ -216,8 +216,15 @@ class Phase:
         return self._ranks.in_turn(lambda: load_kept(self._kept.newest(name), self.model))
 
     def intact(self, name: str) -> State | None:
-        """A kept state, or None if there is none; of one that cannot be used it is said that it is made again."""
-        return self._ranks.in_turn(lambda: self._intact(name))
+        """A kept state, or None if there is none; of one that cannot be used it is said that it is made again.
+
+        Raises:
+            CheckpointError: if it says that it was made with other data.
+        """
+        state = self._ranks.in_turn(lambda: self._intact(name))
+        if state is not None:
+            self._check_data(self._kept.newest(name), state.get("data", {}))
+        return state
 
     def _intact(self, name: str) -> State | None:
         try:
@@ -351,11 +358,14 @@ class Phase:
         before = state.get("data")
         if before is None and self._data_digests:
             logger.warning("warning: %s does not say of which data it is; those of now are recorded in it.", path)
-        changed = [split for split, digest in self._data_digests.items() if (before or {}).get(split, digest) != digest]
+        self._check_data(path, before or {})
+
+    def _check_data(self, path: Path, before: Mapping[str, str]) -> None:
+        changed = [split for split, digest in self._data_digests.items() if before.get(split, digest) != digest]
         if changed:
             raise CheckpointError(
                 f"The data changed since {path} was written: {' and '.join(changed)} are other examples now; put back "
-                "what was there, or start anew with force=true."
+                f"what was there, or remove {self._directory} to start again."
             )
 
     def plain_weights(self) -> dict[str, Tensor]:

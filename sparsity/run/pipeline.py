@@ -102,7 +102,7 @@ def train_baseline(work: Workspace) -> tuple[Baseline, State]:
                 saw=(work.data.train.identity,),
                 seconds=progress.seconds,
             )
-            phase.keep("scored", **asdict(record))
+            phase.keep("scored", data=work.data_digests, **asdict(record))
             state = phase.load("scored")
     known = {field.name: state[field.name] for field in fields(Baseline) if field.name in state}
     return Baseline(**known | {"saw": tuple(state["saw"]), "chosen_on": ()}), state

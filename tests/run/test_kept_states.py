@@ -132,8 +132,8 @@ def test_other_data_under_the_same_name_are_refused_with_what_changed(tmp_path: 
     with pytest.raises(CheckpointError) as caught:
         run_tiny(tmp_path / "again")
     assert str(caught.value) == (
-        f"The data changed since {path} was written: val are other examples now; put back what was there, or start "
-        "anew with force=true."
+        f"The data changed since {path} was written: val are other examples now; put back what was there, or remove "
+        f"{path.parents[2]} to start again."
     )
 
 

@@ -16,7 +16,7 @@ from sparsity.report.reading import load_summary
 from sparsity.run import pipeline
 from sparsity.run.experiment import Setup
 from sparsity.run.phase import Interrupted
-from sparsity.settings import BaselineSettings, FinetuneSettings
+from sparsity.settings import BaselineSettings, FinetuneSettings, GateSettings
 from sparsity.weights.checkpoints import CheckpointError, load_checkpoint
 from tests.pruners import pruner
 from tests.tiny_runs import TinyNet, TinyRun, tiny_data, tiny_experiment, tiny_run, tiny_settings
@@ -50,6 +50,7 @@ def test_a_trained_baseline_is_measured_and_says_what_it_saw(trained: TinyRun, s
     assert (baseline["source"], baseline["num_epochs"], baseline["saw"]) == ("train", 2, ["tiny/train"])
     assert baseline["val"] == load_checkpoint(scored.parent / "last.pt")["progress"]["best_metric"]
     assert 0 <= baseline["test"] <= 100
+    assert [row["global_step"] for row in trained.rows("step")] == list(range(17, 49)), "behind those of the baseline"
 
 
 def test_a_baseline_is_trained_without_the_penalty(scored: Path) -> None:
@@ -67,6 +68,17 @@ def test_pruners_share_the_baseline_and_train_it_once(tmp_path: Path) -> None:
     assert first.directory != second.directory
     assert first.summary["baseline"] == second.summary["baseline"]
     assert list((tmp_path / "runs" / "baselines").iterdir()) == [folder.parent]
+
+
+def test_a_baseline_that_was_trained_on_other_data_of_the_same_name_starts_no_run(tmp_path: Path) -> None:
+    tiny_run(tmp_path, baseline=TRAINED)
+
+    def changed() -> ImageData:
+        data = tiny_data()
+        return replace(data, val=replace(data.val, labels=1 - data.val.labels))
+
+    with pytest.raises(CheckpointError, match=r"val are other examples now; .*, or remove \S+/baselines/\S+/seed0 to"):
+        pipeline.run(replace(tiny_experiment(tmp_path, baseline=TRAINED, pruner=L2), build_data=changed))
 
 
 def test_the_regularised_phase_starts_from_the_baseline(scored: Path, tmp_path: Path) -> None:
@@ -242,13 +254,21 @@ def test_the_order_of_the_data_and_dropout_follow_the_seed_of_the_run_and_the_ki
     assert orders == streams == phases + phases, "each is put together before the first begins"
 
 
-def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(tiny_run: TinyRun, tmp_path: Path) -> None:
-    experiment = tiny_experiment(tmp_path)
+@pytest.mark.parametrize(
+    "gate",
+    [
+        GateSettings(bound=0.0, target_sparsity=0.45, policy="printed"),
+        GateSettings(bound=100.0, policy="fallback", margin=20.0),  # it falls back at the third evaluation
+        GateSettings(bound=100.0, policy="printed"),  # by the fourth an alarm says that nothing goes
+    ],
+)
+def test_an_interrupted_run_goes_on_and_ends_as_if_nothing_had_been(gate: GateSettings, tmp_path: Path) -> None:
+    experiment, whole = tiny_experiment(tmp_path, gate=gate), tiny_run(tmp_path / "whole", gate=gate)
     for number in (1, 3):
         with pytest.raises(Interrupted):
             pipeline.run(experiment, interrupt_after=number)
-    summary, whole = pipeline.run(experiment), load_summary(tiny_run.directory)
-    assert replace(summary, cost=None, provenance=whole.provenance) == replace(whole, cost=None)
+    summary, expected = pipeline.run(experiment), load_summary(whole.directory)
+    assert replace(summary, cost=None, provenance=expected.provenance) == replace(expected, cost=None)
 
 
 def test_a_run_that_failed_says_so_in_its_manifest(tmp_path: Path) -> None:
