@@ -16,6 +16,7 @@ from sparsity.report.reading import Run
 from sparsity.run.experiment import Setup
 from sparsity.run.networks import header, measured
 from sparsity.weights.export import load_header, load_sparse
+from sparsity.weights.given import read_weights
 from sparsity.weights.worth import worth
 
 MOST_EXAMPLES = 2
@@ -33,10 +34,11 @@ def contradictions(setup: Setup, run: Run, network: Network) -> Iterator[str]:
         yield f"summary.json has no row {network.start}"
         return
     path, listed = run.directory / network.file, [layer for layer in run.layers if layer.start == network.start]
-    found = measured(network.start, path, [layer.parameter for layer in listed])
+    weights = load_sparse(path)
+    found = measured(network.start, path, [layer.parameter for layer in listed if layer.parameter in weights])
     if network.worth is not None:
         shape = image_shape(setup.settings.dataset)
-        again = worth(setup.experiment.build_model, load_sparse(path), shape)
+        again = worth(setup.experiment.build_model, weights, shape)
         found = replace(found, worth=_as_far_as_said(network.worth, again))
     yield from _differing(CARD, asdict(network), asdict(found))
     yield from _differing(f"the header of {path.name}", load_header(path), header(run.summary, row))
@@ -46,9 +48,13 @@ def contradictions(setup: Setup, run: Run, network: Network) -> Iterator[str]:
 
 
 def rescored(setup: Setup, path: Path) -> float:
-    """The metric of a compact file's network on the test data of a set-up."""
+    """The metric of a compact file's network on the test data of a set-up.
+
+    Raises:
+        ValueError: if it is a network of another structure, or the file cannot be read.
+    """
     model = setup.new_model()
-    model.load_state_dict(load_sparse(path))
+    model.load_state_dict(read_weights(path, model).weights)
     return setup.score(model, setup.data.test)
 
 

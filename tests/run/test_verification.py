@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 
 from scripts import verify
 from sparsity import config
+from sparsity.data.vision import ImageData
 from sparsity.report.reading import Run, load_run
 from sparsity.report.rescored import load_rescored
 from sparsity.run.experiment import Setup, set_up
@@ -119,7 +120,7 @@ def test_a_changed_worth_is_named(run: Run) -> None:
     assert problem.startswith("card.json says worth ")
 
 
-@pytest.mark.parametrize(("factor", "is_told"), [(None, False), (1.01, False), (1.5, True)])
+@pytest.mark.parametrize(("factor", "is_told"), [(None, False), (1.01, False), (1.5, True), (0.5, True)])
 def test_a_compressed_size_may_be_that_of_another_zlib_and_early_cards_have_none(
     run: Run, factor: float | None, is_told: bool
 ) -> None:
@@ -131,16 +132,32 @@ def test_a_compressed_size_may_be_that_of_another_zlib_and_early_cards_have_none
     assert [problem.startswith("card.json says worth ") for problem in found(run)] == [True] * is_told
 
 
+def test_a_parameter_that_the_network_does_not_have_is_named(run: Run) -> None:
+    path = run.directory / "layers.csv"
+    path.write_text(path.read_text().replace("fc1.weight", "fc9.weight"))
+    assert 'layers.csv says fc9.weight {"total": 32, "kept":' in (problems := "\n".join(found(run)))
+    assert problems.count(", which nothing bears out") == 1
+
+
+def test_a_network_of_another_structure_is_said_to_be_one(run: Run, setup: Setup) -> None:
+    path = run.directory / run.networks[0].file
+    save_sparse(path, torch.nn.Linear(2, 2).state_dict())
+    with pytest.raises(ValueError, match=r"is a checkpoint of another model: fc1\.bias, which TinyNet has, is missing"):
+        rescored(setup, path)
+
+
 def test_a_row_that_is_gone_is_named(run: Run, setup: Setup) -> None:
     without = replace(run, summary=replace(run.summary, rows=run.summary.rows[1:]))
     assert list(contradictions(setup, without, run.networks[0])) == ["summary.json has no row paper_sparsity"]
     assert list(strays(setup, without, run.networks[0], 0.0)) == []
 
 
-def test_two_examples_are_rounding_and_three_are_not(run: Run, setup: Setup) -> None:
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_two_examples_are_rounding_and_three_are_not(run: Run, setup: Setup, sign: int) -> None:
+    setup = replace(setup, data=replace(cast(ImageData, setup.data), val=setup.data.train))  # of another number
     recorded = run.summary.rows[0].test  # of 20 images, each 5 points
-    assert list(strays(setup, run, run.networks[0], recorded - 10)) == []
-    (problem,) = strays(setup, run, run.networks[0], recorded - 15)
+    assert list(strays(setup, run, run.networks[0], recorded + sign * 10)) == []
+    (problem,) = strays(setup, run, run.networks[0], recorded + sign * 15)
     assert problem.endswith("more than 2 of 20 examples apart")
 
 
@@ -335,9 +352,9 @@ def test_the_network_of_dynamic_network_surgery_is_what_its_authors_say(
 
 @pytest.fixture
 def recorded(run: Run, tmp_path: Path) -> tuple[Path, list[str]]:
-    """A network, and the command line that records it as a row of a table whose data are the tiny ones."""
-    path, paper = tmp_path / "mine.safetensors", tmp_path / "paper" / "lenet5_mnist.yaml"
-    save_sparse(path, load_sparse(run.directory / run.networks[0].file))
+    """Anybody's network, and the command line that records it as a row of a table whose data are the tiny ones."""
+    path, paper = tmp_path / "mine.pt", tmp_path / "paper" / "lenet5_mnist.yaml"
+    torch.save(load_sparse(run.directory / run.networks[0].file), path)
     paper.parent.mkdir()
     text = (verify.RESULTS / "paper" / paper.name).read_text()
     paper.write_text(text.replace("dataset: mnist", "dataset: tiny_data"))
@@ -387,7 +404,7 @@ def test_the_record_of_another_file_is_not_replaced(
     place = tmp_path / "rescored" / "lenet5_mnist-DNS.json"
     assert verify.main([*arguments, "DNS"]) == verify.main([*arguments, "DNS"]) == 0
     before = place.read_text()
-    save_sparse(path, load_sparse(run.directory / run.networks[1].file))
+    torch.save(load_sparse(run.directory / run.networks[1].file), path)
     assert verify.main([*arguments, "DNS"]) == 1
     assert f"error: {place} records another file, of sha256 " in capsys.readouterr().err
     assert place.read_text() == before
