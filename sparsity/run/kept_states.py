@@ -4,11 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from sparsity.files import put_in_place
-from sparsity.weights.checkpoints import save_checkpoint
+from sparsity.weights.checkpoints import ASIDE, save_checkpoint
 
 State = dict[str, Any]
-
-_ASIDE = ".aside.pt"
 
 
 class KeptStates:
@@ -45,7 +43,7 @@ class KeptStates:
     @property
     def aside(self) -> list[str]:
         """The states that the next checkpoint settles, as `<name>.<step>`; it holds them."""
-        return sorted(path.name.removesuffix(_ASIDE) for path in self._folder.glob(f"*{_ASIDE}"))
+        return sorted(path.name.removesuffix(ASIDE) for path in self._folder.glob(f"*{ASIDE}"))
 
     def settle(self, kept: list[str]) -> None:
         """Give those of `kept` that lie aside their place; others lie aside for a future that is gone, and go."""
@@ -67,7 +65,7 @@ class KeptStates:
         return self._folder / f"{name}.pt"
 
     def _aside(self, stem: str) -> Path:
-        return self._folder / f"{stem}{_ASIDE}"
+        return self._folder / f"{stem}{ASIDE}"
 
 
 def _name_of(stem: str) -> str:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from sparsity.files import REMEDY, put_in_place, temporary, visible
 
+ASIDE = ".aside.pt"  # the end of the name of what a checkpoint has yet to settle, and of a future that may be gone
 _TRAINING_STATES = ("last.pt", "last.previous.pt")  # to resume from; their networks are kept under other names
 _OBJECT = re.compile(r"GLOBAL (\S*\w) ")  # how torch names what it refuses to build; of a file cut short, in part
 
@@ -113,7 +114,8 @@ def kept_networks(run: Path) -> dict[str, Path]:
         ValueError: if there is none, with the way to have some.
     """
     folder = run / "checkpoints"
-    found = [path for path in visible(folder.glob("**/*.pt"), run) if path.name not in _TRAINING_STATES]
+    settled = [path for path in visible(folder.glob("**/*.pt"), run) if not path.name.endswith(ASIDE)]
+    found = [path for path in settled if path.name not in _TRAINING_STATES]
     if not found:
         raise ValueError(
             f"{folder} holds no kept network: put that folder back, or remove {run / 'summary.json'}, if it is there, "

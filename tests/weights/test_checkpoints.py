@@ -11,6 +11,7 @@ import torch
 
 from sparsity.weights.checkpoints import (
     CheckpointError,
+    kept_networks,
     load_checkpoint,
     load_newest,
     plain_weights,
@@ -142,6 +143,12 @@ def test_two_damaged_files_are_both_named_with_the_folder_to_remove(tmp_path: Pa
         CheckpointError, match=rf"last\.pt is damaged.*last\.previous\.pt is damaged.*Remove {tmp_path}, "
     ):
         load_newest(tmp_path / "last.pt")
+
+
+def test_the_networks_of_a_run_are_those_that_stay_whatever_becomes_of_it(tmp_path: Path) -> None:
+    for name in ("last", "last.previous", "best", "best.20.aside", "paper_sparsity.20.aside"):
+        save_checkpoint(tmp_path / "checkpoints" / "regularise" / f"{name}.pt", STATE)
+    assert list(kept_networks(tmp_path)) == ["regularise/best"]
 
 
 def no_space(*args: Any, **kwargs: Any) -> NoReturn:
