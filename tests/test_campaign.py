@@ -194,6 +194,19 @@ def test_a_stage_that_failed_does_not_stop_the_others(tmp_path: Path, monkeypatc
     assert states["bad"].startswith("failed") and states["good"] == "done"
 
 
+def test_what_an_earlier_call_has_done_is_not_run_again_and_a_lack_of_time_is_the_status(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = {"first": "done", "second": "failed: no"}
+    write_json(tmp_path / "start" / "campaign.json", earlier)
+    monkeypatch.setattr(
+        campaign, "stages", lambda *_: [campaign.Stage(name, ("no such",)) for name in ("first", "third")]
+    )
+    monkeypatch.setattr(campaign, "SECONDS_TO_PACK", 539.999)
+    assert campaign.main(["--minutes", "9", "--out", str(tmp_path / "out"), "--from", str(tmp_path / "start")]) == 3
+    assert json.loads((tmp_path / "out/campaign.json").read_text()) == earlier | {"third": "out of time"}
+
+
 @pytest.mark.slow
 def test_missing_data_are_said_in_the_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPARSITY_DATA_MIRROR", raising=False)

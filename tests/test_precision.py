@@ -152,6 +152,13 @@ def test_a_run_of_which_nothing_was_kept_begins_anew(tmp_path: Path, caplog: pyt
     assert caplog.messages[0] == "precision: fp32 (auto, on a CPU)"
 
 
+@pytest.mark.usefixtures("bf16_units")
+def test_a_run_that_begins_anew_has_the_precision_of_a_new_one(tmp_path: Path) -> None:
+    interrupted(tmp_path, BF16)
+    with workspace.opened(tiny_experiment(tmp_path, machine=AUTO), anew=True) as work:
+        assert work.settings.machine.precision == "fp32"
+
+
 def test_a_run_that_was_stopped_in_its_baseline_keeps_its_precision_too(tmp_path: Path) -> None:
     baseline = BaselineSettings(num_epochs=1, batch_size=5, source="train")
     settings = tiny_settings(tmp_path, machine=BF16, baseline=baseline)

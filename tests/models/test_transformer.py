@@ -30,6 +30,13 @@ def test_parameters_and_file_have_the_size_of_the_paper(name: str) -> None:
     assert written_bytes(model) / 1e6 == pytest.approx(megabytes, abs=0.1)
 
 
+def test_what_no_count_tells_is_as_in_the_authors_code() -> None:
+    config = transformer(**TINY).config
+    assert (config.activation_function, config.scale_embedding) == ("relu", True)
+    assert (config.dropout, config.attention_dropout, config.activation_dropout) == (0.1, 0.0, 0.0)
+    assert config.encoder_attention_heads == config.decoder_attention_heads == TINY["num_heads"]
+
+
 def test_the_tied_embedding_is_listed_once() -> None:
     model = transformer(**TINY)
     vocabulary_tables = [name for name, p in model.named_parameters() if p.shape[0] == TINY["vocabulary_size"]]

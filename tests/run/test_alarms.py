@@ -54,7 +54,9 @@ def test_a_method_that_removes_next_to_nothing_is_named_with_how_much() -> None:
 def test_a_gate_that_stalls_is_named_and_a_schedule_never_does() -> None:
     masks = masks_of(TinyNet())
     cut(masks, fc1_weight=torch.arange(32).view(2, 16) < 16)
-    alarms = Alarms("l2", masks, 40)
+    few, alarms = Alarms("l2", masks, 16), Alarms("l2", masks, 40)
+    few.look(100, 7)
+    assert not few.sentences, "a quarter of few evaluations is no sign of anything"
     alarms.look(100, 9)
     alarms.look(110, 0)
     assert not alarms.sentences

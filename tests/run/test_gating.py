@@ -14,6 +14,7 @@ from torch import Tensor
 from sparsity.pruning.masks import unpack_bits
 from sparsity.pruning.plateaus import Plateau, RestoringPlateau
 from sparsity.pruning.pruner import Pruner
+from sparsity.pruning.schedules import Gate
 from sparsity.pruning.triggers import Decision
 from sparsity.run import pipeline
 from sparsity.run.gating import BEST_LOSS, GatedPruning
@@ -73,6 +74,26 @@ def test_a_final_phase_may_start_from_the_state_that_the_next_evaluation_finds(t
     assert [row["sparsity"] for row in summary["rows"]] == [0.48, 0.48], "the fourth prune, at step 8, is left out"
     before, *starts = (load_checkpoint(folder / f"{name}.pt") for name in ("before_cut", *STARTING_STATES))
     assert all(torch.equal(state["weights"]["fc1.weight"], before["weights"]["fc1.weight"]) for state in starts)
+
+
+def test_of_the_evaluations_that_find_the_papers_sparsity_the_first_one_keeps_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decide, keep = Gate.decide, Phase.keep
+    kept: list[int] = []
+
+    def early(self: Gate, step: int, metrics: Any) -> Decision:
+        return decide(self, step, metrics) if step <= 6 else Decision(False, "late")
+
+    def noting(self: Phase, name: str, **record: Any) -> None:
+        keep(self, name, **record)
+        if name == "paper_sparsity":
+            kept.append(self.trainer.step)
+
+    monkeypatch.setattr(Gate, "decide", early)
+    monkeypatch.setattr(Phase, "keep", noting)
+    before_a_cut(tmp_path)
+    assert kept == [8]
 
 
 def test_where_the_last_evaluation_cuts_nothing_its_state_is_the_last(tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What a finished run leaves behind: the files that reports read, in accord with each other and the checkpoints."""
 
 import csv
+import os
+import signal
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import fields, replace
@@ -18,8 +20,8 @@ from sparsity.pruning.masks import NEGATIVE, unpack_bits
 from sparsity.report.reading import load_run
 from sparsity.run import pipeline
 from sparsity.run.experiment import Setup
-from sparsity.run.phase import Interrupted
-from sparsity.settings import BaselineSettings, GateSettings, ProtocolSettings
+from sparsity.run.stopping import Stopped
+from sparsity.settings import BaselineSettings, GateSettings, ProtocolSettings, ScheduleSettings
 from sparsity.training.loop import Trainer
 from sparsity.training.tasks import Batch, Classification
 from sparsity.weights.checkpoints import load_checkpoint
@@ -94,6 +96,11 @@ def test_a_row_counts_what_the_masks_of_its_checkpoint_keep(tiny_run: TinyRun) -
         assert row["total"] == NUM_WEIGHTS
         assert row["sparsity"] == pytest.approx(1 - row["kept"] / NUM_WEIGHTS)
         assert row["compression"] == pytest.approx(NUM_WEIGHTS / row["kept"])
+
+
+def test_a_network_that_has_lost_every_weight_is_a_result_too(tmp_path: Path) -> None:
+    row = tiny_runs.tiny_run(tmp_path, schedule=ScheduleSettings(1.0)).summary["rows"][-1]
+    assert (row["kept"], row["sparsity"], row["compression"]) == (0, 1.0, NUM_WEIGHTS)
 
 
 def test_further_test_sets_are_scored_beside_the_test_set(tmp_path: Path) -> None:
@@ -194,11 +201,17 @@ def test_the_curve_holds_the_mean_irrelevance_of_the_layer_where_it_is_lowest(ti
     assert max(means) > min(means) + 1e-3, "else nothing is told"
 
 
-@pytest.mark.parametrize("is_interrupted", [False, True])
+@pytest.mark.parametrize("interrupted_after", [None, 10, 11])  # steps: an evaluation, and none
 def test_steps_evaluations_and_all_phases_are_timed_each_for_itself(
-    is_interrupted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    interrupted_after: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = [0.0]
+    now, learnt = [0.0], [0]
+
+    def learn(self: Trainer, observe: bool) -> None:
+        _learn(self, observe)
+        learnt[0] += 1
+        if learnt[0] == interrupted_after:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def taking(seconds: float, act: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*arguments: Any) -> Any:
@@ -208,19 +221,26 @@ def test_steps_evaluations_and_all_phases_are_timed_each_for_itself(
         return timed
 
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(Trainer, "_learn", taking(1.0, Trainer._learn))
+    _learn = Trainer._learn
+    monkeypatch.setattr(Trainer, "_learn", taking(1.0, learn))
     monkeypatch.setattr(Setup, "evaluate", taking(100.0, Setup.evaluate))
     baseline = BaselineSettings(source="train", num_epochs=1, batch_size=5)
-    experiment = tiny_experiment(tmp_path, baseline=baseline)
-    if is_interrupted:
-        with pytest.raises(Interrupted):
-            pipeline.run(experiment, interrupt_after=1)
+    cut = replace(tiny_runs.tiny_settings(tmp_path).regularise, max_steps=12)  # of 16 steps
+    experiment = tiny_experiment(tmp_path, baseline=baseline, regularise=cut)
+    if interrupted_after:
+        with pytest.raises(Stopped):
+            pipeline.run(experiment)
         now[0] += 1e6  # until somebody sees it
     summary = pipeline.run(experiment)
     assert summary.cost is not None
     assert (summary.cost.step_seconds, summary.cost.evaluation_seconds) == (1.0, 100.0)
-    steps, evaluations = 8 + 16 + 2 * 8, 1 + 8 + 2
+    steps, evaluations = 8 + 12 + 2 * 8, 1 + 6 + 2
+    assert summary.cost.projected_hours == pytest.approx((steps + 4 + (evaluations + 2) * 100) / 3600)
     assert summary.provenance.wall_seconds == steps * 1.0 + evaluations * 100.0
+
+
+def test_the_peak_of_memory_is_told_in_bytes(tiny_run: TinyRun) -> None:
+    assert 5e7 < tiny_run.summary["cost"]["peak_memory_bytes"] < 1e12, "torch alone takes hundreds of millions"
 
 
 def test_the_manifest_says_what_made_the_run(tiny_run: TinyRun) -> None:
@@ -286,7 +306,7 @@ def test_what_an_evaluation_writes_is_kept_line_by_line(tmp_path: Path) -> None:
     experiment = replace(tiny_experiment(tmp_path), task=Scribe())
     summary = pipeline.run(experiment)
     folder = provenance.run_directory(experiment.settings) / "hypotheses"
-    names = {f"regularise-{step}.txt" for step in range(2, 17, 2)} | {"finetune-last-8.txt"}
+    names = {f"regularise-{step}.txt" for step in range(2, 17, 2)} | {"finetune-last-8.txt", "finetune-last-test.txt"}
     assert names <= {path.name for path in folder.iterdir()}
     assert (folder / "regularise-2.txt").read_text() == "ein Satz\n1 Teile\n"
     assert summary.metric_signatures == {"bleu": "tok:13a"}

@@ -14,12 +14,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from sparsity import provenance
 from sparsity.data.images.batches import ImageSplit
 from sparsity.run import pipeline
 from sparsity.run.experiment import Setup
 from sparsity.settings import BaselineSettings, FinetuneSettings, PhaseSettings, ProtocolSettings
 from sparsity.weights.checkpoints import load_checkpoint
-from sparsity.weights.disk_sizes import pruned_sizes
+from sparsity.weights.disk_sizes import measure_sizes, pruned_sizes
 from tests.tiny_runs import TinyRun, tiny_run, tiny_settings
 
 NO_TRAINING = PhaseSettings(num_epochs=0, batch_size=5)
@@ -68,17 +69,27 @@ def test_a_row_is_the_best_of_its_final_phase_by_validation_and_of_equals_the_fi
     assert script.of(run.directory / "checkpoints/finetune/last/best.pt") == 40.0
 
 
-def test_the_size_on_disk_is_that_of_the_network_in_the_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("starts", "pruned"), [(["last"], "last"), (["last", "paper_sparsity"], "paper_sparsity")])
+def test_the_sizes_on_disk_are_those_of_the_start_and_of_the_network_in_the_row_that_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, starts: list[str], pruned: str
+) -> None:
     measured: list[str] = []
+
+    def dense(name: str, weights: Mapping[str, Tensor], folder: Path) -> dict[str, int]:
+        measured.append(digest(weights))
+        return measure_sizes(name, weights, folder)
 
     def noting(model: nn.Module, *arguments: Any) -> dict[str, int]:
         measured.append(digest(model.state_dict()))
         return pruned_sizes(model, *arguments)
 
+    monkeypatch.setattr(pipeline, "measure_sizes", dense)
     monkeypatch.setattr(pipeline, "pruned_sizes", noting)
-    finetune = FinetuneSettings(**FOUR_EVALUATIONS, start_from=["last"])
-    run, _ = scripted(monkeypatch, tmp_path, RISES_AND_FALLS, regularise=NO_TRAINING, finetune=finetune)
-    assert measured == [digest(run.weights)]
+    changes = {"baseline": BaselineSettings(**FOUR_EVALUATIONS, source="train")}
+    run = tiny_run(tmp_path, finetune=FinetuneSettings(**FOUR_EVALUATIONS, start_from=starts), **changes)
+    start = provenance.baseline_directory(tiny_settings(tmp_path, **changes)) / "checkpoints/baseline/scored.pt"
+    networks = (start, run.directory / f"checkpoints/finetune/{pruned}/best.pt")
+    assert measured == [digest(load_checkpoint(path)["weights"]) for path in networks]
 
 
 def test_a_trained_baseline_is_the_best_of_its_phase_by_validation(
@@ -103,11 +114,13 @@ def test_the_best_network_is_kept_as_it_was_evaluated_and_not_as_its_prune_left_
     assert run.summary["regularise"]["val"] == 34.0, "how the phase ended is another thing"
 
 
-def authors(monkeypatch: pytest.MonkeyPatch, results: Path, regularised: Sequence[float]) -> dict[str, Any]:
-    """The best of all of a run whose eight regularised evaluations are given; both final phases end at 50 and 60."""
+def authors(
+    monkeypatch: pytest.MonkeyPatch, results: Path, regularised: Sequence[float], final: Sequence[float] = (50.0, 60.0)
+) -> dict[str, Any]:
+    """The best of all of a run whose eight regularised evaluations are given, and the ends of both final phases."""
     protocol = ProtocolSettings(report="any_phase")
-    run, _ = scripted(monkeypatch, results, [*regularised, 50.0, 60.0], protocol=protocol)
-    assert [row["val"] for row in run.summary["rows"][:-1]] == [50.0, 60.0]
+    run, _ = scripted(monkeypatch, results, [*regularised, *final], protocol=protocol)
+    assert [row["val"] for row in run.summary["rows"][:-1]] == list(final)
     best: dict[str, Any] = run.summary["rows"][-1]
     reached = [row["sparsity/total"] for row in run.rows("evaluation") if row["phase"] == "regularise"][-1]
     assert run.summary["regularise"]["sparsity"] == reached, "of the end of the phase, whichever network is the best"
@@ -119,6 +132,13 @@ def test_the_best_of_all_is_chosen_among_final_phases_by_validation(
 ) -> None:
     best = authors(monkeypatch, tmp_path, [41.0, 42.0, 43.0, 44.0, 45.0, 46.0, 47.0, 48.0])
     assert (best["start"], best["val"], best["test"]) == ("best_of_all", 60.0, 40.0)
+
+
+def test_of_equals_the_best_of_all_is_that_of_the_first_final_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = authors(monkeypatch, tmp_path, [41.0, 60.0, 43.0, 44.0, 45.0, 46.0, 47.0, 48.0], final=(60.0, 60.0))
+    assert (best["checkpoint"], best["val"]) == ("finetune/paper_sparsity/best", 60.0)
 
 
 def test_the_best_of_all_is_a_regularised_network_where_that_is_better_on_validation(

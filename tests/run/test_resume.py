@@ -174,8 +174,10 @@ def test_a_crash_before_the_first_checkpoint_of_a_phase_leaves_no_doubled_rows(
     crash_at(monkeypatch, number)
     with pytest.raises(CrashError):
         pipeline.run(experiment)
-    pipeline.run(experiment)
     directory = provenance.run_directory(experiment.settings)
+    last = load_checkpoint(directory / "checkpoints" / "regularise" / "last.pt")
+    assert last["progress"]["num_evaluations"] == (8 if number > 8 else 0), "of its begin, or of its end"
+    pipeline.run(experiment)
     assert (directory / "metrics.jsonl").read_bytes() == (tiny_run.directory / "metrics.jsonl").read_bytes()
 
 

@@ -18,6 +18,7 @@ from sparsity import provenance
 from sparsity.run import pipeline, stopping
 from sparsity.run.gating import GatedPruning
 from sparsity.run.stopping import RESTART, Children, Stopped, watched
+from sparsity.settings import MachineSettings, PhaseSettings
 from sparsity.training.loop import Trainer
 from tests.tiny_runs import TinyRun, tiny_experiment, tiny_run
 
@@ -57,17 +58,19 @@ def test_without_a_signal_all_is_as_it_was() -> None:
     assert [signal.getsignal(number) for number in stopping.SIGNALS] == before
 
 
-@pytest.mark.parametrize("step", [1, 3, 4, 8, 13])
+@pytest.mark.parametrize("step", [1, 4, 13, 21, 30])  # the final phases begin at 16 and 24
 def test_a_run_stopped_at_any_step_goes_on_with_the_bits_and_the_record_of_one_that_was_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    whole, experiment = tiny_run(tmp_path / "whole"), tiny_experiment(tmp_path / "cut")
+    rarely = MachineSettings("cpu", checkpoint_every_seconds=1e9)  # which is no reason to lose what was trained
+    whole, experiment = tiny_run(tmp_path / "whole"), tiny_experiment(tmp_path / "cut", machine=rarely)
     run = TinyRun(provenance.run_directory(experiment.settings))
-    train_step = Trainer.train_step
+    train_step, made = Trainer.train_step, [0]
 
     def and_signal(self: Trainer, observe: bool = False) -> None:
         train_step(self, observe)
-        if self.step == step:
+        made[0] += 1
+        if made[0] == step:
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched, pytest.raises(Stopped):
@@ -96,13 +99,24 @@ def test_a_signal_at_the_evaluation_that_ends_a_phase_stops_the_run_too(
     assert (summary.regularise.stopped, summary.regularise.num_evaluations) == ("enough", 1)
 
 
+@pytest.mark.parametrize(("seconds", "expected"), [(0.0, [3, 6, 11, 14]), (4.5, [5, 10, 15])])
 def test_a_phase_without_evaluations_for_long_leaves_checkpoints_between_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, expected: list[int]
 ) -> None:
     from sparsity.run import phase
 
-    whole = tiny_run(tmp_path / "whole")
-    monkeypatch.setattr(phase, "LONGEST_WITHOUT_CHECKPOINT", 0.0)
+    once_an_epoch = PhaseSettings(num_epochs=2, batch_size=5)  # of 8 steps
+    changes = {"regularise": once_an_epoch, "machine": MachineSettings("cpu", checkpoint_every_seconds=seconds)}
+    whole = tiny_run(tmp_path / "whole", **changes)
+    now, train_step = [0.0], Trainer.train_step
+
+    def taking_a_second(self: Trainer, observe: bool = False) -> None:
+        train_step(self, observe)
+        now[0] += 1
+
+    monkeypatch.setattr(Trainer, "train_step", taking_a_second)
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(phase, "LONGEST_WITHOUT_CHECKPOINT", 2.5)
     paused: list[int] = []
     pause = phase.Phase._pause
 
@@ -111,8 +125,8 @@ def test_a_phase_without_evaluations_for_long_leaves_checkpoints_between_them(
         pause(self, *arguments)
 
     monkeypatch.setattr(phase.Phase, "_pause", noted)
-    often = tiny_run(tmp_path / "often")
-    assert paused[:4] == [1, 3, 5, 7], "each step that is no evaluation"
+    often = tiny_run(tmp_path / "often", **changes)
+    assert paused[: len(expected)] == expected
     assert (often.directory / "metrics.jsonl").read_bytes() == (whole.directory / "metrics.jsonl").read_bytes()
 
 

@@ -64,10 +64,12 @@ def test_zeros_compress_and_weights_do_not() -> None:
 
 
 def test_counting_leaves_the_network_and_the_random_numbers_alone() -> None:
-    model, state = nn.Linear(3, 2), torch.get_rng_state()
+    model = nn.Linear(3, 2)
     assert operations(model, (3,)) == (6, 6) and not model._forward_hooks
-    worth(TinyNet, TinyNet().state_dict(), (1, 4, 4))
-    torch.set_rng_state(state)
+    weights = TinyNet().state_dict()
+    state = torch.get_rng_state()
+    worth(TinyNet, weights, (1, 4, 4))
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_the_shapes_of_images_are_known_without_them() -> None:
