@@ -95,7 +95,7 @@ def counted_and_scored(path: Path, settings: Settings, latencies: Latencies) -> 
     """
     from sparsity.run.experiment import set_up
     from sparsity.run.networks import weighed
-    from sparsity.run.verification import check_test_data, strays_from_header
+    from sparsity.run.verification import check_counts, check_test_data, strays_from_header
     from sparsity.weights.export import header_of
     from sparsity.weights.given import read_weights
 
@@ -105,6 +105,7 @@ def counted_and_scored(path: Path, settings: Settings, latencies: Latencies) -> 
     model.load_state_dict(read_weights(path, model).weights)
     build, shape = setup.experiment.build_model, image_shape(setup.settings.dataset)
     network = weighed(path, model, build, shape)
+    check_counts(header, network)
     for name, found in network.layers.items():
         print(f"{name}: {found['kept']:,} of {found['total']:,} weights are left")
     kept, total = network.kept, network.total

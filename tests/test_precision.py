@@ -167,6 +167,17 @@ def test_a_run_that_was_stopped_in_its_baseline_keeps_its_precision_too(tmp_path
     assert workspace._precision_before(settings, provenance.run_directory(settings)) == "bf16"
 
 
+def test_the_precision_of_a_run_whose_records_are_damaged_is_asked_for(tmp_path: Path) -> None:
+    settings = tiny_settings(tmp_path, machine=AUTO)
+    directory = provenance.run_directory(settings)
+    (directory / "checkpoints").mkdir(parents=True)
+    for name in ("config.yaml", "manifest.json", "checkpoints/last.pt"):
+        (directory / name).write_text("{")
+    with pytest.raises(ValueError, match=r"are damaged: say the run's precision, as machine\.precision=fp32\.$"):
+        workspace._precision_before(settings, directory)
+    assert workspace._precision_before(replace(settings, machine=BF16), directory) is None
+
+
 def test_whatever_computes_has_its_precision_decided(tmp_path: Path) -> None:
     experiment = tiny_experiment(tmp_path, machine=AUTO)
     with pytest.raises(AssertionError, match="on_machine comes first"):

@@ -86,6 +86,17 @@ def check_test_data(setup: Setup, header: Mapping[str, Any]) -> None:
         )
 
 
+def check_counts(header: Mapping[str, Any], network: Network) -> None:
+    """Hold a network to have as many weights as its file says, if it says so.
+
+    Raises:
+        ValueError: naming the numbers that differ.
+    """
+    said = {key: header[key] for key in ("kept", "total") if key in header}
+    if problems := list(_differing("The header", said, asdict(network))):
+        raise ValueError(f"{'; '.join(problems)}: the file was changed since it was written.")
+
+
 def _apart(
     setup: Setup, where: str, recorded: float | None, checksums: Mapping[str, str], metric: float
 ) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -133,7 +134,8 @@ def _precision_before(settings: Settings, directory: Path) -> str | None:
 def opened(experiment: Experiment, interrupt_after: int | None = None, anew: bool = False) -> Iterator[Workspace]:
     """Hold the run directory, prepare the machine and the writers, and leave a manifest that says how it ended.
 
-    What an earlier run left there goes if this one is to begin `anew`, once it is clear that device and data are there.
+    What an earlier run left there goes if this one is to begin `anew`, once it is clear that device and data are there
+    and a GPU passes its checks.
 
     Raises:
         BusyError: if another process runs in the same directory.
@@ -145,10 +147,12 @@ def opened(experiment: Experiment, interrupt_after: int | None = None, anew: boo
     with held(directory, wait=False):
         before = None if anew else here.first(lambda: _precision_before(settings, directory))
         experiment, device = on_machine(experiment, before)
+        settings = experiment.settings
+        if anew and device.type == "cuda":
+            here.first(lambda: _check_gpu(settings, machine.describe(device)))
         data = here.in_turn(lambda: experiment.load(device)) if anew else None
         if anew:
             here.first(lambda: clear(directory))
-        settings = experiment.settings
         precision = settings.machine.precision
         manifest = Manifest(directory, machine.describe(device, precision), precision)
         if here.is_first:
@@ -208,6 +212,13 @@ def _check_shared(directory: Path) -> None:
     if here.size > 1:
         seen = here.in_turn(lambda: provenance.read_manifest(directory))
         here.check_equal(seen, f"All must share one results_dir, but the contents of {directory}")
+
+
+def _check_gpu(settings: Settings, name: str) -> None:
+    """Hold the GPU to its checks away from the run's directory, which still holds what an earlier run left."""
+    with TemporaryDirectory() as folder:
+        provenance.write_config(Path(folder), settings)
+        gpu.checked(settings, Path(folder), name)
 
 
 def _leave_artifacts(data: Data, directory: Path) -> None:

@@ -197,6 +197,20 @@ def test_a_run_that_the_gpu_cannot_make_ends_before_its_data_are_read(
     assert "no kernel" in read_manifest(run_directory(experiment.settings))["reason"]
 
 
+@pytest.mark.usefixtures("on_gpu")
+def test_a_finished_run_outlives_a_gpu_that_is_to_redo_it_and_cannot(
+    failures: dict[tuple[str, ...], str], tmp_path: Path
+) -> None:
+    failures |= {(): "no kernel", ("--eagerly",): "no kernel"}
+    experiment = tiny_experiment(tmp_path, machine=ON_GPU)
+    summary = run_directory(experiment.settings) / "summary.json"
+    summary.parent.mkdir(parents=True)
+    summary.touch()
+    with pytest.raises(ValueError, match="no kernel"), opened(experiment, anew=True):
+        pass
+    assert summary.exists()
+
+
 def test_a_run_on_a_cpu_is_not_checked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(gpu, "checked", pytest.fail)
     with opened(tiny_experiment(tmp_path)) as work:

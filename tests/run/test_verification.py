@@ -61,6 +61,9 @@ def edit(path: Path, change: Callable[[Any], None]) -> None:
 
 
 def test_an_untouched_run_agrees_and_its_metric_comes_out_again(run: Run, setup: Setup) -> None:
+    data = cast(ImageData, setup.data)
+    unlike = replace(data.val, labels=torch.full_like(data.val.labels, 3))  # which no image of the test set is of
+    setup = replace(setup, data=replace(data, val=unlike))
     for network, row in zip(run.networks, run.summary.rows, strict=True):
         metric = rescored(setup, run.directory / network.file)
         assert metric == pytest.approx(row.test)
@@ -286,6 +289,18 @@ def test_a_network_is_not_scored_on_other_data_than_its_header_says(
         "error: The header says that the network was scored on digits/test, and with these settings that would be "
         "tiny/test: add those of its run that choose the data, such as dataset.source and baseline.\n"
     )
+    assert "test examples" not in captured.out
+
+
+def test_a_network_that_is_not_the_one_its_header_counts_is_not_scored(
+    run: Run, of_lenet: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert verify.main([str(of_lenet(kept=3)), *TINY]) == 1
+    captured = capsys.readouterr()
+    said = (
+        f"error: The header says kept 3, it is {run.summary.rows[0].kept}: the file was changed since it was written.\n"
+    )
+    assert captured.err.endswith(said)  # torch may have said first that there is no GPU
     assert "test examples" not in captured.out
 
 
