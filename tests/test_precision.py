@@ -92,6 +92,7 @@ def test_a_resumed_run_keeps_its_precision_unless_another_is_asked_for(monkeypat
     assert kept == ("fp32", "of the run that is resumed; machine.precision changes it")
     changed = machine.precision_on(MachineSettings(precision="bf16"), device, "fp32")
     assert changed == ("bf16", "as asked for; the run had fp32")
+    assert machine.precision_on(MachineSettings(precision="bf16"), device, "bf16") == ("bf16", "as asked for")
 
 
 @pytest.mark.parametrize(

@@ -199,8 +199,8 @@ def fine_tune(work: Workspace, regularised: Phase, start: str) -> Result:
     if not phase.has("best"):  # a final phase of no steps
         phase.keep("best")
     phase.restore(phase.load("best"))
-    val = work.score(phase.model, work.data.val)
-    return _result(work, phase, start, val, progress.best_epoch + 1, progress.seconds)
+    val, epoch = work.score(phase.model, work.data.val), min(progress.best_epoch + 1, settings.finetune.num_epochs)
+    return _result(work, phase, start, val, epoch, progress.seconds)
 
 
 def best_of_all(work: Workspace, regularised: Phase, results: list[Result]) -> Result:

@@ -89,6 +89,7 @@ def test_the_regularised_phase_starts_from_the_baseline(scored: Path, tmp_path: 
     there = load_checkpoint(scored)["weights"]
     here = load_checkpoint(run.directory / "checkpoints" / "regularise" / "last_network.pt")["weights"]
     assert all(torch.equal(there[name], here[name]) for name in there)
+    assert [(row["epoch"], row["num_epochs"]) for row in run.summary["rows"]] == [(0, 0)], "none was trained"
 
 
 def test_without_a_baseline_training_starts_from_the_seed_alone(tmp_path: Path) -> None:

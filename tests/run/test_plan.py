@@ -295,3 +295,22 @@ def test_a_record_keeps_one_row_in_so_many_steps() -> None:
 def test_a_final_phase_that_starts_before_a_cut_takes_one_network_more() -> None:
     before_cut = ProtocolSettings(start_before_cut=True)
     assert disk(SGD, protocol=before_cut) - disk(SGD) == NETWORK_BYTES
+    dense = PrunerSettings()
+    assert disk(SGD, protocol=before_cut, pruner=dense) == disk(SGD, pruner=dense), "which cuts nothing"
+
+
+def test_a_restoring_plateau_keeps_one_network_more() -> None:
+    restoring, plain = (pruner("lobster", trigger=trigger) for trigger in ("restoring_plateau", "plateau"))
+    assert disk(SGD, pruner=restoring) - disk(SGD, pruner=plain) == NETWORK_BYTES
+
+
+def test_a_start_that_is_not_asked_for_takes_neither_its_network_nor_a_final_phase() -> None:
+    both, last = (
+        checkpoint_bytes(
+            settings(PhaseSettings(1, optimizer=SGD), finetune=FinetuneSettings(1, optimizer=SGD, start_from=starts)),
+            NUM_WEIGHTS,
+        )
+        for starts in (["paper_sparsity", "last"], ["last"])
+    )
+    two_states_and_a_network = 3 * NETWORK_BYTES + 2 * 4 * NUM_WEIGHTS
+    assert both - last == NETWORK_BYTES + two_states_and_a_network

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from torch import Tensor
 from transformers import AutoTokenizer, BartForConditionalGeneration
@@ -73,6 +73,16 @@ def test_ninety_percent_of_zeros_need_a_tenth_of_the_values_and_a_bit_each(tmp_p
     save_sparse(tmp_path / "net.safetensors", {"weight": weights})
     expected = 4 * int(weights.sum()) + 1000 * 1000 / 8
     assert (tmp_path / "net.safetensors").stat().st_size == pytest.approx(expected, abs=1000)
+
+
+@pytest.mark.parametrize(("num_zeros", "names"), [(31, {"weight"}), (32, {"weight::kept", "weight::mask"})])
+def test_a_tensor_is_stored_as_kept_weights_and_bits_where_that_is_smaller(
+    tmp_path: Path, num_zeros: int, names: set[str]
+) -> None:
+    weights = torch.ones(1000)
+    weights[:num_zeros] = 0
+    save_sparse(tmp_path / "net.safetensors", {"weight": weights})
+    assert set(load_file(tmp_path / "net.safetensors")) == names
 
 
 def test_a_minus_zero_that_a_mask_left_is_no_weight(tmp_path: Path) -> None:
