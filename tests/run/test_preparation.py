@@ -59,6 +59,11 @@ def test_a_phase_that_could_not_begin_is_named_before_the_first_step(
     assert refusal(tiny_experiment(tmp_path, **changes), monkeypatch) == sentence
 
 
+def test_a_batch_may_be_all_of_the_training_data(tmp_path: Path) -> None:
+    whole = FinetuneSettings(num_epochs=3, batch_size=40)
+    assert [row.num_epochs for row in pipeline.run(tiny_experiment(tmp_path, finetune=whole)).rows] == [3, 3]
+
+
 @pytest.mark.parametrize(
     ("score", "described"), [(lambda w: w.sum(), "() of float32"), (lambda w: w.double(), "(4,) of float64")]
 )

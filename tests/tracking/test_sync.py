@@ -106,6 +106,17 @@ def test_a_damaged_file_and_files_that_overlap_are_replaced_by_the_record(
     assert sync.unsent(results) == []
 
 
+def test_a_run_that_was_cut_off_counts_as_failed_there(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes: list[int] = []
+    writer = SimpleNamespace(write_summary=lambda summary: None, finish=codes.append)
+    monkeypatch.setattr(sync, "WandbWriter", lambda *_: writer)
+    directory, _ = only(results)
+    sync.catch_up(directory)
+    (directory / "summary.json").unlink()
+    sync.catch_up(directory)
+    assert codes == [0, 1]
+
+
 def test_what_was_sent_or_has_arrived_is_not_sent_again(results: Path) -> None:
     directory, path = only(results)
     assert sync.unsent(results) == [directory]
