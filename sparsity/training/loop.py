@@ -230,7 +230,9 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self._draw_apart()
         for batch in range(num_batches):
-            self._backward(batch % (self.steps_per_epoch * self.settings.micro_batches), num_batches)
+            place = batch % (self.steps_per_epoch * self.settings.micro_batches)
+            self._position.fill_(place)
+            self._backward(place, num_batches)
         gradients = self._gradients()
         self._ranks.mean_(gradients)
         self.optimizer.zero_grad(set_to_none=True)

@@ -2,20 +2,22 @@
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from sparsity.pruning.methods.snip import Snip
 from sparsity.training.extensions import Extensions
 from tests import pruners
 from tests.tiny_runs import tiny_run
-from tests.training.fakes import FakeBatches, gradients, network, same, snapshot, trainer
+from tests.training.fakes import STEPS_PER_EPOCH, FakeBatches, gradients, network, same, snapshot, trainer
 
 
-def test_the_score_is_the_size_of_weight_times_gradient_averaged_over_the_batches() -> None:
+@pytest.mark.parametrize("number", [3, STEPS_PER_EPOCH + 2], ids=["of an epoch", "more than an epoch has"])
+def test_the_score_is_the_size_of_weight_times_gradient_averaged_over_the_batches(number: int) -> None:
     model = network()
-    method = Snip(dict(model.named_parameters()), num_scoring_batches=3)
+    method = Snip(dict(model.named_parameters()), num_scoring_batches=number)
     trainer(model, added=Extensions.of([method])).score_gradients()
-    batches = [gradients(network(), FakeBatches().batch(0, step)) for step in range(3)]
+    batches = [gradients(network(), FakeBatches().batch(0, step % STEPS_PER_EPOCH)) for step in range(number)]
     found = method.scores({}).values()
     for weight, score, *of in zip(network().parameters(), found, *batches, strict=True):
         torch.testing.assert_close(score, (weight.detach() * torch.stack(of).mean(0)).abs())
