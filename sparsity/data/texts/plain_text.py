@@ -5,10 +5,10 @@ import re
 
 _COMPOUND = re.compile(r" ?##AT##-##AT## ?")
 _NO_SPACE_BEFORE = re.compile(r" ([,.;:!?%)\]}»”…]+)(?= |$)")
-_NO_SPACE_AFTER = re.compile(r"(?:(?<= )|^)([(\[{«„“¿¡$€£]) ")
+_NO_SPACE_AFTER = re.compile(r"(?:(?<= )|^)([(\[{«„¿¡$€£]) ")
 _CLITIC = re.compile(r" ('(?:s|re|ve|d|m|ll|t)?)(?= |$)", re.IGNORECASE)
 _NEGATION = re.compile(r"(?<=\w) (n't)\b", re.IGNORECASE)
-_QUOTED = re.compile(r'" ([^"]*) "')
+_QUOTED = re.compile(r'" [^"]* "|„[^„“]* “|“ [^“”]*”')  # “ closes in German and opens in English
 
 
 def unchanged(text: str) -> str:
@@ -23,6 +23,6 @@ def detokenised(text: str) -> str:
     punctuation joins the word it belongs to. Quotes are taken in pairs.
     """
     text = html.unescape(_COMPOUND.sub("-", text)).strip()
-    text = _QUOTED.sub(r'"\1"', text)
-    text = _NEGATION.sub(r"\1", _CLITIC.sub(r"\1", text))
-    return _NO_SPACE_AFTER.sub(r"\1", _NO_SPACE_BEFORE.sub(r"\1", text))
+    for no_space in (_CLITIC, _NEGATION, _NO_SPACE_BEFORE, _NO_SPACE_AFTER):
+        text = no_space.sub(r"\1", text)
+    return _QUOTED.sub(lambda quoted: quoted[0][0] + quoted[0][1:-1].strip() + quoted[0][-1], text)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from tokenizers import Tokenizer
 
-FORMAT = 1  # of the folder; a change of what is written below takes the next number
+FORMAT = 2  # of the folder; a change of what is written below takes the next number
 PAIRS_PER_PROCESS = 50_000  # a process takes about a second to start
 SIDES = ("source", "target")
 DONE = "done.json"  # written last, with the digest of each file
