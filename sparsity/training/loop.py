@@ -222,8 +222,9 @@ class Trainer:
                 scoring.take_gradients(self.parameters, gradients)
 
     def _mean_gradients(self, num_batches: int) -> list[Tensor]:
-        """The gradient over the first batches of the first epoch; generators and batches stand as they did."""
+        """The gradient over the first batches of the first epoch; generators, batches and buffers stand as they did."""
         generators = _generator_states(self.parameters[0].device)
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]  # BatchNorm's means
         self.model.train()
         self._part = self._take_part(1)
         self._take_place()
@@ -238,6 +239,8 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self._epoch = None
         self._part = self._take_part(self.settings.micro_batches)
+        for buffer, before in buffers:
+            buffer.copy_(before)
         _restore_generators(generators)
         return gradients
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from sparsity.pruning.methods.snip import Snip
 from sparsity.training.extensions import Extensions
 from tests import pruners
 from tests.tiny_runs import tiny_run
-from tests.training.fakes import STEPS_PER_EPOCH, FakeBatches, gradients, network, same, snapshot, trainer
+from tests.training.fakes import NUM_CLASSES, STEPS_PER_EPOCH, FakeBatches, gradients, network, same, snapshot, trainer
 
 
 @pytest.mark.parametrize("number", [3, STEPS_PER_EPOCH + 2], ids=["of an epoch", "more than an epoch has"])
@@ -24,8 +25,9 @@ def test_the_score_is_the_size_of_weight_times_gradient_averaged_over_the_batche
 
 
 def test_being_scored_changes_nothing_that_training_depends_on() -> None:
-    plain, model = trainer(network(dropout=0.5)), network(dropout=0.5)
-    asked = trainer(model, added=Extensions(scorings=(Snip(dict(model.named_parameters()), num_scoring_batches=2),)))
+    model, scored = (nn.Sequential(network(dropout=0.5), nn.BatchNorm1d(NUM_CLASSES)) for _ in range(2))
+    method = Snip(dict(scored.named_parameters()), num_scoring_batches=2)
+    plain, asked = trainer(model), trainer(scored, added=Extensions(scorings=(method,)))
     before = torch.get_rng_state()
     asked.score_gradients()
     assert torch.equal(before, torch.get_rng_state())
