@@ -52,6 +52,11 @@ def test_references_are_the_plain_targets(data_dir: str) -> None:
     assert not any("<" in reference for reference in evaluation.references)
 
 
+def test_of_the_split_that_gates_alone_a_draw_may_be_scored(data_dir: str) -> None:
+    data = load("taskmaster1", data_dir)
+    assert [data.evaluation_batches(split).is_gate for split in (data.val, data.test)] == [True, False]
+
+
 def test_a_second_start_tokenises_nothing(data_dir: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first = load("wmt14", data_dir)
     monkeypatch.setattr(prepared, "_make", None)
@@ -278,14 +283,28 @@ def test_the_hub_that_cannot_be_reached_is_one_sentence(tmp_path: Path) -> None:
         corpora.hub_wmt14(str(tmp_path))
 
 
+@pytest.mark.parametrize("cause", [OSError(28, "No space left on device"), TimeoutError()])
+def test_what_the_hubs_client_met_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cause: Exception) -> None:
+    import datasets
+
+    def meet(*_: object, **__: object) -> None:
+        raise datasets.exceptions.DatasetGenerationError("An error occurred") from cause
+
+    monkeypatch.setattr(datasets, "load_dataset", meet)
+    said = str(cause) or "TimeoutError"
+    with pytest.raises(DataError, match=rf"^The hub's wmt14 could not be had \({re.escape(said)}\): use dataset"):
+        corpora.hub_wmt14(str(tmp_path))
+
+
 def test_the_hubs_pairs_are_read_by_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import datasets
 
-    rows = [{"translation": {"en": " one ", "de": "eins"}}]
-    parts = {split: datasets.Dataset.from_list(rows) for split in ("train", "validation", "test")}
+    names = ("train", "validation", "test")
+    parts = {name: datasets.Dataset.from_list([{"translation": {"en": f" {name} ", "de": "eins"}}]) for name in names}
     asked: dict[str, str] = {}
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **how: asked.update(how) or parts)
     corpus: Corpus = corpora.hub_wmt14(str(tmp_path))
     assert re.fullmatch("[0-9a-f]{40}", asked["revision"]), "what the hub shows today may be other pairs"
-    assert [list(corpus.parts[part]) for part in ("train", corpus.val, corpus.test)] == [[("one", "eins")]] * 3
+    read = [list(corpus.parts[part]) for part in ("train", corpus.val, corpus.test)]
+    assert read == [[(name, "eins")] for name in names]
     assert corpus.name == "wmt14-hub"

@@ -107,8 +107,9 @@ def hub_wmt14(data_dir: str) -> Corpus:
     try:
         cache = str(Path(data_dir) / "cache" / "hub")
         loaded = datasets.load_dataset("wmt/wmt14", "de-en", revision=HUB_REVISION, cache_dir=cache)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # the hub's client and datasets raise nearly anything
+        found = error.__cause__ or error  # such as a full disk
+        reason = (str(found) or type(found).__name__).partition("\n")[0]
         raise DataError(f"The hub's wmt14 could not be had ({reason}): use dataset.source=real.") from error
     names = {"train": "train", "newstest2013": "validation", "newstest2014": "test"}
     parts = {
