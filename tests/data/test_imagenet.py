@@ -16,7 +16,7 @@ from sparsity.data.images.arrays import balanced_draw
 from sparsity.data.images.folders import Listing, list_classes
 from sparsity.data.images.loading import FolderSplit
 from sparsity.data.images.noise import NoiseData
-from sparsity.data.images.streaming import StreamedData
+from sparsity.data.images.streaming import Reading, StreamedData
 from sparsity.data.published.download import DataError
 from sparsity.data.sizes import SplitSizes, split_sizes
 from tests.data.images.jpegs import write_folder
@@ -84,6 +84,11 @@ def test_the_gate_of_the_real_data_set_is_five_images_of_each_class_and_always_t
     drawn = balanced_draw(labels, 5_000, 5000, 1000)
     assert np.bincount(labels[drawn]).tolist() == [5] * 1000
     assert drawn[:6].tolist() == [0, 3, 11, 19, 32, 58]
+
+
+def test_images_are_read_as_the_builder_is_told(data_dir: str) -> None:
+    data = imagenet("real", data_dir, image_size=56, min_area=0.5, max_damaged=3, num_workers=2)
+    assert isinstance(data, StreamedData) and data.reading == Reading(56, 0.5, 3, 2)
 
 
 def test_a_flat_validation_folder_gives_the_same_images_as_one_of_classes(

@@ -66,8 +66,9 @@ def test_sizes_and_the_download_script_do_not_import_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], timeout=60, check=False).returncode == 0
 
 
-def test_wmt14_has_the_published_sizes() -> None:
-    assert split_sizes("wmt14", "real") == SplitSizes(train=4_468_840, val=3_000, test=2_737)
+@pytest.mark.parametrize(("source", "train", "test"), [("real", 4_468_840, 2_737), ("hub", 4_508_785, 3_003)])
+def test_wmt14_has_the_published_sizes(source: str, train: int, test: int) -> None:
+    assert split_sizes("wmt14", source) == SplitSizes(train, val=3_000, test=test)
 
 
 def test_taskmaster1_is_estimated_until_it_is_counted(tmp_path: Path) -> None:

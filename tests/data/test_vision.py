@@ -1,6 +1,7 @@
 """Data sets are split as the protocol says, and batches come in a fixed order, normalised by the plain formula."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -230,6 +231,13 @@ def test_a_split_of_other_tensors_than_pixels_and_classes_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=rf"^toy/val has .*{said}.*: give torch\.uint8 of \(number, channels"):
         ImageSplit(images, labels, "toy/val")
+
+
+def test_a_split_is_known_by_its_pixels_and_labels_in_their_order(split: ImageSplit) -> None:
+    turned = replace(split, images=split.images.flip(0), labels=split.labels.flip(0))
+    others = [replace(split, images=split.images ^ 1), replace(split, labels=split.labels.flip(0)), turned]
+    assert len({of.digest() for of in (split, *others)}) == 4
+    assert replace(split, identity="toy/other").digest() == split.digest()
 
 
 def test_data_with_labels_that_are_no_classes_are_refused(split: ImageSplit) -> None:

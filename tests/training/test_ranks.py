@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsity.hardware.ranks import Part, Ranks, acting_as
-from sparsity.training.extensions import Extensions
+from sparsity.training.extensions import Extensions, OwnParameters
 from sparsity.training.loop import NonFiniteLossError, Trainer
 from sparsity.training.tasks import Batch, Classification
 from tests.rank_threads import together
@@ -69,6 +69,34 @@ def test_all_ranks_have_the_same_bits_where_their_parts_are_unequal() -> None:
 
     first, *others = together(3, train)
     assert all(fakes.same(first, other) for other in others)
+
+
+class Pull(nn.Module):
+    """An objective whose parameter the mean output moves."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pull = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def term(self, outputs: Tensor, batch: Batch) -> Tensor:
+        return self.pull * outputs.mean() + self.pull**2
+
+    def own_parameters(self) -> list[OwnParameters]:
+        return [OwnParameters(list(self.parameters()))]
+
+
+def test_the_parameter_of_an_objective_is_trained_by_all_ranks_together() -> None:
+    def train(model: nn.Module) -> Tensor:
+        objective = Pull()
+        batches = DividedBatches(dtype=torch.float64)
+        fakes.finish(fakes.trainer(model, fakes.phase(1), Extensions(objectives=(objective,)), batches))
+        return objective.pull.detach()
+
+    networks = [fakes.network(dtype=torch.float64) for _ in range(3)]
+    alone = train(fakes.network(dtype=torch.float64))
+    assert alone != 0
+    for found in together(3, lambda rank: train(networks[rank])):
+        torch.testing.assert_close(found, alone, rtol=1e-9, atol=1e-12)
 
 
 def test_batches_that_cannot_be_divided_are_computed_by_every_rank() -> None:

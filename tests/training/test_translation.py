@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sparsity.benchmark.huggingface import as_inputs
-from sparsity.training.beam_search import beam_search
+from sparsity.training.beam_search import Search, beam_search
 from sparsity.training.bleu import corpus_bleu
 from sparsity.training.incremental_decoder import DecoderWeights
 from sparsity.training.tasks import WritesText
@@ -172,12 +172,11 @@ def test_the_start_may_stand_twice_before_the_texts(monkeypatch: pytest.MonkeyPa
     assert set(task.hypotheses) == {str([BOS, BOS])}
 
 
-def test_an_end_that_the_model_forces_is_forced() -> None:
+def test_texts_are_searched_as_the_settings_and_an_end_that_the_model_forces_say() -> None:
     model = tiny_bart()
     model.generation_config.forced_eos_token_id = EOS
-    text = FakeText()
-    search = Translation(max_length=10)._search(model, text)
-    assert search.forced == ((9, EOS),)
+    search = Translation(num_beams=6, length_penalty=1.2, max_length=10)._search(model, FakeText())
+    assert search == Search(6, 1.2, 10, BOS, EOS, PAD, forced=((9, EOS),))
 
 
 @pytest.mark.parametrize("tokenize", ["13a", "intl"])

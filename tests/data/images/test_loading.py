@@ -7,11 +7,13 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from sparsity.data.images import loading
 from sparsity.data.images.crops import Crop, EpochDraws
 from sparsity.data.images.decoding import read
 from sparsity.data.images.folders import list_classes
@@ -61,6 +63,19 @@ def test_a_batch_holds_the_images_asked_for_in_their_order(split: FolderSplit) -
     assert labels.tolist() == [1, 0, 2]
     for image, index in zip(images, [7, 0, 11], strict=True):
         assert torch.equal(image, centre(split, index))
+
+
+def test_a_split_is_known_by_names_labels_and_sizes_of_its_files_and_the_contents_of_some(
+    split: FolderSplit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "NUM_CONTENTS", 1)
+    first, last = (split.root / split.files[place] for place in (0, -1))
+    digests = [split.digest(), replace(split, labels=split.labels.flip(0)).digest()]
+    digests += [replace(split, files=[*split.files[:-1], name]).digest() for name in ("not there", "neither")]
+    for path, size in ((first, first.stat().st_size), (last, 1)):
+        path.write_bytes(bytes(size))
+        digests.append(split.digest())
+    assert len(set(digests)) == len(digests) == 6
 
 
 def test_images_are_bytes_whose_channels_lie_together(split: FolderSplit) -> None:

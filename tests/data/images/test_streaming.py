@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,16 @@ def test_order_and_crops_change_with_seed_kind_and_epoch_each_for_itself(
     assert not any(torch.equal(first, other[0][0]) for other in others)
 
 
+def test_images_are_read_as_the_settings_say(data: StreamedData, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[Any, ...]] = []
+    kinds: list[Any] = [Loader, EpochDraws]
+    for kind in kinds:
+        monkeypatch.setattr(streaming, kind.__name__, lambda *how, kind=kind: made.append(how) or kind(*how))  # type: ignore[func-returns-value]
+    reading = Reading(size=24, min_area=0.5, max_damaged=3, num_workers=2)
+    batches(replace(data, reading=reading).to("cpu"), seed=4).start_epoch(5)
+    assert made == [(24, torch.device("cpu"), 2, 3), (4, "regularise", 5, 0.5)]
+
+
 def test_no_image_comes_twice_in_an_epoch(data: StreamedData, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = batches(data)
     stream.start_epoch(0)
@@ -110,6 +121,7 @@ def test_an_evaluation_passes_over_the_whole_split_in_order(
 
 def test_images_that_gate_are_read_once(data: StreamedData) -> None:
     first = [images for images, _ in data.evaluation_batches(data.val)]
+    assert list(data.evaluation_batches(data.test)) and {name for name, _ in data.kept} == {"toy/val"}
     for file in data.val.files:
         (data.val.root / file).unlink()
     again = [images for images, _ in data.evaluation_batches(data.val)]

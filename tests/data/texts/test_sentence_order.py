@@ -51,9 +51,10 @@ def test_a_batch_by_sentences_has_its_number_of_pairs() -> None:
     assert {len(batch) for batch in batches(by_sentences(LENGTHS, 7, 0, "regularise", 0))} == {7}
 
 
-def test_the_order_is_the_recorded_one() -> None:
+@pytest.mark.parametrize(("order_of", "first"), [(by_sentences, [980, 80, 130]), (by_tokens, [67, 317, 267])])
+def test_the_order_is_the_recorded_one(order_of: Order, first: list[int]) -> None:
     lengths = np.arange(1000) % 50
-    assert by_sentences((lengths, lengths), 3, 0, "regularise", 0).batch(0).tolist() == [175, 975, 75]
+    assert order_of((lengths, lengths[::-1]), 3, 0, "regularise", 0).batch(0).tolist() == first
 
 
 @pytest.mark.parametrize("side", [0, 1])

@@ -1,5 +1,7 @@
 """Batches of text pairs: shifted, padded and masked as the task needs them, the same at every start."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -44,6 +46,15 @@ def batches(split: TextSplit, batch_size: int = 4, batch_by: str = "sentences") 
 
 def at(stream: TextBatches, step: int) -> torch.Tensor:
     return stream.at(torch.tensor(step), step).input_ids
+
+
+def test_a_split_is_known_by_its_tokens_their_texts_and_its_references(split: TextSplit) -> None:
+    moved, other = (
+        replace(split.sources, offsets=np.array([0, 3, 7])),
+        replace(split.targets, flat=split.targets.flat + 1),
+    )
+    others = [replace(split, sources=moved), replace(split, targets=other), replace(split, references=["one", "too"])]
+    assert len({of.digest() for of in (split, *others)}) == 4
 
 
 def test_sources_are_padded_and_masked(split: TextSplit) -> None:

@@ -25,6 +25,16 @@ def test_any_text_comes_back_exactly(text: str) -> None:
     assert decoder(tokenizer, unchanged)([row.tolist()]) == [text]
 
 
+def test_a_word_has_one_form_wherever_it_stands() -> None:
+    texts = ["old dog", "dog old"]
+    first, second = encode(train_tokenizer(texts * 2, 300), texts, 254, "head")
+    assert first[1:-1].tolist() == second[1:-1].tolist()[::-1]
+
+
+def test_what_comes_once_is_not_learnt() -> None:
+    assert [train_tokenizer(["dog"] * number, 300).get_vocab_size() for number in (1, 2)] == [259, 262]
+
+
 def test_a_text_stands_between_bos_and_eos() -> None:
     [row] = encode(train_tokenizer(TEXTS, 300), ["the dog"], 254, "head")
     assert (row[0], row[-1]) == (0, 2)
