@@ -4,9 +4,10 @@ import gzip
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from sparsity.data.sizes import SplitSizes, split_sizes
 from sparsity.data.text import TextData
 from sparsity.data.texts import corpora, prepared
 from sparsity.data.texts.corpora import Corpus, HubColumn
+from sparsity.data.texts.tokenizer import train_tokenizer
 
 SETTINGS = dict(
     vocabulary_size=512, max_tokens=254, batch_by="sentences", length_multiple=8, widths=[], baseline="none"
@@ -100,6 +102,22 @@ def test_the_vocabulary_sees_training_text_only() -> None:
     dialogue_turns = {turn for source, _ in corpus.parts["train"] for turn in [source.split("<enduser>")[0][6:]]}
     assert dialogue_turns <= trained_on
     assert len(trained_on) < 200  # every turn once, not once for each context it stands in
+
+
+def test_a_joint_vocabulary_counts_the_turns_of_a_dialogue_once_and_both_languages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def counting(texts: Iterable[str], *arguments: Any) -> object:
+        seen.append(len(read := list(texts)))
+        return train_tokenizer(read, *arguments)
+
+    monkeypatch.setattr(prepared, "train_tokenizer", counting)
+    for name in ("taskmaster1", "wmt14"):
+        load(name, str(tmp_path))
+    dialogues, translations = corpora.toy_taskmaster(positional=False), corpora.toy_wmt14()
+    assert seen == [len(list(dialogues.sides[0])), sum(len(list(texts)) for texts in translations.sides)]
 
 
 def test_long_contexts_keep_their_tail_and_long_targets_their_head(data_dir: str) -> None:

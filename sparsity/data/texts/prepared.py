@@ -154,7 +154,9 @@ def _tokenizer_names(vocabulary: Vocabulary) -> dict[str, str]:
 
 def _vocabularies(corpus: Corpus, vocabulary: Vocabulary) -> dict[str, "Tokenizer"]:
     if vocabulary.joint:
-        joint = train_tokenizer(chain(*corpus.sides), vocabulary.size, corpus.special_tokens)
+        source, target = corpus.sides
+        texts = source if source is target else chain(source, target)  # the speakers of a dialogue share its turns
+        joint = train_tokenizer(texts, vocabulary.size, corpus.special_tokens)
         return dict.fromkeys(SIDES, joint)
     both = zip(SIDES, corpus.sides, strict=True)
     return {side: train_tokenizer(texts, vocabulary.size, corpus.special_tokens) for side, texts in both}
