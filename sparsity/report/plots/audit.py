@@ -8,7 +8,7 @@ from matplotlib.figure import Figure as Drawing
 from sparsity.report.cells import number
 from sparsity.report.comparison import Kind
 from sparsity.report.paper import PaperExperiment
-from sparsity.report.plots.style import INK, MUTED, PALETTE, PAPER, new_drawing
+from sparsity.report.plots.style import INK, MUTED, PALETTE, PAPER, PLATE, new_drawing
 from sparsity.report.statistics import describe
 
 GAIN, LOSS = PALETTE["l2"][0], PALETTE["rose"][0]
@@ -40,7 +40,7 @@ def draw_audit(paper: PaperExperiment, bars: Sequence[Bar]) -> Drawing:
             axes.plot([before, before], [i - 1, i + 0.25], color=MUTED, linewidth=0.8)
             axes.annotate(
                 number(change, Kind.METRIC, "+"), (max(spread.mean, before, *bar.values), i), xytext=(5, 0),
-                textcoords="offset points", va="center", fontsize=9,
+                textcoords="offset points", va="center", fontsize=9, bbox=PLATE,
             )  # fmt: skip
         before = spread.mean
     printed = paper.row("relevance")

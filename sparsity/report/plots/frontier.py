@@ -9,7 +9,7 @@ from sparsity.report.bleu import DEFINITIONS, bleu_of
 from sparsity.report.configurations import Configuration
 from sparsity.report.paper import PaperExperiment, PublishedCurve
 from sparsity.report.plots.sparsity_axis import label_axis, position_of
-from sparsity.report.plots.style import MUTED, PAPER, SERIES, colours, labels, legend, new_drawing
+from sparsity.report.plots.style import MUTED, PAPER, PLATE, SERIES, colours, labels, legend, new_drawing
 
 CURVES_WITHIN = (
     0.12  # of the paper's sparsity: where a competitor's curve must be seen; elsewhere it may leave the figure
@@ -69,7 +69,7 @@ def _name(axes: Axes, competitors: Sequence[tuple[float, float, str]]) -> None:
         is_below = nearest > metric
         axes.annotate(
             name, (place, metric), (0, -6 if is_below else 5), textcoords="offset points", fontsize=8, color=MUTED,
-            horizontalalignment="center", verticalalignment="top" if is_below else "bottom",
+            horizontalalignment="center", verticalalignment="top" if is_below else "bottom", bbox=PLATE,
         )  # fmt: skip
 
 

@@ -40,6 +40,7 @@ PALETTE = {
     "rose": ("#cf222e", "#ff7b72"),
 }
 INK, MUTED, GRID, PAPER = (PALETTE[name][0] for name in ("ink", "muted", "grid", "paper"))
+PLATE = {"facecolor": PALETTE["surface"][0], "edgecolor": "none", "pad": 0.8}  # behind words that lines would cross
 SERIES = [PALETTE[name][0] for name in ("relevance", "l2", "magnitude", "l1", "teal", "ochre", "rose")]
 
 _RC: dict[Any, Any] = {
