@@ -64,7 +64,7 @@ def _navigation(blocks: Iterable[Block]) -> str:
 
 
 def _blocks(blocks: Iterable[Block]) -> list[str]:
-    """Figures that follow each other share a grid."""
+    """Figures that follow each other share columns, so that a tall one leaves no hole beside a low one."""
     parts: list[str] = []
     for are_figures, group in groupby(blocks, key=lambda block: isinstance(block, Figure)):
         html = "\n".join(_block(block) for block in group)

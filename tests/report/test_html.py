@@ -92,7 +92,7 @@ def test_html_in_a_command_is_shown_and_not_obeyed() -> None:
     assert "&lt;b onclick=x&gt;" in page and "&lt;i&gt;" in page
 
 
-def test_figures_that_follow_each_other_share_a_grid() -> None:
+def test_figures_that_follow_each_other_share_columns() -> None:
     figure = Figure("a/b", "It *shows*.", lambda: Rendering("<svg></svg>\n", b""))
     page = html_of(figure, figure, Prose("Text."), Folded("More", (figure,)))
     assert page.count('<div class="figures">') == 2
