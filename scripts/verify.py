@@ -184,10 +184,11 @@ def of_run(setup: "Setup", run: Run) -> Iterator[str]:
 
 
 def scored_again(runs: Sequence[Run]) -> list[str]:
-    """The settings of a run's recorded command, for whatever machine this is, in the precision that was asked for."""
-    words = shlex.split(runs[0].summary.provenance.command)[2:]
-    precision = [word for word in words if word.startswith("machine.precision=")]
-    return [word for word in words if not word.startswith(("machine", "tracking"))] + precision + ["tracking=none"]
+    """The settings of a run's recorded command, for whatever machine this is, in the precision that the run had."""
+    recorded = runs[0].summary.provenance
+    words = shlex.split(recorded.command)[2:]
+    kept = [word for word in words if not word.startswith(("machine", "tracking"))]
+    return [*kept, f"machine.precision={recorded.products}", "tracking=none"]
 
 
 if __name__ == "__main__":

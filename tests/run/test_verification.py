@@ -450,11 +450,13 @@ def test_a_constructor_that_a_record_names_is_not_run_unless_its_module_is_trust
     assert verify.main(["--results", str(run.directory), "--trust", "tests.tiny_runs"]) == 0
 
 
-def test_a_network_is_scored_again_in_the_precision_that_its_command_asked_for() -> None:
-    command = "python scripts/train.py experiment=lenet5_mnist machine=cpu machine.num_threads=1 machine.precision=bf16"
-    run = SimpleNamespace(summary=SimpleNamespace(provenance=SimpleNamespace(command=command)))
-    words = verify.scored_again([cast(Run, run)])
-    assert words == ["experiment=lenet5_mnist", "machine.precision=bf16", "tracking=none"]
+def test_a_network_is_scored_again_in_the_precision_that_its_run_had_whoever_chose_it() -> None:
+    asked = "python scripts/train.py experiment=lenet5_mnist machine=cpu machine.num_threads=1 machine.precision=fp32"
+    for command in (asked, "python scripts/train.py experiment=lenet5_mnist"):
+        provenance = SimpleNamespace(command=command, products="bf16")  # of what it was resumed with, or auto on a GPU
+        run = SimpleNamespace(summary=SimpleNamespace(provenance=provenance))
+        words = verify.scored_again([cast(Run, run)])
+        assert words == ["experiment=lenet5_mnist", "machine.precision=bf16", "tracking=none"]
 
 
 @pytest.mark.parametrize("experiment", ["../../mine", "lenet5_mnist,+x=1", "a b"])
