@@ -22,7 +22,7 @@ from sparsity.data.images.arrays import (
     published_idx,
     without,
 )
-from sparsity.data.images.augment import CropFlip
+from sparsity.data.images.augment import MOST_CHANNELS, CropFlip
 from sparsity.data.images.batches import EvaluationBatches, ImageBatches, ImageSplit
 from sparsity.data.sizes import (
     SplitSizes,
@@ -49,7 +49,7 @@ class ImageData:
         augment: of training batches, one of AUGMENTATIONS.
 
     Raises:
-        ValueError: if a label is no class, or mean or std is not one number per channel.
+        ValueError: if a label is no class, mean or std is not one number per channel, or images cannot be augmented so.
     """
 
     name: str
@@ -69,6 +69,11 @@ class ImageData:
             raise ValueError(
                 f"{self.name} has mean {self.mean} and std {self.std}: give each a number per channel, {num_channels}, "
                 "and those of std above 0."
+            )
+        check_word(f"The augment of {self.name}", self.augment, AUGMENTATIONS)
+        if self.augment == "crop_flip" and num_channels > MOST_CHANNELS:
+            raise ValueError(
+                f"crop_flip takes images of up to {MOST_CHANNELS} channels, and {self.name} has {num_channels}."
             )
         for split in (self.train, self.val, self.test, *self.extra_tests.values()):
             labels = split.labels

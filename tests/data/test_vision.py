@@ -251,3 +251,19 @@ def test_a_mean_and_a_deviation_are_one_per_channel(
 ) -> None:
     with pytest.raises(ValueError, match=r"^toy has mean .* give each a number per channel, 2, and those of std"):
         ImageData("toy", split, split, split, mean, std, 10, {})
+
+
+@pytest.mark.parametrize(
+    ("augment", "num_channels", "sentence"),
+    [
+        ("crop-flip", 2, r"^The augment of toy is 'crop-flip', but it must be one of none, crop_flip"),
+        ("crop_flip", 5, r"^crop_flip takes images of up to 4 channels, and toy has 5\.$"),
+    ],
+)
+def test_an_augmentation_that_nobody_knows_or_that_has_no_room_is_refused(
+    split: ImageSplit, augment: str, num_channels: int, sentence: str
+) -> None:
+    wide = replace(split, images=split.images[:, :1].expand(-1, num_channels, -1, -1))
+    numbers = (0.5,) * num_channels
+    with pytest.raises(ValueError, match=sentence):
+        ImageData("toy", wide, wide, wide, numbers, numbers, 10, {}, augment=augment)

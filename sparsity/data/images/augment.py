@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST_CHANNELS = 4  # a byte each in the word of a pixel
 PADDING = 4  # pixels on each side, black: what He et al. 2016, section 4.2, pads with before normalisation
 
 
@@ -17,12 +18,11 @@ class CropFlip:
     Equal, for equal draws, to torchvision's RandomCrop(size, padding=4) followed by RandomHorizontalFlip on each image.
 
     Args:
-        images: uint8 (N, C, H, W) of at most four channels, on the device where batches are wanted.
+        images: uint8 (N, C, H, W) of at most MOST_CHANNELS channels, on the device where batches are wanted.
     """
 
     def __init__(self, images: Tensor) -> None:
         num_images, self._num_channels, self._height, self._width = images.shape
-        assert self._num_channels <= 4, "a pixel must fit into one word"
         self._words = _packed(images)
         self._row = self._width + 2 * PADDING  # words from a pixel to the one below
         self._image = (self._height + 2 * PADDING) * self._row
@@ -57,6 +57,6 @@ def draw(num_images: int, generator: torch.Generator) -> tuple[Tensor, Tensor, T
 
 def _packed(images: Tensor) -> Tensor:
     """Padded pixels, row by row, as int32 words whose bytes are the channels."""
-    missing = 4 - images.shape[1]
+    missing = MOST_CHANNELS - images.shape[1]
     padded = F.pad(images, (PADDING, PADDING, PADDING, PADDING, 0, missing))
     return padded.permute(0, 2, 3, 1).contiguous().view(torch.int32).flatten()
